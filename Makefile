@@ -1,0 +1,40 @@
+# Every target sets up what it needs by itself; only Python 3.11+ is expected.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check unit bench run clean
+
+demo: .venv/dev
+	$(BIN)/python -m tests.demo
+
+test: check unit
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: .venv/dev
+	$(BIN)/python -m pytest
+
+bench: .venv/bench
+	$(BIN)/python -m tests.bench
+
+run: .venv/dev
+	$(BIN)/streamlit run app.py
+
+.venv/pip:
+	$(PYTHON) -c 'import sys; sys.exit("Himuro needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/dev: .venv/pip requirements.txt requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+.venv/bench: .venv/dev requirements-bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	touch $@
+
+clean:
+	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache

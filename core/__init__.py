@@ -1,0 +1,1 @@
+"""Himuro's work: lists, checks, archive runs. Knows neither Streamlit nor SQLAlchemy."""

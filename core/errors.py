@@ -1,0 +1,258 @@
+"""Everything that can go wrong, with the sentence an operator reads and what to do next.
+
+One file's failure is a value (``Outcome`` or ``Problem`` with a ``Code``); only what stops a
+whole run is raised: ``ListError`` before anything was touched, ``FatalError`` afterwards.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+from typing import NamedTuple
+
+
+class Severity(StrEnum):
+    """The second word of a line in ``error_log.txt``."""
+
+    ERROR = "ERROR"
+    WARNING = "WARNING"
+
+
+class Explanation(NamedTuple):
+    """What failed and what to do, both Japanese sentences without a full stop at the end."""
+
+    what: str
+    remedy: str
+    severity: Severity = Severity.ERROR
+
+
+W = Severity.WARNING
+_SAME = "原因を取り除いてから、エラーファイル一覧をそのまま再実行してください"
+
+
+class Code(Enum):
+    """Codes of problems. The name stands in brackets at the end of a log line."""
+
+    # The list
+    LIST_ENCODING = Explanation(
+        "一覧の文字コードを判別できません",
+        "Excelで「名前を付けて保存」→「CSV UTF-8（コンマ区切り）」を選んで保存し直してください",
+    )
+    LIST_FORMAT = Explanation(
+        "一覧の形式を読み取れません",
+        "CSV・TXT・TSV・XLSXのいずれかで、1行目を「ディレクトリパス,ファイル名」にしてください",
+    )
+    LIST_TOO_LARGE = Explanation(
+        "一覧が大きすぎます",
+        "一覧を分割してください",
+    )
+    LIST_EMPTY = Explanation(
+        "対象のファイルが1件もありません",
+        "一覧の内容を確認してください",
+    )
+    PATH_SYNTAX = Explanation(
+        "パスの書き方が正しくありません",
+        "\\\\サーバー名\\共有名 から始まるパスを書いてください",
+    )
+    PATH_PARENT = Explanation(
+        "パスに「..」または「.」が含まれています",
+        "「..」を使わず、実際のフォルダーのパスを書いてください",
+    )
+    PATH_OUTSIDE_SHARES = Explanation(
+        "対象の共有フォルダーの外にあるパスです",
+        "設定された共有フォルダーの中のパスに直してください",
+    )
+    DUPLICATE_ENTRY = Explanation(
+        "同じパスが重複しています",
+        "1回だけ処理します。対応は不要です",
+        W,
+    )
+    NAMED_DATE = Explanation(
+        "アーカイブ日時の書き方が正しくありません",
+        "2026/10/05 10:15:00 の形で書いてください",
+    )
+    # The source
+    SOURCE_NOT_FOUND = Explanation(
+        "ファイルが存在しません",
+        "パスを確認し、一覧を直してください",
+    )
+    SOURCE_UNREADABLE = Explanation(
+        "ファイルを読み取れません",
+        "アクセス権、またはほかの人が開いていないかを確認してください",
+    )
+    SOURCE_AMBIGUOUS = Explanation(
+        "大文字と小文字などだけが違う名前が複数あります",
+        "サーバー上の名前をそのまま書いてください",
+    )
+    NOT_A_FILE = Explanation(
+        "通常のファイルでもフォルダーでもありません",
+        "一覧から外してください",
+    )
+    LINK_OUTSIDE = Explanation(
+        "共有フォルダーの外へのリンクです",
+        "リンクを外すか、一覧から外してください",
+    )
+    LINK_LOOP = Explanation(
+        "自分の上位フォルダーへのリンクです",
+        "リンクを外すか、一覧から外してください",
+    )
+    EMPTY_DIRECTORY = Explanation(
+        "フォルダーの中にファイルがありません",
+        "アーカイブするものがないため、何もしません",
+        W,
+    )
+    MARKER_SKIPPED = Explanation(
+        "アーカイブ済みの目印ファイルです",
+        "目印はアーカイブしません。対応は不要です",
+        W,
+    )
+    MARKER_NAME_TOO_LONG = Explanation(
+        "ファイル名が長すぎて目印ファイルを作れません",
+        "ファイル名を短くしてください（末尾に _archived.txt を付けられる長さまで）",
+    )
+    MARKER_NAME_TAKEN = Explanation(
+        "目印ファイルと同じ名前のファイルが既にあります",
+        "その「_archived.txt」ファイルの名前を変えてください",
+    )
+    NAME_NOT_STORABLE = Explanation(
+        "名前にS3へ保存できない文字が含まれています",
+        "ファイル名またはフォルダー名を変えてください",
+    )
+    KEY_TOO_LONG = Explanation(
+        "パスが長すぎます（S3キーは1,024バイトまで）",
+        "フォルダー名またはファイル名を短くしてください",
+    )
+    FILE_TOO_LARGE = Explanation(
+        "ファイルが大きすぎます（上限は5 TiB）",
+        "ファイルを分割してください",
+    )
+    ARCHIVED_UNCHANGED = Explanation(
+        "既にアーカイブ済みで、変更されていません",
+        "アップロードは行いません。対応は不要です",
+        W,
+    )
+    ARCHIVED_CHANGED = Explanation(
+        "アーカイブした後に変更されています",
+        "新しい世代として保存します。前の世代も残ります",
+        W,
+    )
+    # During the run
+    CHANGED_WHILE_READING = Explanation(
+        "読み取り中にファイルが変更されました",
+        "ファイルを閉じてもらってから、エラーファイル一覧を再実行してください",
+    )
+    UPLOAD_FAILED = Explanation(
+        "S3へのアップロードに失敗しました",
+        "しばらく待ってから、エラーファイル一覧を再実行してください",
+    )
+    KEY_OCCUPIED = Explanation(
+        "S3キーが別の内容で使われています",
+        "管理者に連絡してください",
+    )
+    MARKER_FAILED = Explanation(
+        "アーカイブは完了しましたが、目印ファイルを作れません",
+        "フォルダーの書き込み権限を確認し、エラーファイル一覧を再実行してください",
+    )
+    NOT_REGISTERED = Explanation(
+        "アーカイブ一覧に登録できませんでした",
+        _SAME,
+    )
+    STOPPED = Explanation(
+        "停止したため処理していません",
+        "エラーファイル一覧を再実行してください",
+    )
+    INTERRUPTED = Explanation(
+        "前回の実行が途中で終了したため、完了を確認できません",
+        "エラーファイル一覧を再実行してください",
+    )
+    INTERNAL = Explanation(
+        "予期しないエラーが発生しました",
+        "エラーログを添えて管理者に連絡してください",
+    )
+    # The environment: these stop the run
+    SHARE_NOT_MOUNTED = Explanation(
+        "共有フォルダーに接続できません",
+        "共有フォルダーのマウントとネットワークを確認してください",
+    )
+    NO_CREDENTIALS = Explanation(
+        "AWSの認証情報がありません",
+        "IAMロール、または AWS_ACCESS_KEY_ID などの設定を確認してください",
+    )
+    CREDENTIALS_REJECTED = Explanation(
+        "AWSの認証情報が無効か、期限が切れています",
+        "認証情報を更新してください",
+    )
+    ACCESS_DENIED = Explanation(
+        "S3バケットへのアクセスが許可されていません",
+        "IAMポリシーとバケットポリシーを確認してください",
+    )
+    NO_SUCH_BUCKET = Explanation(
+        "S3バケットが存在しません",
+        "HIMURO_BUCKET の設定を確認してください",
+    )
+    S3_UNREACHABLE = Explanation(
+        "S3に接続できません",
+        "ネットワーク、リージョン、AWS_ENDPOINT_URL_S3 の設定を確認してください",
+    )
+    DATABASE_UNAVAILABLE = Explanation(
+        "データベースに接続できません",
+        "HIMURO_DATABASE_URL の設定とデータベースの稼働を確認してください",
+    )
+    DATABASE_SCHEMA = Explanation(
+        "データベースの準備ができていません",
+        "python -m core init-db を実行してください",
+    )
+    DATA_DIR_UNWRITABLE = Explanation(
+        "実行記録を書き込めません",
+        "データディレクトリの空き容量と書き込み権限を確認してください",
+    )
+
+    @property
+    def what(self) -> str:
+        return self.value.what
+
+    @property
+    def remedy(self) -> str:
+        return self.value.remedy
+
+    @property
+    def severity(self) -> Severity:
+        return self.value.severity
+
+
+def sentence(code: Code, detail: str = "") -> str:
+    """Return the code's sentence, with ``detail`` in full-width brackets when there is one."""
+    return f"{code.what}（{detail}）" if detail else code.what
+
+
+class HimuroError(Exception):
+    """Base of all errors that Himuro raises on purpose; ``str()`` is fit for an operator."""
+
+
+class SettingsError(HimuroError):
+    """Wrong or missing settings, every one of them in ``problems``."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("設定に誤りがあります:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class ListError(HimuroError):
+    """A request that cannot be carried out as asked; nothing was touched."""
+
+
+class ItemError(HimuroError):
+    """One file cannot be archived; the others go on."""
+
+    def __init__(self, code: Code, detail: str = "") -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(sentence(code, detail))
+
+
+class FatalError(HimuroError):
+    """The environment is broken: the run stops at once (contract, invariant 7)."""
+
+    def __init__(self, code: Code, detail: str = "") -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{sentence(code, detail)}。{code.remedy}。")

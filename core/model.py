@@ -1,0 +1,350 @@
+"""Values that travel between the parts of Himuro. All of them are immutable.
+
+Paths called ``path`` are UNC paths with backslashes (``\\\\fsx01\\share\\a.txt``) in the
+spelling of the server; ``local`` is where the same file is mounted on this machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from core.errors import Code, Severity, sentence
+
+MARKER_SUFFIX = "_archived.txt"
+"""What is added to an original's name to make its marker's name (contract, "decisions")."""
+
+
+class ListKind(StrEnum):
+    """What a list is for; the column with the file name has another title in each."""
+
+    ARCHIVE = "archive"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True, slots=True)
+class ListSource:
+    """One uploaded file, as its sender made it."""
+
+    name: str
+    """File name without directory; only for display and for the suffix of ``input.*``."""
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ListRow:
+    """One entry of a list: a file or a directory."""
+
+    source: str
+    """Name of the uploaded file it stands in."""
+    line: int
+    """1-based line (or sheet row) in that file."""
+    text: str
+    """What the sender wrote: the path, or directory and name joined."""
+    path: str
+    """UNC path; separators and surrounding spaces cleaned, letters as written."""
+    archived_at: datetime | None = None
+    """Restore lists: the generation meant, with time zone. None: the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something the sender or the operator has to know about one entry."""
+
+    code: Code
+    path: str
+    """The text as written in the list, or the path found below a listed directory."""
+    source: str = ""
+    """Name of the list; empty when the problem concerns no single list."""
+    line: int | None = None
+    """1-based; None when no single line is to blame."""
+    detail: str = ""
+    """Japanese addition to the code's sentence, e.g. the near name that exists."""
+
+    @property
+    def severity(self) -> Severity:
+        return self.code.severity
+
+    @property
+    def is_error(self) -> bool:
+        return self.severity is Severity.ERROR
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, one Japanese sentence without the remedy."""
+        return sentence(self.code, self.detail)
+
+    @property
+    def remedy(self) -> str:
+        return self.code.remedy
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedList:
+    """How one uploaded file was read, to be shown to the operator."""
+
+    source: str
+    encoding: str
+    """``UTF-8``, ``UTF-8 (BOM)``, ``CP932``, ``UTF-16`` or ``Excel``."""
+    form: str
+    """``columns`` (with a header) or ``paths`` (one path a line)."""
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedList:
+    """The rows of all uploaded files in their order, with every problem found in them."""
+
+    rows: tuple[ListRow, ...]
+    problems: tuple[Problem, ...]
+    detected: tuple[DetectedList, ...]
+
+
+class Standing(StrEnum):
+    """What the archive list says about a file, judged by size and modification time.
+
+    The judgement is for the operator's eyes; the run itself compares SHA-256.
+    """
+
+    NEW = "new"
+    ARCHIVED = "archived"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the archive list."""
+
+    directory: str
+    """Original directory, UNC, spelling of the server."""
+    archived_name: str
+    """Original name + ``_archived.txt``."""
+    bucket: str
+    key: str
+    archived_at: datetime
+    """With time zone."""
+    request_id: str
+    requester: str
+    comment: str
+    size: int
+    """Bytes."""
+    sha256: str
+    """64 hexadecimal digits."""
+    modified_at: datetime
+    """The original's modification time, with time zone."""
+    search_key: str
+    """``core.names.search_key(directory, original name)``."""
+    id: int = 0
+    """Serial key; 0 until stored."""
+
+    @property
+    def name(self) -> str:
+        """The original's name."""
+        return self.archived_name.removesuffix(MARKER_SUFFIX)
+
+    @property
+    def path(self) -> str:
+        """The original's UNC path."""
+        return f"{self.directory}\\{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """What is asked of the archive list. Empty fields do not restrict."""
+
+    words: str = ""
+    """Words separated by spaces, all of which must occur in directory or name."""
+    directory: str = ""
+    """This UNC directory and below."""
+    request_id: str = ""
+    requester: str = ""
+    since: datetime | None = None
+    """Archived at or after; with time zone."""
+    until: datetime | None = None
+    """Archived before; with time zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """One page of hits, newest first."""
+
+    total: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveItem:
+    """One file that a run intends to archive."""
+
+    path: str
+    local: str
+    """Absolute path on this machine."""
+    size: int
+    """Bytes, at the time of the check."""
+    mtime_ns: int
+    """Modification time at the check, nanoseconds since 1970-01-01 UTC."""
+    key: str
+    """The S3 key of the first generation."""
+    standing: Standing = Standing.NEW
+    newest: Entry | None = None
+    """The newest row of this file; None when it was never archived."""
+    taken_keys: frozenset[str] = frozenset()
+    """Keys of earlier generations of this file: they have rows and cannot be used again."""
+
+    @property
+    def directory(self) -> str:
+        return self.path.rpartition("\\")[0]
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("\\")[2]
+
+    @property
+    def marker_name(self) -> str:
+        return self.name + MARKER_SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do, shown to the operator and executed unchanged."""
+
+    items: tuple[ArchiveItem, ...]
+    problems: tuple[Problem, ...]
+    detected: tuple[DetectedList, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        return any(p.is_error for p in self.problems) or not self.items
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(item.size for item in self.items)
+
+    def count(self, standing: Standing) -> int:
+        return sum(item.standing is standing for item in self.items)
+
+
+class Result(StrEnum):
+    """How a file ended; the words stand in ``outcomes.csv`` and in ``report.csv``."""
+
+    ARCHIVED = "archived"
+    """Uploaded (or adopted from an interrupted run), registered and marked."""
+    UNCHANGED = "unchanged"
+    """The newest generation in the archive list has the same content."""
+    FAILED = "failed"
+
+
+RESULT_WORDS = {
+    Result.ARCHIVED: "成功",
+    Result.UNCHANGED: "アーカイブ済み",
+    Result.FAILED: "失敗",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one file."""
+
+    path: str
+    result: Result
+    size: int = 0
+    """Bytes read."""
+    key: str = ""
+    sha256: str = ""
+    code: Code | None = None
+    """Why it failed; None otherwise."""
+    detail: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing is left to do for this file."""
+        return self.result is not Result.FAILED
+
+    @property
+    def reason(self) -> str:
+        return sentence(self.code, self.detail) if self.code else ""
+
+
+class RunState(StrEnum):
+    """States of a run (contract, "Run folder")."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED_FILES = "failed_files"
+    REFUSED = "refused"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    ERROR = "error"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in (RunState.RUNNING, RunState.WAITING)
+
+
+EXIT_CODES = {
+    RunState.DONE: 0,
+    RunState.FAILED_FILES: 1,
+    RunState.REFUSED: 2,
+    RunState.ERROR: 3,
+    RunState.WAITING: 4,
+    RunState.STOPPED: 130,
+    RunState.INTERRUPTED: 130,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a check or a run stands. Rates are for the caller to derive."""
+
+    total_files: int = 0
+    total_bytes: int = 0
+    done_files: int = 0
+    """Finished, failed ones included."""
+    done_bytes: int = 0
+    """Bytes of finished files and of the sent parts of running ones."""
+    failed_files: int = 0
+    current: str = ""
+    """UNC path of a file being worked on; empty when none is."""
+    phase: str = ""
+    """What is going on, one Japanese word or two for the screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """Who wants what, typed in by the operator."""
+
+    request_id: str
+    requester: str
+    comment: str = ""
+    started_by: str = ""
+    """Operating-system user, or where the browser sits, until there is a sign-in."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """``run.json``: all that is known about one run."""
+
+    run_id: str
+    """Also the folder's name: ``<yyyymmdd-hhmmss>-<kind>-<short id>``."""
+    kind: str
+    state: RunState
+    request: RunRequest
+    created_at: datetime
+    """With time zone, as are the next two."""
+    started_at: datetime | None = None
+    """When the first file was begun. None: still in the queue, or refused."""
+    finished_at: datetime | None = None
+    total_files: int = 0
+    total_bytes: int = 0
+    archived_files: int = 0
+    archived_bytes: int = 0
+    unchanged_files: int = 0
+    failed_files: int = 0
+    message: str = ""
+    """Japanese: why the run was refused or stopped early; empty when it just ended."""
+    inputs: tuple[str, ...] = ()
+    """Names of the lists as uploaded."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Without secrets."""

@@ -1,0 +1,100 @@
+"""Names and paths: one normal form for each kind of comparison.
+
+Windows compares names without regard to letter case; Japanese text arrives composed or
+decomposed, full or half width, with either wave dash (FACTS, "Windows and Japanese text").
+Only the comparison is normalised: what is stored is always the spelling on the server.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+from urllib.parse import quote, unquote
+
+# CP932 and typed text use different code points for the same sign.
+_TWINS = str.maketrans(
+    {
+        "\u301c": "~",
+        "\u2016": "\u2225",
+        "\u2212": "-",
+        "\u2014": "\u2015",
+        "\u00a5": "\\",
+    }
+)
+_KATAKANA_TO_HIRAGANA = str.maketrans(
+    {code: code - 0x60 for code in (*range(0x30A1, 0x30F7), 0x30FD, 0x30FE)}
+)
+
+
+def identity(path: str) -> str:
+    """Return what two spellings of the same Windows path have in common.
+
+    NFC, and upper case letter by letter as NTFS does it: ``ß`` is not ``SS``.
+    """
+    composed = path if path.isascii() else unicodedata.normalize("NFC", path)
+    upper = composed.upper()
+    if len(upper) == len(composed):
+        return upper
+    return "".join(u if len(u := c.upper()) == 1 else c for c in composed)
+
+
+def fold(text: str) -> str:
+    """Return the form in which people search: width, case, kana and wave dash alike."""
+    if text.isascii():
+        return text.casefold()
+    wide = unicodedata.normalize("NFKC", text.translate(_TWINS)).casefold()
+    return unicodedata.normalize("NFKC", wide).translate(_KATAKANA_TO_HIRAGANA)
+
+
+@lru_cache(maxsize=4096)
+def _fold_directory(directory: str) -> str:
+    return fold(directory)
+
+
+def search_key(directory: str, name: str) -> str:
+    """Return ``検索キー``: directory and original name as people search for them."""
+    return f"{_fold_directory(directory)}\\{fold(name)}"
+
+
+def near_key(name: str) -> str:
+    """Return what a mistyped name and the real one have in common."""
+    return fold(name).strip().rstrip(". ").replace(" ", "")
+
+
+def split_unc(path: str) -> tuple[str, ...]:
+    """Return the parts of a UNC path: server, share, directories, name."""
+    return tuple(part for part in path.split("\\") if part)
+
+
+def object_key(prefix: str, path: str) -> str:
+    """Return the S3 key that repeats the folder structure of a UNC path."""
+    return prefix + path.lstrip("\\").replace("\\", "/")
+
+
+def generation_key(key: str, stamp: str, counter: int = 1) -> str:
+    """Return the key of a further generation: ``test_20261123-183000.txt``.
+
+    ``stamp`` is the original's modification time, not the clock, so that an interrupted
+    run and its retry arrive at the same key. ``counter`` tells two contents of one second
+    apart.
+    """
+    head, slash, name = key.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    if not stem:
+        stem, dot, suffix = name, "", ""
+    more = f"_{counter}" if counter > 1 else ""
+    return f"{head}{slash}{stem}_{stamp}{more}{dot}{suffix}"
+
+
+def encode_metadata(path: str) -> str:
+    """Return a UNC path as ASCII for user metadata; ``decode_metadata`` reverses it."""
+    return quote(path, safe="\\ !#$&'()+,-./:;=@[]^_`{}~")
+
+
+def decode_metadata(value: str) -> str:
+    return unquote(value)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` without anything that could forge a line or hide in a log."""
+    return "".join(c if c.isprintable() or c == "\u3000" else f"\\u{ord(c):04x}" for c in text)

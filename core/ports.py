@@ -1,0 +1,102 @@
+"""What ``core`` needs from outside, as protocols: the archive list and the object store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from core.model import Entry, Progress, SearchPage, SearchQuery
+
+ProgressSink = Callable[[Progress], None]
+
+
+def silent(_progress: Progress) -> None:
+    """The default progress sink: nobody watches."""
+
+
+class Catalogue(Protocol):
+    """The archive list. Every call is one short transaction and may be made from any thread.
+
+    All of them raise ``FatalError(DATABASE_UNAVAILABLE)`` when the database does not answer
+    and ``FatalError(DATABASE_SCHEMA)`` when ``init-db`` is owed.
+    """
+
+    def check(self) -> None:
+        """Answer whether the database can be used, within about two seconds."""
+
+    def find(self, search_keys: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
+        """Return all rows with one of these ``検索キー``, oldest first, grouped by it.
+
+        Different files may share a search key: the caller compares the paths.
+        """
+
+    def add(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Store rows in one transaction and return those whose bucket and key were taken.
+
+        A row that is already there with the same path, SHA-256 and size counts as stored:
+        a second call with the same entries changes nothing and returns nothing.
+        """
+
+    def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
+        """Return one page of hits, newest first; ``page`` counts from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What S3 knows about an object."""
+
+    size: int
+    sha256: str
+    """From the user metadata; empty when the object is not ours."""
+    source_path: str
+    """Decoded from the user metadata; empty when it did not fit or is not ours."""
+    storage_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One object to be created."""
+
+    key: str
+    body: bytes | BinaryIO
+    """The whole content, or an open seekable file when it is large."""
+    size: int
+    sha256: str
+    """Hexadecimal SHA-256 of the whole content."""
+    part_sha256: tuple[bytes, ...]
+    """Digests of the parts of ``ObjectStore.part_size(size)`` bytes; one when not in parts."""
+    source_path: str
+
+
+class ObjectStore(Protocol):
+    """Where the objects live. Calls retry transient errors themselves.
+
+    They raise ``ItemError(UPLOAD_FAILED)`` when only this object is concerned and
+    ``FatalError`` when the next object would fail as well.
+    """
+
+    def check(self) -> None:
+        """Raise ``FatalError`` unless the bucket answers; without credentials at once."""
+
+    def part_size(self, size: int) -> int | None:
+        """Return the part size in bytes for an object of ``size``; None: a single PUT."""
+
+    def create(
+        self,
+        upload: Upload,
+        *,
+        sent: Callable[[int], None],
+        cancelled: Callable[[], bool],
+    ) -> bool:
+        """Store a new object in Deep Archive; False when the key exists already.
+
+        Never overwrites. ``sent`` hears the bytes of each stored part. When ``cancelled``
+        turns true between two parts, the parts are given up and ``ItemError(STOPPED)`` raised.
+        """
+
+    def head(self, key: str) -> StoredObject | None:
+        """Return what is stored under ``key``; None when nothing is."""
+
+    def abort_unfinished(self, keys: Iterable[str]) -> int:
+        """Give up multipart uploads that a dead run left for ``keys``; returns how many."""

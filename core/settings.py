@@ -1,0 +1,171 @@
+"""Settings from the environment, read once and frozen (contract, "Configuration")."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dotenv import dotenv_values
+
+from core.errors import SettingsError
+from core.names import identity, split_unc
+
+JOB_NEEDS = ("HIMURO_BUCKET", "HIMURO_SHARES")
+"""Settings that archive jobs cannot do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShareSetting:
+    """Where a share of the file server is mounted on this machine."""
+
+    unc: str
+    r"""``\\server\share`` or a folder below it."""
+    directory: Path
+    """Absolute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. Nothing else reads the environment, except boto3 for ``AWS_*``."""
+
+    database_url: str
+    data_dir: Path
+    """Absolute."""
+    bucket: str
+    """Empty when not set."""
+    key_prefix: str
+    shares: tuple[ShareSetting, ...]
+    restore_roots: tuple[str, ...]
+    restore_days: int
+    """Days, 1 or more."""
+    timezone: ZoneInfo
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.data_dir / "runs"
+
+    def without_secrets(self) -> dict[str, str]:
+        """Return the settings for ``run.json`` and for the screen: no password in them."""
+        return {
+            "HIMURO_DATABASE_URL": hide_password(self.database_url),
+            "HIMURO_DATA_DIR": str(self.data_dir),
+            "HIMURO_BUCKET": self.bucket,
+            "HIMURO_KEY_PREFIX": self.key_prefix,
+            "HIMURO_SHARES": ";".join(f"{s.unc}={s.directory}" for s in self.shares),
+            "HIMURO_TIMEZONE": self.timezone.key,
+        }
+
+
+def hide_password(url: str) -> str:
+    """Return a database URL with everything a password could hide in left out."""
+    parts = urlsplit(url)
+    if parts.password is None and not parts.query:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    name = user.partition(":")[0]
+    netloc = f"{name}:***@{host}" if user else host
+    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+
+
+def load_environment(directory: Path | None = None) -> None:
+    """Read ``.env`` of the working directory; what is set already wins.
+
+    It reaches ``os.environ`` because boto3 looks for ``AWS_*`` there.
+    """
+    for name, value in dotenv_values((directory or Path.cwd()) / ".env").items():
+        if value is not None:
+            os.environ.setdefault(name, value)
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, needed: tuple[str, ...] = ()
+) -> Settings:
+    """Return the settings; raises ``SettingsError`` that names every wrong or missing one."""
+    env = os.environ if environ is None else environ
+    problems = [f"{name} が設定されていません" for name in needed if not env.get(name, "").strip()]
+    data_dir = Path(env.get("HIMURO_DATA_DIR") or "./data").absolute()
+    shares = _shares(env.get("HIMURO_SHARES", ""), problems)
+    settings = Settings(
+        database_url=_database_url(env.get("HIMURO_DATABASE_URL", ""), data_dir, problems),
+        data_dir=data_dir,
+        bucket=_bucket(env.get("HIMURO_BUCKET", "").strip(), problems),
+        key_prefix=_key_prefix(env.get("HIMURO_KEY_PREFIX", ""), problems),
+        shares=shares,
+        restore_roots=tuple(
+            root.strip() for root in env.get("HIMURO_RESTORE_ROOTS", "").split(";") if root.strip()
+        ),
+        restore_days=_restore_days(env.get("HIMURO_RESTORE_DAYS") or "7", problems),
+        timezone=_timezone(env.get("HIMURO_TIMEZONE") or "Asia/Tokyo", problems),
+    )
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _database_url(text: str, data_dir: Path, problems: list[str]) -> str:
+    url = text.strip() or f"sqlite:///{data_dir / 'catalogue.db'}"
+    scheme = url.partition(":")[0]
+    if scheme in ("postgresql", "postgres"):
+        # SQLAlchemy 2.1 takes psycopg 3 for the bare name; Himuro ships psycopg2.
+        return "postgresql+psycopg2" + url[len(scheme) :]
+    if scheme not in ("sqlite", "postgresql+psycopg2"):
+        problems.append(
+            f"HIMURO_DATABASE_URL は sqlite または postgresql で始めてください（現在: {scheme}）"
+        )
+    return url
+
+
+def _bucket(name: str, problems: list[str]) -> str:
+    if name and not (3 <= len(name) <= 63 and all(c.isalnum() or c in ".-" for c in name)):
+        problems.append(f"HIMURO_BUCKET はバケット名ではありません（現在: {name}）")
+    return name
+
+
+def _key_prefix(prefix: str, problems: list[str]) -> str:
+    if prefix.startswith("/") or "\\" in prefix or not prefix.isprintable() or ".." in prefix:
+        problems.append(f"HIMURO_KEY_PREFIX に使えない文字があります（現在: {prefix!r}）")
+    if len(prefix.encode()) > 512:
+        problems.append("HIMURO_KEY_PREFIX が長すぎます（512バイトまで）")
+    return prefix
+
+
+def _shares(text: str, problems: list[str]) -> tuple[ShareSetting, ...]:
+    shares: list[ShareSetting] = []
+    for pair in filter(None, (part.strip() for part in text.split(";"))):
+        unc, equals, directory = pair.partition("=")
+        unc = "\\\\" + "\\".join(split_unc(unc.strip().replace("/", "\\")))
+        if not equals and os.name == "nt":
+            directory = unc
+        elif not directory.strip():
+            problems.append(
+                f"HIMURO_SHARES は \\\\サーバー\\共有=ディレクトリ の形で書いてください（現在: {pair}）"
+            )
+            continue
+        if len(split_unc(unc)) < 2:
+            problems.append(f"HIMURO_SHARES の共有名がありません（現在: {pair}）")
+            continue
+        shares.append(ShareSetting(unc, Path(directory.strip()).absolute()))
+    known = [identity(share.unc) + "\\" for share in shares]
+    for i, one in enumerate(known):
+        if any(one.startswith(other) for other in known[:i] + known[i + 1 :]):
+            problems.append(f"HIMURO_SHARES の共有が重なっています（{shares[i].unc}）")
+    return tuple(shares)
+
+
+def _restore_days(text: str, problems: list[str]) -> int:
+    if text.isdecimal() and 1 <= int(text) <= 365:
+        return int(text)
+    problems.append(f"HIMURO_RESTORE_DAYS は1から365の整数にしてください（現在: {text}）")
+    return 7
+
+
+def _timezone(name: str, problems: list[str]) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        problems.append(f"HIMURO_TIMEZONE が見つかりません（現在: {name}）")
+        return ZoneInfo("UTC")
