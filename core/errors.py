@@ -6,6 +6,7 @@ whole run is raised: ``ListError`` before anything was touched, ``FatalError`` a
 
 from __future__ import annotations
 
+import errno
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ class Severity(StrEnum):
 
     ERROR = "ERROR"
     WARNING = "WARNING"
+    NOTE = "INFO"
+    """Worth showing to the operator, not worth a line in the log."""
 
 
 class Explanation(NamedTuple):
@@ -48,6 +51,11 @@ class Code(Enum):
     LIST_EMPTY = Explanation(
         "対象のファイルが1件もありません",
         "一覧の内容を確認してください",
+    )
+    SHEET_IGNORED = Explanation(
+        "読み取らなかったシートがあります",
+        "そのシートも対象なら、1つのシートにまとめるか、別のファイルに分けてください",
+        W,
     )
     PATH_SYNTAX = Explanation(
         "パスの書き方が正しくありません",
@@ -128,7 +136,7 @@ class Code(Enum):
     ARCHIVED_UNCHANGED = Explanation(
         "既にアーカイブ済みで、変更されていません",
         "アップロードは行いません。対応は不要です",
-        W,
+        Severity.NOTE,
     )
     ARCHIVED_CHANGED = Explanation(
         "アーカイブした後に変更されています",
@@ -222,6 +230,30 @@ class Code(Enum):
 def sentence(code: Code, detail: str = "") -> str:
     """Return the code's sentence, with ``detail`` in full-width brackets when there is one."""
     return f"{code.what}（{detail}）" if detail else code.what
+
+
+_OS_REASONS = {
+    errno.EACCES: "アクセスが拒否されました",
+    errno.EPERM: "アクセスが拒否されました",
+    errno.EROFS: "書き込みが禁止されています",
+    errno.EBUSY: "ほかの人が使用中です",
+    errno.ETXTBSY: "ほかの人が使用中です",
+    errno.EAGAIN: "ほかの人が使用中です",
+    errno.ENOSPC: "空き容量がありません",
+    errno.EDQUOT: "割り当て容量を超えました",
+    errno.ENOENT: "存在しません",
+    errno.ENAMETOOLONG: "名前が長すぎます",
+    errno.EIO: "読み書きに失敗しました",
+    errno.ESTALE: "サーバーとの接続が切れました",
+    errno.ETIMEDOUT: "時間内に応答がありません",
+    errno.EHOSTDOWN: "サーバーに接続できません",
+}
+
+
+def os_reason(exc: OSError) -> str:
+    """Return an operating-system error in words an operator knows."""
+    name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
+    return _OS_REASONS.get(exc.errno or 0, name)
 
 
 class HimuroError(Exception):

@@ -88,13 +88,35 @@ def generation_key(key: str, stamp: str, counter: int = 1) -> str:
 
 def encode_metadata(path: str) -> str:
     """Return a UNC path as ASCII for user metadata; ``decode_metadata`` reverses it."""
-    return quote(path, safe="\\ !#$&'()+,-./:;=@[]^_`{}~")
+    return quote(path, safe="")
 
 
 def decode_metadata(value: str) -> str:
     return unquote(value)
 
 
+_HIDING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
 def printable(text: str) -> str:
-    """Return ``text`` without anything that could forge a line or hide in a log."""
-    return "".join(c if c.isprintable() or c == "\u3000" else f"\\u{ord(c):04x}" for c in text)
+    """Return ``text`` without anything that could forge a line or turn one around in a log.
+
+    Private-use letters stay: Japanese names hold them as gaiji.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        f"\\u{ord(c):04x}"
+        if c in _HIDING or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")
+        else c
+        for c in text
+    )
+
+
+def storable(name: str) -> bool:
+    """Return whether a name can be part of an S3 key and of a UNC path.
+
+    Control characters break S3's XML listings; lone surrogates stand for bytes that are not
+    UTF-8; a backslash, legal on a Linux file system, would read as a separator.
+    """
+    return "\\" not in name and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from core.model import Entry, Progress, SearchPage, SearchQuery
+
+STORAGE_CLASS = "DEEP_ARCHIVE"
+"""Given on the put itself (contract, "S3 objects")."""
 
 ProgressSink = Callable[[Progress], None]
 
@@ -55,18 +58,25 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """One object to be created."""
+class NewObject:
+    """What is to be known of an object before its first byte is sent."""
 
     key: str
-    body: bytes | BinaryIO
-    """The whole content, or an open seekable file when it is large."""
     size: int
+    """Bytes of the whole content."""
     sha256: str
-    """Hexadecimal SHA-256 of the whole content."""
-    part_sha256: tuple[bytes, ...]
-    """Digests of the parts of ``ObjectStore.part_size(size)`` bytes; one when not in parts."""
+    """Hexadecimal, of the whole content."""
     source_path: str
+    """UNC path of the original."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of an object that is too large for a single request."""
+
+    data: bytes
+    digest: bytes
+    """SHA-256 of ``data``."""
 
 
 class ObjectStore(Protocol):
@@ -80,19 +90,18 @@ class ObjectStore(Protocol):
         """Raise ``FatalError`` unless the bucket answers; without credentials at once."""
 
     def part_size(self, size: int) -> int | None:
-        """Return the part size in bytes for an object of ``size``; None: a single PUT."""
+        """Return the part size in bytes for an object of ``size``; None: a single request."""
 
-    def create(
-        self,
-        upload: Upload,
-        *,
-        sent: Callable[[int], None],
-        cancelled: Callable[[], bool],
-    ) -> bool:
+    def create(self, new: NewObject, data: bytes) -> bool:
         """Store a new object in Deep Archive; False when the key exists already.
 
-        Never overwrites. ``sent`` hears the bytes of each stored part. When ``cancelled``
-        turns true between two parts, the parts are given up and ``ItemError(STOPPED)`` raised.
+        Never overwrites. S3 compares what it received with ``new.sha256``.
+        """
+
+    def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
+        """The same from parts of ``part_size(new.size)`` bytes, each compared on receipt.
+
+        An error raised by ``parts`` gives the unfinished upload up and goes on to the caller.
         """
 
     def head(self, key: str) -> StoredObject | None:

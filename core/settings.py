@@ -48,6 +48,13 @@ class Settings:
     def runs_dir(self) -> Path:
         return self.data_dir / "runs"
 
+    def require(self, needed: tuple[str, ...]) -> None:
+        """Raise ``SettingsError`` that names each of ``needed`` that is not set."""
+        given = {"HIMURO_BUCKET": self.bucket, "HIMURO_SHARES": self.shares}
+        missing = [name for name in needed if not given.get(name)]
+        if missing:
+            raise SettingsError([f"{name} が設定されていません" for name in missing])
+
     def without_secrets(self) -> dict[str, str]:
         """Return the settings for ``run.json`` and for the screen: no password in them."""
         return {
@@ -84,7 +91,10 @@ def load_environment(directory: Path | None = None) -> None:
 def load_settings(
     environ: Mapping[str, str] | None = None, needed: tuple[str, ...] = ()
 ) -> Settings:
-    """Return the settings; raises ``SettingsError`` that names every wrong or missing one."""
+    """Return the settings; raises ``SettingsError`` that names every wrong or missing one.
+
+    ``needed`` names those that the caller cannot do without (``JOB_NEEDS`` for jobs).
+    """
     env = os.environ if environ is None else environ
     problems = [f"{name} が設定されていません" for name in needed if not env.get(name, "").strip()]
     data_dir = Path(env.get("HIMURO_DATA_DIR") or "./data").absolute()
@@ -142,7 +152,8 @@ def _shares(text: str, problems: list[str]) -> tuple[ShareSetting, ...]:
             directory = unc
         elif not directory.strip():
             problems.append(
-                f"HIMURO_SHARES は \\\\サーバー\\共有=ディレクトリ の形で書いてください（現在: {pair}）"
+                "HIMURO_SHARES は \\\\サーバー\\共有=ディレクトリ の形で書いてください"
+                f"（現在: {pair}）"
             )
             continue
         if len(split_unc(unc)) < 2:

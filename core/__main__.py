@@ -1,0 +1,35 @@
+"""The commands (contract, "Commands"): ``python -m core …``.
+
+The one module of ``core`` that knows ``db``: it wires the commands, as
+``pages/common/services.py`` wires the pages.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from core.commands import Wiring, main
+from core.ports import Catalogue, ObjectStore
+from core.settings import Settings
+
+
+def open_catalogue(settings: Settings) -> Catalogue:
+    from db import open_catalogue as opened  # noqa: PLC0415 - only commands that need it wait
+
+    return opened(settings.database_url)
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    from core.s3 import S3ObjectStore  # noqa: PLC0415
+
+    return S3ObjectStore(settings)
+
+
+def init_db(settings: Settings) -> None:
+    from db.schema import upgrade  # noqa: PLC0415
+
+    upgrade(settings.database_url)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], Wiring(open_catalogue, open_store, init_db)))

@@ -1,0 +1,299 @@
+"""One file: read and hash → upload → (the collector commits its row) → marker.
+
+The order is the contract's first invariant. Nothing here writes to the archive list: what is
+stored comes back as an ``Entry`` for the one collector that does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count, islice
+from typing import BinaryIO
+from zoneinfo import ZoneInfo
+
+from core.check import MAX_KEY_BYTES
+from core.errors import Code, ItemError
+from core.model import ArchiveItem, Entry, RunRequest
+from core.names import generation_key, search_key
+from core.ports import STORAGE_CLASS, NewObject, ObjectStore, Part
+from core.shares import Shares
+
+MEMORY_BYTES = 192 * 1024 * 1024
+"""File content held in memory at one time by all threads together."""
+_BLOCK = 1024 * 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_GENERATIONS = 1000
+
+
+def never() -> bool:
+    return False
+
+
+class MemoryBudget:
+    """Lets threads hold so many bytes at a time; the others wait."""
+
+    def __init__(self, total: int) -> None:
+        self._total = self._free = total
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Wait for ``size`` bytes, or for all there are when it is more than that."""
+        share = min(size, self._total)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= share)
+            self._free -= share
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += share
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was read of a file."""
+
+    status: os.stat_result
+    """As it was when the file was opened."""
+    sha256: str
+    data: bytes | None
+    """None: too large to be held; ``part_digests`` tell whether it is still the same."""
+    part_digests: tuple[bytes, ...] = ()
+    part_size: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.status.st_size
+
+
+class Archiver:
+    """Archives single files. Safe in any thread; every call may be repeated."""
+
+    def __init__(
+        self,
+        shares: Shares,
+        store: ObjectStore,
+        *,
+        bucket: str,
+        timezone: ZoneInfo,
+        request: RunRequest,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._shares = shares
+        self._store = store
+        self._bucket = bucket
+        self._timezone = timezone
+        self._request = request
+        self._now = now
+        self._memory = MemoryBudget(MEMORY_BYTES)
+
+    def store(
+        self,
+        item: ArchiveItem,
+        *,
+        sent: Callable[[int], None],
+        cancelled: Callable[[], bool] = never,
+    ) -> Entry:
+        """Bring one file into the bucket and return its row, which is not yet registered.
+
+        Returns ``item.newest`` when the content is the same as that generation's: then
+        nothing was uploaded. The same content already there from an interrupted run is
+        adopted. ``sent`` hears bytes as they are stored. Raises ``ItemError`` for this file
+        (``STOPPED`` when ``cancelled`` turned true), ``FatalError`` for the environment.
+        """
+        try:
+            with self._shares.open(item.path, item.local) as file:
+                status = os.fstat(file.fileno())
+                part_size = self._store.part_size(status.st_size)
+                with self._memory.hold(part_size or status.st_size):
+                    content = _read(file, status, part_size, cancelled)
+                    self._require_still(item, content)
+                    newest = item.newest
+                    if newest and (newest.sha256, newest.size) == (content.sha256, content.size):
+                        sent(content.size)
+                        return newest
+                    key = self._upload(item, file, content, sent, cancelled)
+        except OSError as exc:
+            raise self._explain(exc, item) from exc
+        return self._entry(item, content, key)
+
+    def mark(self, item: ArchiveItem) -> None:
+        """Put the empty marker beside the original; one that is there already is fine.
+
+        Raises ``ItemError(MARKER_FAILED)``; the archive itself is not touched by that.
+        """
+        path = os.path.join(os.path.dirname(item.local), item.marker_name)  # noqa: PTH118,PTH120
+        try:
+            self._shares.fs.create_empty(path)
+        except FileExistsError:
+            return
+        except OSError as exc:
+            raise ItemError(Code.MARKER_FAILED, self._explain(exc, item).detail) from exc
+
+    def _explain(self, exc: OSError, item: ArchiveItem) -> ItemError:
+        located = self._shares.locate(item.path)
+        if located is None:
+            return ItemError(Code.PATH_OUTSIDE_SHARES)
+        return self._shares.explain(exc, located[0])
+
+    def _require_still(self, item: ArchiveItem, content: Content) -> None:
+        """Raise ``ItemError(CHANGED_WHILE_READING)`` unless the file is as it was opened."""
+        try:
+            now = self._shares.fs.stat(item.local)
+        except OSError as exc:
+            raise ItemError(Code.CHANGED_WHILE_READING) from exc
+        then = content.status
+        if (now.st_size, now.st_mtime_ns, now.st_ino) != (
+            then.st_size,
+            then.st_mtime_ns,
+            then.st_ino,
+        ):
+            raise ItemError(Code.CHANGED_WHILE_READING)
+
+    def _upload(
+        self,
+        item: ArchiveItem,
+        file: BinaryIO,
+        content: Content,
+        sent: Callable[[int], None],
+        cancelled: Callable[[], bool],
+    ) -> str:
+        """Return the key under which the content now lies: created or adopted."""
+
+        def create(new: NewObject) -> bool:
+            if content.data is None:
+                parts = _parts(file, content, sent, cancelled)
+                return self._store.create_in_parts(new, parts)
+            created = self._store.create(new, content.data)
+            if created:
+                sent(content.size)
+            return created
+
+        for key in islice(self._keys(item, content.status.st_mtime_ns), _MOST_GENERATIONS):
+            if len(key.encode()) > MAX_KEY_BYTES:
+                raise ItemError(Code.KEY_TOO_LONG, key)
+            new = NewObject(key, content.size, content.sha256, item.path)
+            if self._lies_there(new, create, look_first=content.data is None):
+                return key
+        raise ItemError(Code.KEY_OCCUPIED, item.key)
+
+    def likely_keys(self, item: ArchiveItem) -> list[str]:
+        """Return the keys under which an interrupted run may have begun this file."""
+        return list(islice(self._keys(item, item.mtime_ns), 2))
+
+    def _keys(self, item: ArchiveItem, mtime_ns: int) -> Iterator[str]:
+        """Yield the keys a content may have, best first; those that have a row are left out."""
+        modified = _time(mtime_ns).astimezone(self._timezone)
+        stamp = modified.strftime("%Y%m%d-%H%M%S")
+        if item.key not in item.taken_keys:
+            yield item.key
+        candidates = (generation_key(item.key, stamp, n) for n in count(1))
+        yield from (key for key in candidates if key not in item.taken_keys)
+
+    def _lies_there(
+        self, new: NewObject, create: Callable[[NewObject], bool], *, look_first: bool
+    ) -> bool:
+        """Create the object, or adopt it; False when the key holds something else.
+
+        A large object is looked for before it is sent. One that vanishes between the answers
+        belongs to a concurrent writer who gave up: it is tried again.
+        """
+        for attempt in range(3):
+            if (attempt or not look_first) and create(new):
+                return True
+            there = self._store.head(new.key)
+            if there is not None:
+                same = (there.sha256, there.size) == (new.sha256, new.size)
+                ours = there.source_path in ("", new.source_path)
+                return same and ours and there.storage_class == STORAGE_CLASS
+        raise ItemError(Code.UPLOAD_FAILED)
+
+    def _entry(self, item: ArchiveItem, content: Content, key: str) -> Entry:
+        return Entry(
+            directory=item.directory,
+            archived_name=item.marker_name,
+            bucket=self._bucket,
+            key=key,
+            archived_at=self._now(),
+            request_id=self._request.request_id,
+            requester=self._request.requester,
+            comment=self._request.comment,
+            size=content.size,
+            sha256=content.sha256,
+            modified_at=_time(content.status.st_mtime_ns),
+            search_key=search_key(item.directory, item.name),
+        )
+
+
+def _time(mtime_ns: int) -> datetime:
+    """Return a modification time as UTC; exact to the microsecond, which a float is not."""
+    return _EPOCH + timedelta(microseconds=mtime_ns // 1000)
+
+
+def _read(
+    file: BinaryIO, status: os.stat_result, part_size: int | None, cancelled: Callable[[], bool]
+) -> Content:
+    """Read a file to its end; raises ``ItemError(CHANGED_WHILE_READING)`` when that moved."""
+    if part_size is None:
+        data = _read_all(file, status.st_size + 1)
+        content = Content(status, hashlib.sha256(data).hexdigest(), data)
+        read = len(data)
+    else:
+        sha256, digests, read = _hash(file, part_size, cancelled)
+        content = Content(status, sha256, None, digests, part_size)
+    if read != status.st_size:
+        raise ItemError(Code.CHANGED_WHILE_READING)
+    return content
+
+
+def _read_all(file: BinaryIO, limit: int) -> bytes:
+    """Return up to ``limit`` bytes; a raw file may hand them out in pieces."""
+    data = file.read(limit)
+    while len(data) < limit and (more := file.read(limit - len(data))):
+        data += more
+    return data
+
+
+def _hash(
+    file: BinaryIO, part_size: int, cancelled: Callable[[], bool]
+) -> tuple[str, tuple[bytes, ...], int]:
+    """Return the SHA-256 of a whole file, the digests of its parts, and the bytes read."""
+    whole, parts, read = hashlib.sha256(), [hashlib.sha256()], 0
+    while block := file.read(min(_BLOCK, part_size - read % part_size)):
+        if cancelled():
+            raise ItemError(Code.STOPPED)
+        if read and read % part_size == 0:
+            parts.append(hashlib.sha256())
+        whole.update(block)
+        parts[-1].update(block)
+        read += len(block)
+    return whole.hexdigest(), tuple(part.digest() for part in parts), read
+
+
+def _parts(
+    file: BinaryIO,
+    content: Content,
+    sent: Callable[[int], None],
+    cancelled: Callable[[], bool],
+) -> Iterator[Part]:
+    """Yield the parts of a large file, each the same as when the file was hashed.
+
+    Raises ``ItemError(CHANGED_WHILE_READING)`` for one that is not, before it is sent.
+    """
+    file.seek(0)
+    for digest in content.part_digests:
+        if cancelled():
+            raise ItemError(Code.STOPPED)
+        data = _read_all(file, content.part_size)
+        if hashlib.sha256(data).digest() != digest:
+            raise ItemError(Code.CHANGED_WHILE_READING)
+        yield Part(data, digest)
+        sent(len(data))

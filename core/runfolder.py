@@ -1,0 +1,264 @@
+"""The files of one run (contract, "Run folder"), written so that a crash leaves the truth.
+
+``run.json`` and ``plan.csv`` are replaced atomically; ``outcomes.csv`` grows by one flushed
+line per finished file. Everything else can be made again from these three.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from core.csvfile import write_rows
+from core.errors import Code, FatalError, Severity, os_reason
+from core.model import (
+    RESULT_WORDS,
+    ArchiveItem,
+    ListSource,
+    Outcome,
+    Problem,
+    Result,
+    RunRecord,
+    RunRequest,
+    RunState,
+)
+from core.names import printable
+
+CONTRACT_FILES = (
+    "run.json",
+    "plan.csv",
+    "outcomes.csv",
+    "error_log.txt",
+    "failed_uploads.txt",
+    "restore_requests.txt",
+    "restore_errors.txt",
+    "report.csv",
+)
+_PLAN_HEADER = ("パス", "サイズ", "更新日時", "S3キー", "区分")
+_OUTCOME_HEADER = ("パス", "結果", "コード", "理由", "S3キー", "サイズ", "SHA256")
+_REPORT_HEADER = ("パス", "結果", "理由", "S3キー", "サイズ")
+_RESERVE = "reserve"
+"""Room on the disk that is given back when the last files of a run are written: a full disk
+must not cost the error file list."""
+
+
+def new_run_id(kind: str, now: datetime) -> str:
+    """Return ``<yyyymmdd-hhmmss>-<kind>-<short id>``; ``now`` in the time zone of display."""
+    return f"{now:%Y%m%d-%H%M%S}-{kind}-{secrets.token_hex(3)}"
+
+
+class RunFolder:
+    """One run's folder. Writers belong to one thread; readers may be anywhere.
+
+    Every write raises ``FatalError(DATA_DIR_UNWRITABLE)`` when the disk does not take it.
+    """
+
+    def __init__(self, path: Path, timezone: ZoneInfo) -> None:
+        self.path = path
+        self._timezone = timezone
+        self._outcomes: TextIOWrapper | None = None
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    def create(self, sources: Sequence[ListSource]) -> None:
+        """Make the folder and put the uploaded bytes in, untouched."""
+        with _guarded(self.path):
+            self.path.mkdir(parents=True)
+            for number, source in enumerate(sources, start=1):
+                suffix = "".join(c for c in Path(source.name).suffix.lower() if c.isalnum())
+                name = f"input{'' if number == 1 else f'-{number}'}.{suffix or 'txt'}"
+                (self.path / name).write_bytes(source.content)
+
+    def write_record(self, record: RunRecord) -> None:
+        """Replace ``run.json``."""
+        data = asdict(record)
+        for name in ("created_at", "started_at", "finished_at"):
+            moment = data[name]
+            data[name] = moment.astimezone(self._timezone).isoformat() if moment else None
+        self._replace("run.json", json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+
+    def read_record(self) -> RunRecord | None:
+        """Return ``run.json``; None when it is missing or damaged."""
+        try:
+            data: dict[str, Any] = json.loads((self.path / "run.json").read_text("utf-8"))
+            for name in ("created_at", "started_at", "finished_at"):
+                data[name] = datetime.fromisoformat(data[name]) if data[name] else None
+            return RunRecord(
+                **{
+                    **data,
+                    "state": RunState(data["state"]),
+                    "request": RunRequest(**data["request"]),
+                    "inputs": tuple(data["inputs"]),
+                }
+            )
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def write_plan(self, items: Sequence[ArchiveItem]) -> None:
+        """Freeze ``plan.csv`` and set room aside for the lists written at the end."""
+        rows = ((i.path, i.size, i.mtime_ns, i.key, i.standing.value) for i in items)
+        with _guarded(self.path):
+            draft = self.path / "plan.csv.tmp"
+            with draft.open("w", encoding="utf-8-sig", newline="") as file:
+                write_rows(file, [_PLAN_HEADER])
+                write_rows(file, rows)
+                _to_disk(file)
+            room = 3 * draft.stat().st_size + 65536
+            with (self.path / _RESERVE).open("wb") as reserve:
+                while room > 0:
+                    room -= reserve.write(bytes(min(room, 1024 * 1024)))
+            draft.replace(self.path / "plan.csv")
+
+    def read_plan(self) -> list[str]:
+        """Return the paths of ``plan.csv`` in order; empty when no plan was frozen."""
+        return [row[0] for row in self._rows("plan.csv", len(_PLAN_HEADER))]
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Append one line to ``outcomes.csv`` and hand it to the operating system."""
+        row = (
+            outcome.path,
+            outcome.result.value,
+            outcome.code.name if outcome.code else "",
+            printable(outcome.detail),
+            outcome.key,
+            outcome.size,
+            outcome.sha256,
+        )
+        with _guarded(self.path):
+            if self._outcomes is None:
+                file = (self.path / "outcomes.csv").open("w", encoding="utf-8-sig", newline="")
+                write_rows(file, [_OUTCOME_HEADER])
+                self._outcomes = file
+            write_rows(self._outcomes, [row])
+            self._outcomes.flush()
+
+    def read_outcomes(self) -> list[Outcome]:
+        """Return the whole lines of ``outcomes.csv``; one torn by a crash is left out."""
+        outcomes = []
+        for path, result, code, detail, key, size, sha256 in self._rows(
+            "outcomes.csv", len(_OUTCOME_HEADER)
+        ):
+            if result in set(Result) and size.isdecimal():
+                known = Code[code] if code in Code.__members__ else None
+                outcomes.append(
+                    Outcome(path, Result(result), int(size), key, sha256, known, detail)
+                )
+        return outcomes
+
+    def log(self, when: datetime, severity: Severity, path: str, text: str, code: Code) -> None:
+        """Append one line to ``error_log.txt``."""
+        self.log_lines([_log_line(when.astimezone(self._timezone), severity, path, text, code)])
+
+    def log_problems(self, when: datetime, problems: Iterable[Problem]) -> None:
+        """Append the problems of a check, with line and remedy; notes are left out."""
+        moment = when.astimezone(self._timezone)
+        self.log_lines(
+            _log_line(moment, p.severity, p.path, _explained(p), p.code)
+            for p in problems
+            if p.severity is not Severity.NOTE
+        )
+
+    def log_lines(self, lines: Iterable[str]) -> None:
+        text = "".join(line + "\n" for line in lines)
+        if text:
+            with _guarded(self.path), (self.path / "error_log.txt").open("ab") as file:
+                file.write(text.encode("utf-8", "backslashreplace"))
+
+    def finish(self, planned: Sequence[str], outcomes: dict[str, Outcome], missing: Code) -> None:
+        """Write ``report.csv`` and, when something is not settled, ``failed_uploads.txt``.
+
+        ``missing`` is the reason given for planned files without an outcome.
+        """
+        unfinished = [p for p in planned if p not in outcomes or not outcomes[p].settled]
+        with _guarded(self.path):
+            if self._outcomes is not None:
+                _to_disk(self._outcomes)
+                self._outcomes.close()
+                self._outcomes = None
+            (self.path / _RESERVE).unlink(missing_ok=True)
+        if unfinished:
+            paths = "".join(f"{path}\r\n" for path in unfinished)
+            self._replace("failed_uploads.txt", "\ufeff" + paths)
+        with _guarded(self.path):
+            draft = self.path / "report.csv.tmp"
+            with draft.open("w", encoding="utf-8-sig", newline="") as file:
+                write_rows(file, [_REPORT_HEADER])
+                write_rows(file, (_report_row(p, outcomes.get(p), missing) for p in planned))
+            draft.replace(self.path / "report.csv")
+
+    def close(self) -> None:
+        """Let go of open files without writing anything more."""
+        if self._outcomes is not None:
+            try:
+                self._outcomes.close()
+            except OSError:
+                # The disk is full: what is in the buffer was never promised to anybody.
+                self._outcomes.detach()
+            self._outcomes = None
+
+    def _rows(self, name: str, width: int) -> list[list[str]]:
+        try:
+            with (self.path / name).open(encoding="utf-8-sig", newline="") as file:
+                lines = [line for line in file if line.endswith("\n")]
+        except FileNotFoundError:
+            return []
+        return [row for row in csv.reader(lines[1:]) if len(row) == width]
+
+    def _replace(self, name: str, text: str) -> None:
+        with _guarded(self.path):
+            draft = self.path / f"{name}.tmp"
+            with draft.open("wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path / name)
+
+
+class _guarded:  # noqa: N801 - reads as a statement: with _guarded(path)
+    """Turns what the disk refuses into the error that stops a run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _trace: object) -> None:
+        if isinstance(exc, OSError):
+            detail = f"{self._path}: {os_reason(exc)}"
+            raise FatalError(Code.DATA_DIR_UNWRITABLE, detail) from exc
+
+
+def _to_disk(file: TextIOWrapper) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _explained(problem: Problem) -> str:
+    where = f" [{problem.source} {problem.line}行目]" if problem.line else ""
+    return f"{problem.reason}{where} 対処: {problem.remedy}"
+
+
+def _log_line(when: datetime, severity: Severity, path: str, text: str, code: Code) -> str:
+    return (
+        f"[{when:%Y-%m-%d %H:%M:%S}] {severity.value}: "
+        f"{printable(path)} - {printable(text)} ({code.name})"
+    )
+
+
+def _report_row(path: str, outcome: Outcome | None, missing: Code) -> tuple[object, ...]:
+    if outcome is None:
+        return (path, RESULT_WORDS[Result.FAILED], missing.what, "", "")
+    size = outcome.size if outcome.settled else ""
+    return (path, RESULT_WORDS[outcome.result], outcome.reason, outcome.key, size)

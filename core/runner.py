@@ -1,0 +1,331 @@
+"""Runs a plan: workers upload and mark, one collector registers, writes and decides.
+
+Workers return values; only the collector (the thread that calls ``execute``) touches the
+archive list, the run folder and the progress. A file's failure is a value; what concerns
+every file stops the run (contract, invariant 7).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from core.archive import Archiver
+from core.errors import Code, FatalError, HimuroError, ItemError, Severity
+from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
+from core.ports import Catalogue, ObjectStore, ProgressSink, silent
+from core.runfolder import RunFolder
+
+THREADS = 16
+BATCH_ROWS = 200
+BATCH_SECONDS = 0.3
+"""Rows are committed when so many have come together or the oldest has waited so long."""
+FATAL_DRAIN_SECONDS = 30.0
+"""How long files that are under way may go on after the environment broke."""
+GIVE_UP_SECONDS = 2.0
+"""How long a file that was told to give up may take to withdraw its parts."""
+
+_logger = logging.getLogger(__name__)
+
+
+class StopSignal:
+    """A request to stop that any thread may make and everybody can see."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._requested = threading.Event()
+        self._deadline: float | None = None
+
+    def request(self, within: float | None = None) -> None:
+        """Ask to stop. Files under way finish, for ``within`` seconds at most; None: no limit.
+        Asked twice, the earlier deadline counts."""
+        if within is not None:
+            deadline = self._clock() + within
+            self._deadline = min(deadline, self._deadline or deadline)
+        self._requested.set()
+
+    @property
+    def requested(self) -> bool:
+        return self._requested.is_set()
+
+    @property
+    def expired(self) -> bool:
+        """True once files under way have to be given up as well."""
+        return self._deadline is not None and self._clock() >= self._deadline
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended."""
+
+    outcomes: dict[str, Outcome]
+    """By path; files that were not begun are missing."""
+    fatal: FatalError | None
+    """What stopped the run early."""
+    stopped: bool
+    """True when a stop was asked for before everything was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a worker hands to the collector."""
+
+    item: ArchiveItem
+    value: Entry | Outcome | FatalError
+    marked: bool = False
+
+
+class ArchiveRunner:
+    """One execution of one plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        archiver: Archiver,
+        catalogue: Catalogue,
+        folder: RunFolder,
+        *,
+        stop: StopSignal,
+        progress: ProgressSink = silent,
+        threads: int = THREADS,
+    ) -> None:
+        self._plan = plan
+        self._archiver = archiver
+        self._catalogue = catalogue
+        self._folder = folder
+        self._stop = stop
+        self._progress = progress
+        self._threads = threads
+        self._todo = iter(plan.items)
+        self._total_bytes = plan.total_bytes
+        self._taking = threading.Lock()
+        self._taken = 0
+        self._results: queue.Queue[_Done] = queue.Queue(maxsize=2000)
+        self._marks: queue.SimpleQueue[tuple[ArchiveItem, Outcome] | None] = queue.SimpleQueue()
+        self._halted = threading.Event()
+        self._current = ""
+        self._in_flight = dict.fromkeys(range(threads), 0)
+        self._outcomes: dict[str, Outcome] = {}
+        self._done_bytes = 0
+        self._failed = 0
+        self._fatal: FatalError | None = None
+        self._abandon_at: float | None = None
+
+    def execute(self) -> RunResult:
+        """Archive every file of the plan and return how each ended.
+
+        Never raises for a broken environment: that is in the result, so that the lists of
+        what was not done can still be written.
+        """
+        for number in range(self._threads):
+            name = f"himuro-archive-{number}"
+            threading.Thread(target=self._work, args=(number,), name=name, daemon=True).start()
+        try:
+            self._collect()
+        finally:
+            self._halted.set()
+            for _ in range(self._threads):
+                self._marks.put(None)
+        self._report()
+        unsettled = len(self._plan.items) - sum(o.settled for o in self._outcomes.values())
+        stopped = self._stop.requested and unsettled > 0
+        return RunResult(self._outcomes, self._fatal, stopped)
+
+    # Workers
+
+    def _work(self, number: int) -> None:
+        while True:
+            try:
+                mark = self._marks.get_nowait()
+            except queue.Empty:
+                item = self._take()
+                if item is not None:
+                    self._results.put(_Done(item, self._upload(number, item)))
+                    self._in_flight[number] = 0
+                    continue
+                mark = self._marks.get()
+            if mark is None:
+                return
+            self._results.put(_Done(mark[0], self._mark(*mark), marked=True))
+
+    def _take(self) -> ArchiveItem | None:
+        with self._taking:
+            if self._halted.is_set() or self._stop.requested:
+                return None
+            item = next(self._todo, None)
+            self._taken += item is not None
+            return item
+
+    def _upload(self, number: int, item: ArchiveItem) -> Entry | Outcome | FatalError:
+        self._current = item.path
+
+        def sent(size: int) -> None:
+            self._in_flight[number] += size
+
+        try:
+            return self._archiver.store(item, sent=sent, cancelled=self._cancelled)
+        except FatalError as exc:
+            self._halted.set()
+            return exc
+        except Exception as exc:  # noqa: BLE001 - one file's failure must not end the others
+            return _failure(item, exc)
+
+    def _mark(self, item: ArchiveItem, outcome: Outcome) -> Outcome | FatalError:
+        try:
+            self._archiver.mark(item)
+        except FatalError as exc:
+            self._halted.set()
+            return exc
+        except Exception as exc:  # noqa: BLE001 - see _upload
+            return _failure(item, exc)
+        return outcome
+
+    def _cancelled(self) -> bool:
+        return self._stop.expired
+
+    # The collector
+
+    def _collect(self) -> None:
+        batch: list[_Done] = []
+        since = reported = time.monotonic()
+        returned = marking = 0
+        while not self._abandoned():
+            try:
+                done = self._results.get(timeout=BATCH_SECONDS / 2)
+            except queue.Empty:
+                done = None
+            if done is not None:
+                returned += not done.marked
+                marking -= done.marked
+                if isinstance(done.value, Entry) and done.value is not done.item.newest:
+                    since = since if batch else time.monotonic()
+                    batch.append(done)
+                else:
+                    marking += self._settle(done)
+            now = time.monotonic()
+            idle = self._all_returned(returned)
+            if batch and (len(batch) >= BATCH_ROWS or idle or now - since >= BATCH_SECONDS):
+                marking += self._register(batch)
+                batch = []
+            if now - reported >= BATCH_SECONDS:
+                reported = now
+                self._report()
+            if idle and not batch and not marking:
+                return
+        if batch:
+            self._register(batch)
+
+    def _all_returned(self, returned: int) -> bool:
+        """Return whether no file is under way and none will be begun."""
+        with self._taking:
+            ended = self._taken == len(self._plan.items)
+            ended = ended or self._halted.is_set() or self._stop.requested
+            return ended and returned == self._taken
+
+    def _abandoned(self) -> bool:
+        """Return whether workers that do not come back are no longer waited for."""
+        now = time.monotonic()
+        if self._stop.expired:
+            limit = now + GIVE_UP_SECONDS
+        elif self._halted.is_set():
+            limit = now + FATAL_DRAIN_SECONDS
+        else:
+            return False
+        self._abandon_at = min(limit, self._abandon_at or limit)
+        return now >= self._abandon_at
+
+    def _settle(self, done: _Done) -> int:
+        """Take in what is not to be registered; returns how many markers were asked for."""
+        value = done.value
+        if isinstance(value, FatalError):
+            self._break(value, done.item.path)
+        elif isinstance(value, Entry):
+            unchanged = Outcome(
+                done.item.path, Result.UNCHANGED, value.size, value.key, value.sha256
+            )
+            self._marks.put((done.item, unchanged))
+            return 1
+        else:
+            self._finish(value)
+        return 0
+
+    def _register(self, batch: list[_Done]) -> int:
+        """Commit rows, then ask for their markers; returns how many were asked for."""
+        rows = [(d.item, d.value) for d in batch if isinstance(d.value, Entry)]
+        try:
+            taken = {(e.bucket, e.key) for e in self._catalogue.add([row for _, row in rows])}
+        except FatalError as exc:
+            self._break(exc, "")
+            for item, _ in rows:
+                self._finish(Outcome(item.path, Result.FAILED, code=Code.NOT_REGISTERED))
+            return 0
+        marks = 0
+        for item, row in rows:
+            if (row.bucket, row.key) in taken:
+                failed = Outcome(item.path, Result.FAILED, code=Code.KEY_OCCUPIED, detail=row.key)
+                self._finish(failed)
+            else:
+                archived = Outcome(item.path, Result.ARCHIVED, row.size, row.key, row.sha256)
+                self._marks.put((item, archived))
+                marks += 1
+        return marks
+
+    def _finish(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.path] = outcome
+        self._done_bytes += outcome.size
+        self._failed += not outcome.settled
+        try:
+            self._folder.add_outcome(outcome)
+            if outcome.code and outcome.code is not Code.STOPPED:
+                text = f"{outcome.reason} 対処: {outcome.code.remedy}"
+                now = datetime.now(UTC)
+                self._folder.log(now, Severity.ERROR, outcome.path, text, outcome.code)
+        except FatalError as exc:
+            self._break(exc, "")
+
+    def _break(self, error: FatalError, path: str) -> None:
+        """Note why the run stops; the first reason is the one that counts."""
+        self._halted.set()
+        if self._fatal is None:
+            self._fatal = error
+            _logger.error("run %s stops at %s: %s", self._folder.run_id, path or "-", error)
+
+    def _report(self) -> None:
+        self._progress(
+            Progress(
+                total_files=len(self._plan.items),
+                total_bytes=self._total_bytes,
+                done_files=len(self._outcomes),
+                done_bytes=self._done_bytes + sum(self._in_flight.values()),
+                failed_files=self._failed,
+                current=self._current,
+                phase="停止しています" if self._stop.requested else "アーカイブしています",
+            )
+        )
+
+
+def _failure(item: ArchiveItem, exc: Exception) -> Outcome:
+    if isinstance(exc, ItemError):
+        return Outcome(item.path, Result.FAILED, code=exc.code, detail=exc.detail)
+    _logger.exception("unexpected error at %s", item.path, exc_info=exc)
+    return Outcome(item.path, Result.FAILED, code=Code.INTERNAL, detail=type(exc).__name__)
+
+
+def clear_leftovers(plan: Plan, archiver: Archiver, store: ObjectStore) -> HimuroError | None:
+    """Give up parts that a killed run left for files of this plan; S3 bills them for ever.
+
+    Returns what prevented it: the run itself can go on without.
+    """
+    large = [item for item in plan.items if store.part_size(item.size)]
+    if not large:
+        return None
+    try:
+        store.abort_unfinished({key for item in large for key in archiver.likely_keys(item)})
+    except HimuroError as exc:
+        return exc
+    return None

@@ -1,0 +1,181 @@
+"""``search``: one page of the archive list as a table, or every hit into a file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from core import terminal
+from core.csvfile import safe_cell, write_rows
+from core.errors import Code, FatalError, ListError, os_reason
+from core.model import Entry, SearchQuery
+from core.ports import Catalogue
+from core.settings import Settings
+
+_PAGE = 50
+_EXPORT_PAGE = 5000
+_SHEET_ROWS = 1_048_576
+"""Rows of an Excel sheet, the header included."""
+_COLUMNS = (
+    "アーカイブ日時",
+    "ディレクトリパス",
+    "アーカイブファイル名",
+    "S3バケット名",
+    "S3キー",
+    "依頼ID",
+    "依頼者",
+    "コメント",
+    "ファイルサイズ",
+    "SHA256",
+    "更新日時",
+)
+
+
+def add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", metavar="WORD", nargs="*", help="すべてを含むもの")
+    parser.add_argument("--directory", default="", metavar="D", help="このフォルダーとその下")
+    parser.add_argument("--request-id", default="", metavar="ID", help="依頼ID")
+    parser.add_argument("--requester", default="", metavar="NAME", help="依頼者")
+    parser.add_argument("--from", dest="since", default="", metavar="DATE", help="この日から")
+    parser.add_argument("--to", dest="until", default="", metavar="DATE", help="この日まで")
+    parser.add_argument("--page", type=int, default=1, metavar="N", help="ページ（既定は1）")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="全件を .csv か .xlsx に書く")
+
+
+def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue) -> int:
+    """Search and print; exit code 0 also when nothing is found."""
+    query = SearchQuery(
+        words=" ".join(options.words),
+        directory=options.directory,
+        request_id=options.request_id,
+        requester=options.requester,
+        since=_day(options.since, settings.timezone, 0),
+        until=_day(options.until, settings.timezone, 1),
+    )
+    if options.out:
+        written = _export(options.out, query, settings.timezone, catalogue)
+        terminal.say(f"{written:,}件を書き出しました: {options.out}")
+        if options.json:
+            terminal.show_json({"total": written, "file": str(options.out)})
+        else:
+            print(options.out)
+        return 0
+    if options.page < 1:
+        raise ListError("--page は1以上で指定してください。")
+    found = catalogue.search(query, page=options.page, per_page=_PAGE)
+    if options.json:
+        rows = [
+            dict(zip(_COLUMNS, _cells(e, settings.timezone), strict=True)) for e in found.entries
+        ]
+        terminal.show_json({"total": found.total, "page": options.page, "rows": rows})
+        return 0
+    terminal.show_table(
+        ("アーカイブ日時", "ディレクトリパス", "ファイル名", "サイズ", "依頼ID", "依頼者"),
+        [
+            (
+                f"{e.archived_at.astimezone(settings.timezone):%Y/%m/%d %H:%M}",
+                e.directory,
+                e.name,
+                terminal.human_size(e.size),
+                e.request_id,
+                e.requester,
+            )
+            for e in found.entries
+        ],
+    )
+    pages = -(-found.total // _PAGE)
+    terminal.say(f"{found.total:,}件（{options.page:,} / {max(1, pages):,}ページ）")
+    return 0
+
+
+def _day(text: str, timezone: ZoneInfo, days_later: int) -> datetime | None:
+    """Return the beginning of a day, or of the one after it so that ``--to`` is inclusive."""
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text.replace("/", "-"))
+        return datetime.combine(day + timedelta(days=days_later), time(), timezone)
+    except (ValueError, OverflowError) as exc:
+        raise ListError(f"日付は 2026-10-05 の形で指定してください（現在: {text}）。") from exc
+
+
+def _cells(entry: Entry, timezone: ZoneInfo) -> tuple[str | int, ...]:
+    return (
+        f"{entry.archived_at.astimezone(timezone):%Y-%m-%d %H:%M:%S}",
+        entry.directory,
+        entry.archived_name,
+        entry.bucket,
+        entry.key,
+        entry.request_id,
+        entry.requester,
+        entry.comment,
+        entry.size,
+        entry.sha256,
+        f"{entry.modified_at.astimezone(timezone):%Y-%m-%d %H:%M:%S}",
+    )
+
+
+def _hits(
+    query: SearchQuery, timezone: ZoneInfo, catalogue: Catalogue
+) -> Iterator[tuple[str | int, ...]]:
+    page = 1
+    while entries := catalogue.search(query, page=page, per_page=_EXPORT_PAGE).entries:
+        yield from (_cells(entry, timezone) for entry in entries)
+        page += 1
+
+
+def _export(path: Path, query: SearchQuery, timezone: ZoneInfo, catalogue: Catalogue) -> int:
+    """Write every hit to ``path`` and return how many; a file that is there is replaced."""
+    hits = _hits(query, timezone, catalogue)
+    writers = {".csv": _write_csv, ".xlsx": _write_xlsx}
+    writer = writers.get(path.suffix.lower())
+    if writer is None:
+        raise ListError(f"--out は .csv か .xlsx のファイルにしてください（現在: {path}）。")
+    draft = path.with_name(path.name + ".tmp")
+    try:
+        written = writer(draft, hits)
+        draft.replace(path)
+    except OSError as exc:
+        raise FatalError(Code.DATA_DIR_UNWRITABLE, f"{path}: {os_reason(exc)}") from exc
+    finally:
+        draft.unlink(missing_ok=True)
+    return written
+
+
+def _write_csv(path: Path, hits: Iterator[tuple[str | int, ...]]) -> int:
+    written = 0
+
+    def counted() -> Iterator[tuple[str | int, ...]]:
+        nonlocal written
+        for row in hits:
+            written += 1
+            yield row
+
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        write_rows(file, [_COLUMNS])
+        write_rows(file, counted())
+    return written
+
+
+def _write_xlsx(path: Path, hits: Iterator[tuple[str | int, ...]]) -> int:
+    from openpyxl import Workbook  # noqa: PLC0415 - only this output needs it
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE  # noqa: PLC0415
+
+    workbook = Workbook(write_only=True)
+    sheet, written = None, 0
+    for row in hits:
+        if sheet is None or written % (_SHEET_ROWS - 1) == 0:
+            sheet = workbook.create_sheet()
+            sheet.append(_COLUMNS)
+        cells = (
+            v if isinstance(v, int) else ILLEGAL_CHARACTERS_RE.sub("", safe_cell(v)) for v in row
+        )
+        sheet.append(list(cells))
+        written += 1
+    if sheet is None:
+        workbook.create_sheet().append(_COLUMNS)
+    workbook.save(path)
+    return written

@@ -1,0 +1,168 @@
+"""The shares of the file server, mounted on this machine: UNC paths and what lies there.
+
+All calls to the share go through ``FileSystem``, so that tests can slow or break them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from enum import Enum
+from typing import BinaryIO
+
+from core.errors import Code, FatalError, ItemError, os_reason
+from core.names import identity, split_unc
+from core.settings import ShareSetting
+
+_WINDOWS = os.name == "nt"
+_MAX_NAME = 255
+"""Longest name: UTF-16 units on NTFS, bytes in UTF-8 on Linux."""
+
+
+class Kind(Enum):
+    """What a directory entry is, without following links."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    LINK = "link"
+    OTHER = "other"
+
+
+class FileSystem:
+    """The calls that Himuro makes to a share. Each is one round trip on a network mount."""
+
+    def list(self, directory: str) -> list[tuple[str, Kind]]:
+        """Return names and kinds of everything in ``directory``; links are not followed."""
+        with os.scandir(_long(directory)) as entries:
+            return [(entry.name, _kind(entry)) for entry in entries]
+
+    def stat(self, path: str) -> os.stat_result:
+        return os.stat(_long(path))
+
+    def open(self, path: str) -> BinaryIO:
+        """Open for reading, unbuffered, and without waiting on pipes and devices."""
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        return os.fdopen(os.open(_long(path), flags), "rb", buffering=0)
+
+    def create_empty(self, path: str) -> None:
+        """Create an empty file; ``FileExistsError`` when anything has that name."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        os.close(os.open(_long(path), flags, 0o664))
+
+    def resolve(self, path: str) -> str:
+        """Return the path with all links followed."""
+        return os.path.realpath(path)
+
+    def resolve_open(self, file: BinaryIO, path: str) -> str:
+        """Return where an open file really lies; on Linux without asking the server again."""
+        if os.path.isdir("/proc/self/fd"):
+            return os.readlink(f"/proc/self/fd/{file.fileno()}")
+        return os.path.realpath(path)
+
+
+def _long(path: str) -> str:
+    r"""Return ``path`` in the form Windows wants beyond 260 characters (``\\?\UNC\``)."""
+    if not _WINDOWS or path.startswith("\\\\?\\"):
+        return path
+    if path.startswith("\\\\"):
+        return "\\\\?\\UNC\\" + path[2:]
+    return "\\\\?\\" + path
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    if entry.is_symlink():
+        return Kind.LINK
+    if _WINDOWS:
+        attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
+        if attributes & getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0):
+            return Kind.LINK
+    if entry.is_dir(follow_symlinks=False):
+        return Kind.DIRECTORY
+    return Kind.FILE if entry.is_file(follow_symlinks=False) else Kind.OTHER
+
+
+class Shares:
+    """The configured shares. Stateless apart from the configuration; safe in any thread."""
+
+    def __init__(self, shares: Iterable[ShareSetting], fs: FileSystem | None = None) -> None:
+        self.fs = fs or FileSystem()
+        self._shares = [(identity(s.unc) + "\\", s) for s in shares]
+        self._roots = {s.unc: self.fs.resolve(str(s.directory)) for _, s in self._shares}
+
+    def locate(self, path: str) -> tuple[ShareSetting, tuple[str, ...]] | None:
+        """Return the share that ``path`` lies in and the parts below it; None when in none."""
+        compared = identity(path) + "\\"
+        for prefix, share in self._shares:
+            if compared.startswith(prefix):
+                return share, split_unc(path)[len(split_unc(share.unc)) :]
+        return None
+
+    def is_mounted(self, share: ShareSetting) -> bool:
+        """Return whether the share answers.
+
+        An empty root counts as absent: that is what a mount point looks like while nothing
+        is mounted on it, and an empty share has nothing to archive.
+        """
+        try:
+            return bool(self.fs.list(str(share.directory)))
+        except OSError:
+            return False
+
+    def require_mounted(self, shares: Iterable[ShareSetting]) -> None:
+        """Raise ``FatalError(SHARE_NOT_MOUNTED)`` that names every share that is absent."""
+        absent = [s for s in shares if not self.is_mounted(s)]
+        if absent:
+            names = "、".join(f"{s.unc} → {s.directory}" for s in absent)
+            raise FatalError(Code.SHARE_NOT_MOUNTED, names)
+
+    def contains(self, share: ShareSetting, local: str) -> bool:
+        """Return whether ``local``, with all links followed, still lies in the share."""
+        return self._inside(share, self.fs.resolve(local))
+
+    def _inside(self, share: ShareSetting, resolved: str) -> bool:
+        root = self._roots[share.unc].rstrip(os.sep) + os.sep
+        return resolved.startswith(root)
+
+    def open(self, path: str, local: str) -> BinaryIO:
+        """Open a file of a share for reading.
+
+        Raises ``ItemError`` when it is missing, unreadable, no regular file, or a link that
+        was laid to outside after the check; ``FatalError`` when the share itself is gone.
+        """
+        located = self.locate(path)
+        if located is None:
+            raise ItemError(Code.PATH_OUTSIDE_SHARES)
+        share = located[0]
+        try:
+            file = self.fs.open(local)
+        except OSError as exc:
+            raise self.explain(exc, share) from exc
+        try:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ItemError(Code.NOT_A_FILE)
+            if not self._inside(share, self.fs.resolve_open(file, local)):
+                raise ItemError(Code.LINK_OUTSIDE)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def explain(self, exc: OSError, share: ShareSetting) -> ItemError:
+        """Return the failure of one file; raises ``FatalError`` when the share is gone."""
+        self.require_mounted([share])
+        if exc.errno in (errno.ENOENT, errno.ENOTDIR):
+            return ItemError(Code.SOURCE_NOT_FOUND)
+        if exc.errno in (errno.EISDIR, errno.ENXIO):
+            return ItemError(Code.NOT_A_FILE)
+        if exc.errno == errno.ELOOP:
+            return ItemError(Code.LINK_LOOP)
+        return ItemError(Code.SOURCE_UNREADABLE, os_reason(exc))
+
+
+def name_fits(name: str) -> bool:
+    """Return whether a file of this name can exist on NTFS and on this machine."""
+    units = len(name.encode("utf-16-le", "surrogatepass")) // 2
+    size = units if _WINDOWS else len(os.fsencode(name))
+    return units <= _MAX_NAME and size <= _MAX_NAME

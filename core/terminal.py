@@ -1,0 +1,142 @@
+"""What the commands show on a terminal. Results go to standard output, the rest to error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from core.model import EXIT_CODES, Plan, Problem, Progress, RunRecord, Standing
+from core.names import printable
+from core.ports import ProgressSink, silent
+
+_MOST_SHOWN = 50
+
+
+def use_utf8() -> None:
+    """Write UTF-8 wherever the output goes; a name that cannot be shown is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def show_plan(plan: Plan) -> None:
+    """Show the check: how the lists were read, what will happen, what is wrong."""
+    for detected in plan.detected:
+        say(f"{printable(detected.source)}: {detected.encoding}、{detected.rows:,}行")
+    say(
+        f"対象 {len(plan.items):,}件 / {human_size(plan.total_bytes)}"
+        f"（新規 {plan.count(Standing.NEW):,}件、"
+        f"アーカイブ済み {plan.count(Standing.ARCHIVED):,}件、"
+        f"変更あり {plan.count(Standing.CHANGED):,}件）"
+    )
+    errors = [p for p in plan.problems if p.is_error]
+    for problem in errors[:_MOST_SHOWN]:
+        say(_problem_line(problem))
+    if len(errors) > _MOST_SHOWN:
+        say(f"  ほか {len(errors) - _MOST_SHOWN:,}件（error_log.txt に全件あります）")
+
+
+def _problem_line(problem: Problem) -> str:
+    where = f"{problem.source} {problem.line}行目: " if problem.line else ""
+    return (
+        f"  {where}{printable(problem.path)} - {printable(problem.reason)} "
+        f"({problem.code.name})\n      → {problem.remedy}"
+    )
+
+
+def show_end(record: RunRecord, folder: Path, *, as_json: bool) -> int:
+    """Show how a run ended, its folder last on standard output; returns the exit code."""
+    say(
+        f"成功 {record.archived_files:,}件 / アーカイブ済み {record.unchanged_files:,}件 / "
+        f"失敗 {record.failed_files:,}件"
+    )
+    if record.message:
+        say(record.message)
+    if as_json:
+        show_json(run_summary(record, folder))
+    else:
+        print(folder)
+    return EXIT_CODES[record.state]
+
+
+def run_summary(record: RunRecord, folder: Path) -> dict[str, Any]:
+    """Return the one JSON object that a command with ``--json`` ends with."""
+    return {
+        "run_id": record.run_id,
+        "folder": str(folder),
+        "state": record.state.value,
+        "kind": record.kind,
+        "request_id": record.request.request_id,
+        "requester": record.request.requester,
+        "created_at": record.created_at.isoformat(),
+        "message": record.message,
+        "counts": {
+            "total": record.total_files,
+            "archived": record.archived_files,
+            "unchanged": record.unchanged_files,
+            "failed": record.failed_files,
+            "bytes": record.total_bytes,
+            "archived_bytes": record.archived_bytes,
+        },
+    }
+
+
+def show_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table whose columns line up although Japanese letters are two columns wide."""
+    table = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(_width(row[i]) for row in table) for i in range(len(header))]
+    for row in table:
+        print(
+            "  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def human_size(size: int) -> str:
+    """Return bytes in the unit that people read: ``1.5 MB`` (1 MB = 1,048,576 bytes)."""
+    amount = float(size)
+    for unit in ("バイト", "KB", "MB", "GB", "TB"):
+        if amount < 1024 or unit == "TB":
+            return f"{amount:,.0f} {unit}" if unit == "バイト" else f"{amount:,.1f} {unit}"
+        amount /= 1024
+    raise AssertionError
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressSink]:
+    """Yield a sink that draws a bar while standard error is a terminal, else a silent one."""
+    if not sys.stderr.isatty():
+        yield silent
+        return
+    with tqdm(unit="件", dynamic_ncols=True, leave=False, file=sys.stderr) as bar:
+
+        def show(progress: Progress) -> None:
+            if bar.desc != progress.phase:
+                bar.reset()
+                bar.set_description_str(progress.phase, refresh=False)
+            bar.total = progress.total_files or None
+            bar.n = progress.done_files
+            if progress.total_bytes:
+                done, total = human_size(progress.done_bytes), human_size(progress.total_bytes)
+                bar.set_postfix_str(f"{done}/{total} 失敗{progress.failed_files}件", refresh=False)
+            bar.refresh()
+
+        yield show
