@@ -24,8 +24,14 @@ _MAX_UNPACKED = 200 * 1024 * 1024
 _MAX_SHEET_ROWS = 1_048_576
 """Excel's own limit; a forged row number would otherwise count up for ever."""
 _MAX_COLUMNS = 64
-_UNCALCULATED = re.compile(rb"<(?:\w+:)?f\b[^>]*(?:/>|>[^<]*</(?:\w+:)?f>)\s*</(?:\w+:)?c>")
-"""A cell with a formula but no value: no spreadsheet program has ever calculated it."""
+_UNCALCULATED = re.compile(
+    rb"""<(?:\w+:)?c\b(?![^>]*\bt="str")[^>]*>\s*
+    <(?:\w+:)?f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f>)\s*
+    (?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v></(?:\w+:)?v>)?\s*</(?:\w+:)?c>""",
+    re.VERBOSE,
+)
+"""A cell with a formula that no spreadsheet program has calculated: it has no value. The
+calculated result may be empty too, but then the cell says that it is text (``t="str"``)."""
 
 
 def refuse_old_workbook(content: bytes) -> None:

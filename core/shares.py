@@ -123,7 +123,7 @@ class Shares:
 
     def _inside(self, share: ShareSetting, resolved: str) -> bool:
         root = self._roots[share.unc].rstrip(os.sep) + os.sep
-        return resolved.startswith(root)
+        return (resolved + os.sep).startswith(root)
 
     def open(self, path: str, local: str) -> BinaryIO:
         """Open a file of a share for reading.

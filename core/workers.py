@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def parallel(
 
     def take() -> list[T]:
         with lock:
-            return [item for item, _ in zip(todo, range(8), strict=False)]
+            return list(islice(todo, 8))
 
     def run() -> None:
         try:

@@ -1,0 +1,132 @@
+"""Doubles behind the real protocols. They pass the same contract tests as the real things."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from core.errors import Code, ItemError
+from core.model import Entry, SearchPage, SearchQuery
+from core.ports import STORAGE_CLASS, NewObject, Part, StoredObject
+
+
+class MemoryCatalogue:
+    """An archive list in memory. ``before_add`` may raise what a database would."""
+
+    def __init__(self) -> None:
+        self.rows: list[Entry] = []
+        self.before_add: Callable[[Sequence[Entry]], None] = lambda _entries: None
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        return
+
+    def find(self, search_keys: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        wanted = set(search_keys)
+        for row in self.rows:
+            if row.search_key in wanted:
+                found.setdefault(row.search_key, []).append(row)
+        return found
+
+    def add(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        self.before_add(entries)
+        refused = []
+        with self._lock:
+            for entry in entries:
+                there = next(
+                    (r for r in self.rows if (r.bucket, r.key) == (entry.bucket, entry.key)), None
+                )
+                if there is None:
+                    self.rows.append(replace(entry, id=len(self.rows) + 1))
+                elif (there.path, there.sha256, there.size) != (
+                    entry.path,
+                    entry.sha256,
+                    entry.size,
+                ):
+                    refused.append(entry)
+        return refused
+
+    def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
+        rows = [r for r in reversed(self.rows) if query.words in r.search_key]
+        return SearchPage(len(rows), tuple(rows[(page - 1) * per_page : page * per_page]))
+
+
+@dataclass(frozen=True)
+class MemoryObject:
+    """An object as the bucket holds it."""
+
+    data: bytes
+    sha256: str
+    source_path: str
+    storage_class: str = STORAGE_CLASS
+
+
+class MemoryStore:
+    """A bucket in memory that is as strict as S3: it compares checksums and never overwrites.
+
+    ``before`` is called with the name of the call and the key, and may raise.
+    """
+
+    def __init__(self, part_bytes: int = 1024) -> None:
+        self.objects: dict[str, MemoryObject] = {}
+        self.writes: list[str] = []
+        self.unfinished: set[str] = set()
+        self.part_bytes = part_bytes
+        self.before: Callable[[str, str], None] = lambda _call, _key: None
+        self.after: Callable[[str, str], None] = lambda _call, _key: None
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        self.before("check", "")
+
+    def part_size(self, size: int) -> int | None:
+        return None if size <= self.part_bytes else self.part_bytes
+
+    def create(self, new: NewObject, data: bytes) -> bool:
+        self.before("create", new.key)
+        created = self._store(new, data)
+        self.after("create", new.key)
+        return created
+
+    def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
+        self.before("create_in_parts", new.key)
+        self.unfinished.add(new.key)
+        whole = b""
+        try:
+            for part in parts:
+                self.before("part", new.key)
+                if hashlib.sha256(part.data).digest() != part.digest:
+                    raise ItemError(Code.CHANGED_WHILE_READING)
+                whole += part.data
+        except Exception:
+            self.unfinished.discard(new.key)
+            raise
+        created = self._store(new, whole)
+        self.unfinished.discard(new.key)
+        self.after("create_in_parts", new.key)
+        return created
+
+    def _store(self, new: NewObject, data: bytes) -> bool:
+        if hashlib.sha256(data).hexdigest() != new.sha256:
+            raise ItemError(Code.CHANGED_WHILE_READING)
+        with self._lock:
+            if new.key in self.objects:
+                return False
+            self.objects[new.key] = MemoryObject(data, new.sha256, new.source_path)
+            self.writes.append(new.key)
+            return True
+
+    def head(self, key: str) -> StoredObject | None:
+        self.before("head", key)
+        there = self.objects.get(key)
+        if there is None:
+            return None
+        return StoredObject(len(there.data), there.sha256, there.source_path, there.storage_class)
+
+    def abort_unfinished(self, keys: Iterable[str]) -> int:
+        mine = self.unfinished & set(keys)
+        self.unfinished -= mine
+        return len(mine)
