@@ -94,7 +94,7 @@ def _refuse_dangerous(content: bytes) -> None:
 
 
 def _read(content: bytes, is_header: IsHeader, limit: int) -> Table:
-    import openpyxl  # noqa: PLC0415 - costs a quarter of a second, and most lists are text
+    import openpyxl  # here, because it costs a quarter of a second, and most lists are text
 
     # Excel's extensions (drop-down lists, colours) are of no interest here.
     warnings.filterwarnings("ignore", module=r"openpyxl\.")

@@ -31,11 +31,19 @@ def identity(path: str) -> str:
 
     NFC, and upper case letter by letter as NTFS does it: ``ß`` is not ``SS``.
     """
-    composed = path if path.isascii() else unicodedata.normalize("NFC", path)
-    upper = composed.upper()
-    if len(upper) == len(composed):
-        return upper
-    return "".join(u if len(u := c.upper()) == 1 else c for c in composed)
+    if path.isascii():
+        return path.upper()
+    composed = unicodedata.normalize("NFC", path)
+    return "".join(map(_upper, composed))
+
+
+@lru_cache(maxsize=65536)
+def _upper(letter: str) -> str:
+    """Return NTFS's capital: one letter stays one, and dotless ``ı`` never becomes ``I``."""
+    upper = letter.upper()
+    if len(upper) != 1 or (upper.isascii() and not letter.isascii()):
+        return letter
+    return upper
 
 
 def fold(text: str) -> str:

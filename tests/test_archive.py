@@ -442,7 +442,9 @@ def test_a_run_without_a_process_becomes_interrupted(desk: Desk) -> None:
     failed = (run.folder.path / "failed_uploads.txt").read_text("utf-8-sig").splitlines()
     assert failed == [rf"{UNC}\b.txt", rf"{UNC}\c.txt"]
     assert recover(desk.settings) == []
-    assert desk.run((run.folder.path / "failed_uploads.txt").read_bytes()).record.archived_files == 2
+    assert (
+        desk.run((run.folder.path / "failed_uploads.txt").read_bytes()).record.archived_files == 2
+    )
 
 
 def test_a_run_killed_before_its_plan_was_frozen_has_nothing_to_retry(desk: Desk) -> None:

@@ -1,0 +1,14 @@
+"""The console: ``streamlit run app.py``."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages.common.routes import MIDDLEWARE, ROUTES, lifespan
+
+app = st.App(
+    Path(__file__).with_name("pages") / "router.py",
+    lifespan=lifespan,
+    routes=ROUTES,
+    middleware=MIDDLEWARE,
+)

@@ -1,0 +1,192 @@
+"""Every query on the archive list: short transactions that take and return frozen entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Executable, Row, func, select
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+from core.model import Entry, SearchPage, SearchQuery
+from db.engine import writing
+from db.errors import translated
+from db.models import TYPED_LENGTH
+from db.models import ArchivedFile as File
+from db.schema import require_current
+from db.search import clean, conditions, storable
+
+_BATCH = 500
+"""Values in one IN list: few statements, and far from SQLite's limit of variables."""
+
+_COLUMNS = (
+    File.id,
+    File.directory,
+    File.archived_name,
+    File.bucket,
+    File.key,
+    File.archived_at,
+    File.request_id,
+    File.comment,
+    File.requester,
+    File.size,
+    File.sha256,
+    File.modified_at,
+    File.search_key,
+)
+
+
+_NAMES = {column.key: str(column.property.columns[0].name) for column in _COLUMNS[1:]}
+"""Attribute → column, without the serial key."""
+
+
+class SqlCatalogue:
+    """The archive list in SQLite or PostgreSQL; ``core.ports.Catalogue`` says what it owes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing = writing(engine)
+        self._insert = _insert(engine)
+        self._current = False
+
+    def close(self) -> None:
+        """Close the connections that nobody uses; a later call opens new ones."""
+        self._engine.dispose()
+
+    def check(self) -> None:
+        """Answer whether the database can be used and its schema is this program's."""
+        with translated(), self._engine.connect() as connection:
+            require_current(connection)
+            self._current = True
+
+    def find(self, search_keys: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
+        """Return all rows with one of these ``検索キー``, oldest first, grouped by it."""
+        found: dict[str, list[Entry]] = {}
+        keys = iter({key for key in search_keys if storable(key)})
+        with self._transaction(self._engine) as connection:
+            while batch := list(islice(keys, _BATCH)):
+                statement = (
+                    select(*_COLUMNS)
+                    .where(File.search_key.in_(batch))
+                    .order_by(File.archived_at, File.id)
+                )
+                for row in connection.execute(statement):
+                    entry = _entry(row)
+                    found.setdefault(entry.search_key, []).append(entry)
+        return found
+
+    def add(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Store rows in one transaction and return those that are not stored now.
+
+        That is: bucket and key were taken by something else, or the path holds a character
+        that no database can. Raises ``ValueError`` before anything is stored when a request
+        ID or a requester is longer than the column.
+        """
+        rows = [_values(entry) for entry in entries if storable(*_paths(entry))]
+        if not rows:
+            return list(entries)
+        # One order for all writers: two of them with the same rows cannot block each other.
+        rows.sort(key=lambda row: (row["bucket"], row["key"]))
+        named = [{_NAMES[name]: value for name, value in row.items()} for row in rows]
+        with self._transaction(self._writing) as connection:
+            connection.execute(self._insert, named)
+            stored = _stored(connection, rows)
+        return [entry for entry in entries if stored.get((entry.bucket, entry.key)) != _what(entry)]
+
+    def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
+        """Return one page of hits, newest first; a page beyond the last one is empty.
+
+        Raises ``ListError`` when more is asked than a search can hold.
+        """
+        where = conditions(query)
+        skipped = (max(page, 1) - 1) * per_page
+        with self._transaction(self._engine) as connection:
+            total = connection.execute(
+                select(func.count()).select_from(File).where(*where)
+            ).scalar_one()
+            if skipped >= total:
+                return SearchPage(total, ())
+            statement = (
+                select(*_COLUMNS)
+                .where(*where)
+                .order_by(File.archived_at.desc(), File.id.desc())
+                .limit(per_page)
+                .offset(skipped)
+            )
+            return SearchPage(total, tuple(_entry(row) for row in connection.execute(statement)))
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        """Yield a connection whose work is committed as a whole or not at all."""
+        with translated(), engine.begin() as connection:
+            if not self._current:
+                require_current(connection)
+                self._current = True
+            yield connection
+
+
+def _insert(engine: Engine) -> Executable:
+    """Return the statement that adds rows and passes over those whose key is taken."""
+    if engine.dialect.name == "sqlite":
+        return insert_sqlite(File).on_conflict_do_nothing()
+    # With RETURNING all rows of a batch go in one statement, without it in one each.
+    return insert_postgresql(File).on_conflict_do_nothing().returning(File.id)
+
+
+def _entry(row: Row[*tuple[Any, ...]]) -> Entry:
+    values = dict(zip((column.key for column in _COLUMNS), row, strict=True))
+    for name in ("request_id", "comment", "requester"):
+        values[name] = values[name] or ""
+    return Entry(**values)
+
+
+def _values(entry: Entry) -> dict[str, Any]:
+    """Return an entry as columns; what was not given is NULL."""
+    for typed in (entry.request_id, entry.requester):
+        if len(typed) > TYPED_LENGTH:
+            raise ValueError(f"longer than {TYPED_LENGTH} characters: {typed!r}")
+    return {
+        "directory": entry.directory,
+        "archived_name": entry.archived_name,
+        "bucket": entry.bucket,
+        "key": entry.key,
+        "archived_at": entry.archived_at,
+        "request_id": clean(entry.request_id) or None,
+        "comment": clean(entry.comment) or None,
+        "requester": clean(entry.requester) or None,
+        "size": entry.size,
+        "sha256": entry.sha256,
+        "modified_at": entry.modified_at,
+        "search_key": entry.search_key,
+    }
+
+
+def _paths(entry: Entry) -> tuple[str, ...]:
+    return entry.directory, entry.archived_name, entry.bucket, entry.key, entry.search_key
+
+
+def _what(entry: Entry) -> tuple[str, str, str, int]:
+    """Return what tells whether two entries under one key are the same object."""
+    return entry.directory, entry.archived_name, entry.sha256, entry.size
+
+
+def _stored(
+    connection: Connection, rows: Sequence[Mapping[str, Any]]
+) -> dict[tuple[str, str], tuple[str, str, str, int]]:
+    """Return what now lies in the archive list under the buckets and keys of ``rows``."""
+    stored: dict[tuple[str, str], tuple[str, str, str, int]] = {}
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        statement = select(
+            File.bucket, File.key, File.directory, File.archived_name, File.sha256, File.size
+        ).where(
+            File.bucket.in_({row["bucket"] for row in batch}),
+            File.key.in_([row["key"] for row in batch]),
+        )
+        for row in connection.execute(statement):
+            bucket, key, directory, archived_name, sha256, size = row
+            stored[bucket, key] = (directory, archived_name, sha256, size)
+    return stored

@@ -1,0 +1,123 @@
+"""URL → engine: how Himuro talks to SQLite and to PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from core.errors import Code, FatalError, SettingsError
+
+LOCK_WAIT_SECONDS = 30
+"""How long a writer waits for another one."""
+_STATEMENT_SECONDS = 60
+_CONNECT_SECONDS = 2
+_POOL = {"pool_size": 5, "max_overflow": 15, "pool_timeout": 10}
+_WRITES = "himuro_writes"
+
+
+def make_engine(url: str, *, migrating: bool = False) -> Engine:
+    """Return an engine that has not connected yet.
+
+    ``migrating`` allows it to create an SQLite file and lets statements take their time.
+    Raises ``SettingsError`` for a URL that names no database; the URL is not in it.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Without the cause, which may quote the password.
+        raise SettingsError(["HIMURO_DATABASE_URL の書き方が正しくありません"]) from None
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, create=migrating)
+    if parsed.get_backend_name() == "postgresql":
+        return _postgresql(parsed, unlimited=migrating)
+    raise SettingsError(["HIMURO_DATABASE_URL は sqlite または postgresql で始めてください"])
+
+
+def writing(engine: Engine) -> Engine:
+    """Return the same engine for transactions that write.
+
+    On SQLite they ask for the write lock at their beginning: one that has read before it
+    writes is refused at once, without the wait, when another wrote in between.
+    """
+    return engine.execution_options(**{_WRITES: True})
+
+
+def sqlite_file(url: URL) -> Path:
+    """Return where an SQLite database lies, absolute."""
+    name = url.database or ""
+    if not name or name == ":memory:" or url.query:
+        raise SettingsError(["HIMURO_DATABASE_URL は sqlite:///ファイルのパス と書いてください"])
+    return Path(name).absolute()
+
+
+def _sqlite(url: URL, *, create: bool) -> Engine:
+    path = sqlite_file(url)
+
+    def connect() -> sqlite3.Connection:
+        """Open the file; one that init-db never made is not made here either."""
+        if not create and not path.exists():
+            raise FatalError(Code.DATABASE_SCHEMA)
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode={'rwc' if create else 'rw'}",
+            uri=True,
+            timeout=LOCK_WAIT_SECONDS,
+            check_same_thread=False,
+            isolation_level=None,  # BEGIN comes from _begin alone
+        )
+        try:
+            # WAL syncs at checkpoints only, unless told: a committed row survives a power cut.
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine(url.set(drivername="sqlite+pysqlite"), creator=connect, **_POOL)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgresql(url: URL, *, unlimited: bool) -> Engine:
+    """Return an engine that notices a dead server instead of waiting for it.
+
+    ``connect_timeout`` counts for each address of the host. Keepalives and
+    ``tcp_user_timeout`` end a connection whose other side vanished within half a minute.
+    What the URL itself says wins.
+    """
+    seconds = 0 if unlimited else _STATEMENT_SECONDS
+    options = {
+        "statement_timeout": f"{seconds}s",
+        "lock_timeout": f"{0 if unlimited else LOCK_WAIT_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{seconds}s",
+        "synchronous_commit": "on",
+        # Years near 9999 leave Python's calendar in zones east of Greenwich.
+        "timezone": "UTC",
+    }
+    given = url.query.get("options", "")
+    flags = [f"-c {name}={value}" for name, value in options.items()]
+    flags += [given] if isinstance(given, str) else list(given)
+    defaults: dict[str, int | str] = {
+        "connect_timeout": _CONNECT_SECONDS,
+        "application_name": "himuro",
+        "client_encoding": "utf8",
+        "keepalives": 1,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
+    }
+    arguments = {name: value for name, value in defaults.items() if name not in url.query}
+    return create_engine(
+        url.set(drivername="postgresql+psycopg2"),
+        connect_args={**arguments, "options": " ".join(flags).strip()},
+        pool_pre_ping=True,
+        **_POOL,
+    )

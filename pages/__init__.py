@@ -1,0 +1,1 @@
+"""Everything people see. The only part that knows Streamlit and Starlette."""

@@ -1,0 +1,84 @@
+"""The one place that wires the pages to ``core`` and ``db``.
+
+The registry is a module global: ``st.cache_resource`` is emptied by a message that any
+anonymous client can send, and would take the running jobs with it (FACTS, "Streamlit").
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from core.errors import HimuroError
+from core.jobs import Jobs
+from core.ports import Catalogue
+from core.s3 import S3ObjectStore
+from core.settings import Settings, load_environment, load_settings
+from db import open_catalogue
+
+
+@dataclass(slots=True)
+class Services:
+    """What the pages work with. One for the process."""
+
+    settings: Settings
+    catalogue: Catalogue
+    jobs: Jobs
+    _opened: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def open_jobs(self) -> Jobs:
+        """Return the queue, which works from the first call on.
+
+        Raises ``FatalError`` when the data directory cannot be used; the next call tries
+        again.
+        """
+        with self._lock:
+            if not self._opened:
+                self.jobs.open()
+                self._opened = True
+        return self.jobs
+
+
+_lock = threading.Lock()
+_services: Services | None = None
+_broken: HimuroError | None = None
+
+
+def current() -> Services:
+    """Return the services, built at the first call.
+
+    Raises ``SettingsError`` when settings are wrong, and again at every later call: they are
+    read once, when the console starts.
+    """
+    global _services, _broken
+    with _lock:
+        if _broken is not None:
+            raise _broken
+        if _services is None:
+            try:
+                _services = _build()
+            except HimuroError as exc:
+                _broken = exc
+                raise
+        return _services
+
+
+def _build() -> Services:
+    load_environment()
+    settings = load_settings()
+    catalogue = open_catalogue(settings.database_url)
+    return Services(settings, catalogue, Jobs(settings, catalogue, S3ObjectStore))
+
+
+def replace(services: Services | None) -> None:
+    """Use these services from now on; None builds new ones from the settings. For tests."""
+    global _services, _broken
+    with _lock:
+        _services, _broken = services, None
+
+
+def close() -> None:
+    """Stop the queue; blocks until running files are done or their deadline is over."""
+    if _services is not None:
+        _services.jobs.close()

@@ -1,0 +1,133 @@
+"""Widgets that several pages share.
+
+What people typed, and names from the file server, go through ``st.text`` and
+``st.dataframe`` only: everything else on the screen reads Markdown, in which ``*``, ``:red[``
+or ``$`` of a file name would vanish or do something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Literal
+
+import pandas as pd
+import streamlit as st
+
+from core.errors import Code, FatalError, HimuroError, SettingsError
+from core.model import RunState
+from pages.common import words
+
+Level = Literal["success", "info", "warning", "error"]
+_BOXES = {"success": st.success, "info": st.info, "warning": st.warning, "error": st.error}
+_ICONS = {
+    "success": ":material/check_circle:",
+    "info": ":material/info:",
+    "warning": ":material/warning:",
+    "error": ":material/error:",
+}
+
+
+def notice(level: Level, headline: str, text: str = "") -> None:
+    """Show a coloured line; ``text`` below it may hold anything, ``headline`` is ours."""
+    _BOXES[level](headline, icon=_ICONS[level])
+    if text:
+        st.text(text)
+
+
+_STATE_COLORS: dict[RunState, Literal["green", "orange", "red", "blue", "gray"]] = {
+    RunState.DONE: "green",
+    RunState.FAILED_FILES: "orange",
+    RunState.REFUSED: "red",
+    RunState.ERROR: "red",
+    RunState.RUNNING: "blue",
+}
+
+
+def state_badge(state: RunState) -> None:
+    st.badge(words.STATE_WORDS[state], color=_STATE_COLORS.get(state, "gray"))
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Show short labels with values that may hold anything, side by side; empty ones are
+    left out."""
+    shown = [(label, value) for label, value in pairs if value]
+    with st.container(horizontal=True, gap="medium"):
+        for label, value in shown:
+            with st.container(width="content", gap=None):
+                st.caption(label)
+                st.text(value)
+
+
+def metrics(pairs: Iterable[tuple[str, str]]) -> None:
+    """Show numbers with their labels in one row."""
+    shown = list(pairs)
+    for column, (label, value) in zip(st.columns(len(shown)), shown, strict=True):
+        column.metric(label, value)
+
+
+_HEADER_HEIGHT = 36
+"""Pixels of a table without rows."""
+
+
+def table(
+    header: tuple[str, ...],
+    rows: Iterable[tuple[object, ...]],
+    *,
+    widths: dict[str, int],
+    formats: dict[str, Callable[[int], str]] | None = None,
+    row_height: int = 32,
+    most_height: int = 460,
+    alt: str,
+    key: str,
+) -> None:
+    """Show rows as a table. ``widths`` are pixels; a column without one takes what is left.
+
+    Columns of ``formats`` hold numbers: shown through the function, sorted by the number.
+    Text wraps when ``row_height`` (pixels) has room for more than one line; above
+    ``most_height`` the rows scroll. ``alt`` describes the table to a screen reader.
+    """
+    frame = pd.DataFrame(list(rows), columns=pd.Index(header))
+    height = min(most_height, _HEADER_HEIGHT + row_height * len(frame))
+    config = {
+        name: st.column_config.Column(width=widths.get(name), alignment="left")
+        if name not in (formats or {})
+        else st.column_config.Column(width=widths.get(name), alignment="right")
+        for name in header
+    }
+    data = frame.style.format(formats) if formats else frame
+    st.dataframe(
+        data,
+        hide_index=True,
+        column_config=config,
+        height=height,
+        row_height=row_height,
+        alt=alt,
+        key=key,
+    )
+
+
+def explained(page: Callable[[], None]) -> Callable[[], None]:
+    """Show an expected failure of a page as one message that says what to do."""
+
+    @wraps(page)
+    def shown() -> None:
+        try:
+            page()
+        except HimuroError as exc:
+            trouble(exc)
+
+    return shown
+
+
+def trouble(exc: HimuroError) -> None:
+    """Show an expected failure and what to do about it."""
+    if isinstance(exc, SettingsError):
+        problems = "\n".join(f"・{problem}" for problem in exc.problems)
+        after = "\n\n管理者が設定を直し、コンソールを再起動してください。"
+        notice("error", "設定に誤りがあるため、使えません。", problems + after)
+    elif isinstance(exc, FatalError) and exc.code is Code.DATABASE_SCHEMA:
+        after = "\n管理者が実行した後、この画面を開き直してください。"
+        notice("error", "データベースの準備ができていません。", f"{exc}{after}")
+    else:
+        notice("error", "処理できませんでした。", str(exc))

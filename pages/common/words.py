@@ -1,0 +1,141 @@
+"""Numbers, times and states as people read them. Knows no Streamlit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from core.errors import Severity
+from core.model import Problem, Progress, RunRecord, RunState
+
+UNKNOWN = "—"
+
+STATE_WORDS = {
+    RunState.RUNNING: "実行中",
+    RunState.WAITING: "待機中",
+    RunState.DONE: "完了",
+    RunState.FAILED_FILES: "一部失敗",
+    RunState.REFUSED: "中止（確認でエラー）",
+    RunState.STOPPED: "停止",
+    RunState.INTERRUPTED: "中断",
+    RunState.ERROR: "環境エラー",
+}
+NEXT_STEPS = {
+    RunState.RUNNING: "ほかの画面またはコマンドで実行しています。終わってから開き直してください。",
+    RunState.WAITING: "次の操作を待っています。",
+    RunState.DONE: "すべて完了しました。依頼者に連絡してください。",
+    RunState.FAILED_FILES: (
+        "成功したファイルはアーカイブ一覧に登録されています。"
+        "エラーログで理由を確認し、原因を取り除いてから再実行してください。"
+    ),
+    RunState.REFUSED: (
+        "何も処理していません。エラーログの内容に沿って一覧を直し、"
+        "もう一度アップロードしてください。"
+    ),
+    RunState.STOPPED: "残りのファイルは、エラーファイル一覧で再実行できます。",
+    RunState.INTERRUPTED: (
+        "実行の途中でコンソールが終了しました。"
+        "エラーファイル一覧で再実行すると、残りが処理されます。"
+    ),
+    RunState.ERROR: (
+        "原因を取り除いてから再実行してください。分からないときは管理者に連絡してください。"
+    ),
+}
+SEVERITY_WORDS = {Severity.ERROR: "誤り", Severity.WARNING: "注意", Severity.NOTE: "参考"}
+FORM_WORDS = {"columns": "見出しあり（列）", "paths": "パスのみ（1行に1つ）"}
+
+PROBLEM_HEADER = ("一覧名", "行", "パス", "区分", "内容", "対処", "コード")
+
+
+def count(number: int) -> str:
+    return f"{number:,} 件"
+
+
+def size(number: int) -> str:
+    """Return bytes as Windows shows them: 1 KB is 1,024 bytes."""
+    if number < 1024:
+        return f"{number:,} バイト"
+    value = float(number)
+    for unit in ("KB", "MB", "GB"):
+        value /= 1024
+        if round(value, 1) < 1024:
+            return f"{value:,.1f} {unit}"
+    return f"{value / 1024:,.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}秒"
+    if whole < 3600:
+        return f"{whole // 60}分{whole % 60}秒"
+    return f"{whole // 3600:,}時間{whole % 3600 // 60}分"
+
+
+def moment(when: datetime, timezone: ZoneInfo) -> str:
+    return f"{when.astimezone(timezone):%Y/%m/%d %H:%M}"
+
+
+def elapsed(record: RunRecord) -> str:
+    if record.started_at is None or record.finished_at is None:
+        return UNKNOWN
+    return duration((record.finished_at - record.started_at).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a run has been so far, on average, the same on every screen."""
+
+    fraction: float
+    """0 to 1; by bytes, or by files when there are no bytes."""
+    bytes_a_second: float | None
+    """None until something is done, as are the next two."""
+    files_a_second: float | None
+    seconds_left: float | None
+
+    @property
+    def rate(self) -> str:
+        if self.bytes_a_second is None or self.files_a_second is None:
+            return UNKNOWN
+        return f"{size(round(self.bytes_a_second))}/秒"
+
+    @property
+    def file_rate(self) -> str:
+        return UNKNOWN if self.files_a_second is None else f"{self.files_a_second:,.1f} 件/秒"
+
+    @property
+    def left(self) -> str:
+        return UNKNOWN if self.seconds_left is None else f"約{duration(self.seconds_left)}"
+
+
+def pace(progress: Progress, started_at: datetime | None, now: datetime) -> Pace:
+    """Return the pace since ``started_at``; a clock that was set back counts as no time."""
+    files, total_files = progress.done_files, progress.total_files
+    sent, total_bytes = progress.done_bytes, progress.total_bytes
+    fraction = sent / total_bytes if total_bytes else files / total_files if total_files else 0.0
+    fraction = min(1.0, max(0.0, fraction))
+    seconds = (now - started_at).total_seconds() if started_at else 0.0
+    if seconds <= 0 or not (files or sent):
+        return Pace(fraction, None, None, None)
+    byte_rate, file_rate = sent / seconds, files / seconds
+    # Many small files are bound by their number, few large ones by their bytes.
+    estimates = [
+        max(0, left) / rate
+        for left, rate in ((total_bytes - sent, byte_rate), (total_files - files, file_rate))
+        if rate > 0
+    ]
+    return Pace(fraction, byte_rate, file_rate, max(estimates))
+
+
+def problem_row(problem: Problem) -> tuple[str, str, str, str, str, str, str]:
+    """Return one problem in the order of ``PROBLEM_HEADER``."""
+    return (
+        problem.source,
+        "" if problem.line is None else str(problem.line),
+        problem.path,
+        SEVERITY_WORDS[problem.severity],
+        problem.reason,
+        problem.remedy,
+        problem.code.name,
+    )

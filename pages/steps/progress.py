@@ -1,0 +1,129 @@
+"""Step 3: the run that goes on, and those that wait. The same for every operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from core.jobs import Jobs, JobView
+from core.model import RunState
+from pages.common import guard, services, view, words
+from pages.steps import address
+
+_WATCHED = "watched-run"
+"""The run this session has seen going on: its end is announced."""
+
+
+def render(here: services.Services, active: Sequence[JobView], asked_for: str) -> None:
+    """Show the queue. ``asked_for`` is the run of the address, empty when there is none."""
+    guard.require_operator()
+    ids = tuple(job.run_id for job in active)
+    number = ids.index(asked_for) if asked_for in ids else None
+    st.session_state[_WATCHED] = active[0].run_id
+    st.subheader("実行中" if number is None else "3. 実行中", anchor=False)
+    if number:
+        st.info(
+            f"この依頼は順番を待っています（{number}番目）。前の実行が終わると自動で始まります。",
+            icon=":material/hourglass_top:",
+        )
+    with st.container(border=True):
+        _watch(ids)
+        first = active[0]
+        if st.button(
+            "停止する", key="stop", icon=":material/stop_circle:", disabled=first.stopping
+        ):
+            _confirm_stop(first.run_id)
+    if len(active) > 1:
+        st.markdown(f"**順番を待っている実行（{words.count(len(active) - 1)}）**")
+        for place, job in enumerate(active[1:], start=1):
+            _waiting(place, job, here)
+
+
+def announce_end(jobs: Jobs) -> None:
+    """Say once that the run this session was watching has ended."""
+    guard.require_operator()
+    run_id = st.session_state.pop(_WATCHED, "")
+    record = jobs.record(run_id) if run_id and run_id != address.run() else None
+    if record is None or record.state is RunState.RUNNING:
+        return
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.text("実行が終わりました。")
+        view.state_badge(record.state)
+        st.text(f"依頼ID: {record.request.request_id}")
+        st.button(
+            "結果を見る", key="ended", on_click=address.show_run, args=(run_id,), type="primary"
+        )
+
+
+@st.fragment(run_every=1.0)
+def _watch(ids: tuple[str, ...]) -> None:
+    """Show the first of the queue once a second; redraw the page when the queue has moved."""
+    guard.require_operator()
+    active = services.current().jobs.active()
+    if tuple(job.run_id for job in active) != ids:
+        st.rerun()
+    job = active[0]
+    doing = job.progress
+    pace = words.pace(doing, job.started_at, datetime.now(UTC))
+    timezone = services.current().settings.timezone
+    view.facts(
+        (
+            ("依頼ID", job.request.request_id),
+            ("依頼者", job.request.requester),
+            ("一覧", "、".join(job.sources)),
+            ("開始", words.moment(job.started_at, timezone) if job.started_at else ""),
+            ("コメント", job.request.comment),
+        )
+    )
+    phase = "停止しています（処理中のファイルが終わるまでお待ちください）" if job.stopping else ""
+    st.progress(
+        pace.fraction, text=f"{phase or doing.phase or '準備しています'}　{pace.fraction:.0%}"
+    )
+    view.metrics(
+        (
+            ("ファイル", f"{doing.done_files:,} / {words.count(doing.total_files)}"),
+            ("サイズ", f"{words.size(doing.done_bytes)} / {words.size(doing.total_bytes)}"),
+            ("速度", pace.rate),
+            ("件数の速度", pace.file_rate),
+            ("残り時間", pace.left),
+            ("失敗", words.count(doing.failed_files)),
+        )
+    )
+    with st.container(gap=None):
+        st.caption("処理中のファイル")
+        st.text(doing.current or words.UNKNOWN, wrap=False)
+
+
+def _waiting(place: int, job: JobView, here: services.Services) -> None:
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.text(f"{place}番目")
+        st.text(f"依頼ID: {job.request.request_id}")
+        st.text(f"依頼者: {job.request.requester}")
+        st.text(f"{words.count(job.progress.total_files)}、{words.size(job.progress.total_bytes)}")
+        st.text(f"受付 {words.moment(job.created_at, here.settings.timezone)}")
+        label = "取り消しています" if job.stopping else "取り消す"
+        if st.button(label, key=f"cancel-{job.run_id}", disabled=job.stopping):
+            _confirm_stop(job.run_id)
+
+
+@st.dialog("実行を停止しますか")
+def _confirm_stop(run_id: str) -> None:
+    guard.require_operator()
+    jobs = services.current().jobs
+    job = next((job for job in jobs.active() if job.run_id == run_id), None)
+    if job is None:
+        st.rerun()
+    view.facts((("依頼ID", job.request.request_id), ("依頼者", job.request.requester)))
+    st.markdown(
+        "処理中のファイルが終わってから止まります。"
+        "残りはエラーファイル一覧に書き出され、後で再実行できます。"
+    )
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        back = st.button("続ける", key="stop-no")
+        stop = st.button("停止する", key="stop-yes", type="primary")
+    if stop:
+        jobs.stop(run_id)
+    if stop or back:
+        st.rerun()

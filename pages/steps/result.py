@@ -1,0 +1,96 @@
+"""Step 4: how a run ended, its files, and the way on."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.errors import HimuroError
+from core.jobs import Jobs
+from core.model import RunRecord, RunState
+from pages.common import guard, services, view, words
+from pages.common.routes import file_address
+from pages.steps import address
+
+_LEVELS: dict[RunState, view.Level] = {
+    RunState.DONE: "success",
+    RunState.FAILED_FILES: "warning",
+    RunState.STOPPED: "warning",
+    RunState.INTERRUPTED: "warning",
+    RunState.REFUSED: "error",
+    RunState.ERROR: "error",
+}
+_FILES = {
+    "error_log.txt": "エラーログ（error_log.txt）",
+    "failed_uploads.txt": "エラーファイル一覧（failed_uploads.txt）",
+    "report.csv": "結果の一覧（report.csv）",
+}
+
+
+def render(here: services.Services, run_id: str) -> None:
+    """Show a run that is over."""
+    guard.require_operator()
+    record = here.jobs.record(run_id)
+    if record is None:
+        view.notice("warning", "この実行は見つかりません。アドレスを確認してください。")
+        return
+    st.subheader("4. 結果", anchor=False)
+    timezone = here.settings.timezone
+    view.facts(
+        (
+            ("依頼ID", record.request.request_id),
+            ("依頼者", record.request.requester),
+            ("コメント", record.request.comment),
+            ("一覧", "、".join(record.inputs)),
+            ("受付", words.moment(record.created_at, timezone)),
+            ("終了", words.moment(record.finished_at, timezone) if record.finished_at else ""),
+            ("実行番号", record.run_id),
+        )
+    )
+    headline = f"{words.STATE_WORDS[record.state]}　{words.NEXT_STEPS[record.state]}"
+    view.notice(_LEVELS.get(record.state, "info"), headline, record.message)
+    view.metrics(
+        (
+            ("対象ファイル", words.count(record.total_files)),
+            ("アーカイブした", words.count(record.archived_files)),
+            ("サイズ", words.size(record.archived_bytes)),
+            ("変更なし", words.count(record.unchanged_files)),
+            ("失敗", words.count(record.failed_files)),
+            ("所要時間", words.elapsed(record)),
+        )
+    )
+    _downloads(here.jobs, record)
+
+
+def _downloads(jobs: Jobs, record: RunRecord) -> None:
+    with st.container(horizontal=True):
+        if jobs.file(record.run_id, "failed_uploads.txt"):
+            st.button(
+                "エラーファイル一覧で再実行する",
+                key="retry",
+                type="primary",
+                icon=":material/replay:",
+                on_click=_retry,
+                args=(record.run_id,),
+            )
+        for name, label in _FILES.items():
+            if jobs.file(record.run_id, name):
+                st.link_button(
+                    label,
+                    file_address(record.run_id, name),
+                    icon=":material/download:",
+                    key=f"file-{name.partition('.')[0]}",
+                )
+    problem = st.session_state.pop("retry-problem", "")
+    if problem:
+        view.notice("error", "再実行できませんでした。", problem)
+
+
+def _retry(run_id: str) -> None:
+    """Check the error file list of this run; its outcome is shown next."""
+    guard.require_operator()
+    try:
+        draft_id = services.current().open_jobs().retry(run_id, guard.seat())
+    except HimuroError as exc:
+        st.session_state["retry-problem"] = str(exc)
+        return
+    address.show_draft(draft_id)

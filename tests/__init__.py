@@ -1,0 +1,1 @@
+"""Tests of Himuro. They need nothing but what requirements-dev.txt installs."""

@@ -1,0 +1,1 @@
+"""How fast Himuro archives beside the usual command-line clients. Run by ``make bench``."""

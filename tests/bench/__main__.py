@@ -1,0 +1,62 @@
+"""``python -m tests.bench``: measure, print the table, end with 1 when a target is missed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import lists, transfer
+from tests.bench.measure import BenchError
+from tests.bench.report import Row, machine, note, table, write
+from tests.servers import ServerError, raise_on_sigterm
+
+PARTS: dict[str, Callable[[Path, int], list[Row]]] = {
+    "small": transfer.small,
+    "large": transfer.large,
+    "memory": transfer.memory,
+    # After the memory: what these leave behind in this process would count there.
+    "check": lists.check,
+    "list": lists.parse_list,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part; repeatable")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each contender")
+    parser.add_argument("--write", action="store_true", help="also into docs/performance.md")
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be 1 or more")
+    if options.write and options.only:
+        parser.error("--write needs the whole run")
+    raise_on_sigterm()
+    try:
+        rows = _measure(options.only or list(PARTS), options.rounds)
+    except KeyboardInterrupt:
+        print("stopped; everything is removed", file=sys.stderr)
+        return 130
+    except (BenchError, ServerError) as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    print(f"\n{machine()}\n\n{table(rows)}")
+    if options.write:
+        write(rows)
+    return 1 if any(row.holds is False for row in rows) else 0
+
+
+def _measure(parts: list[str], rounds: int) -> list[Row]:
+    rows: list[Row] = []
+    for name, measure in PARTS.items():
+        if name in parts:
+            note(f"{name} …")
+            with tempfile.TemporaryDirectory(prefix="himuro-bench-") as directory:
+                rows += measure(Path(directory), rounds)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

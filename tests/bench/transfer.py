@@ -1,0 +1,117 @@
+"""Contenders side by side: the same files, the same server, rounds that alternate."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+from tests.bench.contenders import OURS, Task, available, send
+from tests.bench.measure import Measured, Series
+from tests.bench.report import Row, note
+from tests.servers import rclone_s3
+from tests.share import MIB, Share, small_files
+
+SMALL_COUNT, SMALL_MEAN = 5_000, 36_000
+LARGE_COUNT, LARGE_SIZE = 16, 64 * MIB
+MEMORY_COUNTS = (1_000, 20_000)
+MEMORY_LIMIT_MB = 400
+FLAT_MB = 64
+"""By how much more memory twenty times as many files may take."""
+
+
+def small(directory: Path, rounds: int) -> list[Row]:
+    """Files per second for many small files."""
+    share = small_files(directory / "share", SMALL_COUNT, SMALL_MEAN)
+    series = _race(directory, share, rounds)
+    rates = {s.name: SMALL_COUNT / s.seconds for s in series}
+    rows = [_row("small files", s, f"{rates[s.name]:,.0f} files/s", rates) for s in series]
+    if OURS in rates:
+        rows += [
+            Row.ratio("small files", "at least s5cmd", rates[OURS] / rates["s5cmd cp"], 1.0),
+            Row.ratio("small files", "at least 4 x aws", rates[OURS] / rates["aws s3 cp"], 4.0),
+        ]
+    return rows
+
+
+def large(directory: Path, rounds: int) -> list[Row]:
+    """Megabytes per second for a few large files."""
+    share = _large_files(directory / "share")
+    series = _race(directory, share, rounds)
+    rates = {s.name: share.total_bytes / 1e6 / s.seconds for s in series}
+    rows = [_row("large files", s, f"{rates[s.name]:,.0f} MB/s", rates) for s in series]
+    if OURS in rates:
+        fastest = max(rate for name, rate in rates.items() if name != OURS)
+        rows.append(
+            Row.ratio("large files", "at least 0.9 x the fastest", rates[OURS] / fastest, 0.9)
+        )
+    return rows
+
+
+def memory(directory: Path, _rounds: int) -> list[Row]:
+    """Peak memory of our command for a short and a long run."""
+    if OURS not in available():
+        return []
+    peaks: list[float] = []
+    rows: list[Row] = []
+    for count in MEMORY_COUNTS:
+        share = small_files(directory / f"share{count}", count, SMALL_MEAN)
+        buckets = directory / f"buckets{count}"
+        bucket = buckets / f"bench-memory-{count}"
+        bucket.mkdir(parents=True)
+        with rclone_s3(buckets) as endpoint:
+            done = send(OURS, Task(share, endpoint, bucket, directory / f"work{count}"))
+        peaks.append(done.peak_bytes / 1e6)
+        note(f"memory, {count:,} files: {peaks[-1]:.0f} MB, {done.seconds:.1f} s")
+        rows.append(Row("memory", f"{OURS}, {count:,} files", f"{peaks[-1]:.0f} MB peak"))
+        shutil.rmtree(share.root)
+        shutil.rmtree(buckets)
+    most, growth = max(peaks), peaks[-1] - peaks[0]
+    return [
+        *rows,
+        Row("memory", f"below {MEMORY_LIMIT_MB} MB", f"{most:.0f} MB", most < MEMORY_LIMIT_MB),
+        Row("memory", f"flat: at most {FLAT_MB} MB more", f"{growth:+.0f} MB", growth <= FLAT_MB),
+    ]
+
+
+def _race(directory: Path, share: Share, rounds: int) -> list[Series]:
+    """Let every contender send the share once a round, another one first each time."""
+    names = available()
+    buckets = directory / "buckets"
+    places = {(n, r): buckets / f"bench-{names.index(n)}-{r}" for n in names for r in range(rounds)}
+    for bucket in places.values():  # before the server starts: see rclone_s3
+        bucket.mkdir(parents=True)
+    measured: dict[str, list[Measured]] = {name: [] for name in names}
+    with rclone_s3(buckets) as endpoint:
+        for round_ in range(rounds):
+            for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
+                bucket = places[name, round_]
+                task = Task(share, endpoint, bucket, directory / "work" / bucket.name)
+                done = send(name, task)
+                measured[name].append(done)
+                note(f"round {round_ + 1}, {name}: {done.seconds:.2f} s")
+                shutil.rmtree(bucket)
+                shutil.rmtree(task.work)
+    return [Series(name, tuple(values)) for name, values in measured.items()]
+
+
+def _row(part: str, series: Series, rate: str, rates: dict[str, float]) -> Row:
+    spread = " / ".join(f"{r.seconds:.2f}" for r in series.rounds)
+    ours = f"{rates[OURS] / rates[series.name]:.2f}" if OURS in rates else ""
+    cpu = f"{series.cpu_seconds:.1f} s"
+    return Row(part, series.name, rate, rounds=f"{spread} s", ours=ours, cpu=cpu)
+
+
+def _large_files(root: Path) -> Share:
+    """Write files that do not resemble each other, nor one of their parts another."""
+    random_ = random.Random(1)
+    made = []
+    for number in range(LARGE_COUNT):
+        noise = random_.randbytes(4 * MIB)
+        file = root / "動画" / f"記録～{number:02}（原本）.mp4"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as out:
+            for piece in range(LARGE_SIZE // len(noise)):
+                out.write(piece.to_bytes(8, "big") + noise[8:])
+        made.append(file)
+    return Share(root, tuple(made), LARGE_COUNT * LARGE_SIZE)

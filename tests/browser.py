@@ -1,0 +1,225 @@
+"""A real browser in front of a real console, with S3 and a share behind it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tests.proxy import Fault, FaultyProxy, faulty_proxy
+from tests.servers import (
+    CHECKOUT,
+    aws_environment,
+    clean_environment,
+    console,
+    free_port,
+    make_bucket,
+    moto_server,
+)
+from tests.share import Share, build_share
+
+BUCKET = "himuro-browser"
+PATIENCE = 20_000
+"""Milliseconds: far more than anything takes, so that a busy machine is no failure."""
+_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run"
+)
+_SIZE = {"width": 1366, "height": 768}
+
+
+class Gate:
+    """Lets uploads through until it is shut; those that follow wait until it is opened."""
+
+    def __init__(self, proxy: FaultyProxy) -> None:
+        self._open = threading.Event()
+        self._open.set()
+        self._left: int | None = None
+        proxy.decide = self._decide
+
+    def shut_after(self, uploads: int) -> None:
+        self._left = uploads
+        self._open.clear()
+
+    def open(self) -> None:
+        self._left = None
+        self._open.set()
+
+    def _decide(self, method: str, _path: str) -> Fault:
+        # Called with the proxy's lock held: while it waits, everything waits.
+        if method == "PUT" and self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                self._open.wait(PATIENCE / 1000)
+        return Fault.NONE
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What a console needs, and where it is served."""
+
+    root: Path
+    share: Share
+    env: dict[str, str]
+    gate: Gate
+    url: str = ""
+
+    def write_list(self, name: str, *paths: str, encoding: str = "cp932") -> Path:
+        r"""Write an archive list that names ``営業部\…`` of the share."""
+        rows = [f'"{self.share.unc}\\{path}",' for path in paths]
+        file = self.root / name
+        file.write_bytes("\r\n".join(["ディレクトリパス,ファイル名", *rows]).encode(encoding))
+        return file
+
+
+@contextmanager
+def installation(root: Path, files: int = 150) -> Iterator[Installation]:
+    """Set up share, S3 and database below ``root``, without a console."""
+    share = build_share(root / "share", files)
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(moto_server(root / "s3.log"))
+        make_bucket(endpoint, BUCKET)
+        proxy = stack.enter_context(faulty_proxy(endpoint))
+        env = {
+            "HIMURO_DATA_DIR": str(root / "data"),
+            "HIMURO_BUCKET": BUCKET,
+            "HIMURO_SHARES": share.setting,
+            **aws_environment(proxy.endpoint),
+        }
+        core(env, root, "init-db")
+        gate = Gate(proxy)
+        try:
+            yield Installation(root, share, env, gate)
+        finally:
+            gate.open()
+
+
+def core(env: dict[str, str], cwd: Path, *command: str) -> str:
+    """Run ``python -m core …``, which must succeed, and return its standard output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "core", *command],
+        env={**clean_environment(), "PYTHONPATH": str(CHECKOUT), "PYTHONUTF8": "1", **env},
+        cwd=cwd,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@contextmanager
+def served(here: Installation) -> Iterator[Installation]:
+    """Run a console for an installation."""
+    log = here.root / "console.log"
+    with console(here.env, free_port(), log=log, cwd=here.root) as running:
+        yield Installation(here.root, here.share, here.env, here.gate, running.url)
+    text = log.read_text("utf-8", "replace")
+    assert "Traceback" not in text, text
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run the machine's Chromium."""
+    path = shutil.which("chromium")
+    assert path, "chromium is not installed (see .ci/run)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS.split())
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Screen:
+    """One person's browser window at the console."""
+
+    page: Page
+    url: str
+    strangers: list[str] = field(default_factory=list)
+    """Addresses asked for that are not the console's."""
+
+    def open(self, path: str = "/") -> None:
+        self.page.goto(self.url + path)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the script has run and everything is drawn."""
+        app = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+        expect(self.page.locator(app)).to_be_visible(timeout=PATIENCE)
+        expect(self.page.locator('[data-testid="stSkeleton"]')).to_have_count(0, timeout=PATIENCE)
+
+    def see(self, text: str | re.Pattern[str]) -> Locator:
+        """Wait until this text can be seen."""
+        found = self.page.get_by_text(text).first
+        expect(found).to_be_visible(timeout=PATIENCE)
+        return found
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def press(self, name: str) -> None:
+        self.button(name).click(timeout=PATIENCE)
+
+    def answer(self, name: str) -> None:
+        """Press a button of the open dialog."""
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("button", name=name, exact=True).click(timeout=PATIENCE)
+
+    def metric(self, label: str) -> Locator:
+        """Return the number that stands below a label."""
+        box = self.page.get_by_test_id("stMetric").filter(has_text=label)
+        return box.get_by_test_id("stMetricValue").first
+
+    def submit(self, lists: list[Path], request_id: str, requester: str, comment: str = "") -> None:
+        """Fill in the first step and ask for the check."""
+        files = [str(path) for path in lists]
+        self.page.locator('input[type="file"]').set_input_files(files, timeout=PATIENCE)
+        for path in lists:
+            self.see(re.compile(re.escape(path.name[:4])))
+        for label, text in (("依頼ID", request_id), ("依頼者", requester), ("コメント", comment)):
+            self.page.get_by_label(label).fill(text)
+        self.press("内容を確認する")
+
+    def download(self, name: str) -> tuple[str, bytes]:
+        """Follow a download link and return the suggested name and what came."""
+        link = self.page.get_by_role("link", name=name)
+        with self.page.expect_download(timeout=PATIENCE) as started:
+            link.click(timeout=PATIENCE)
+        return started.value.suggested_filename, Path(started.value.path()).read_bytes()
+
+    def picture(self, name: str) -> None:
+        """Keep a screenshot when somebody wants to look at it."""
+        directory = os.environ.get("HIMURO_SCREENSHOTS")
+        if directory:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=Path(directory) / f"{name}.png")
+
+
+@contextmanager
+def screen(browser: Browser, url: str) -> Iterator[Screen]:
+    """Open a window of its own: no cookies or sessions are shared with other windows."""
+    context = browser.new_context(viewport=_SIZE, locale="ja-JP", timezone_id="Asia/Tokyo")
+    try:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        window = Screen(page, url)
+
+        def note(address: str) -> None:
+            if not address.startswith((url, url.replace("http", "ws"), "data:", "blob:")):
+                window.strangers.append(address)
+
+        page.on("request", lambda request: note(request.url))
+        page.on("websocket", lambda socket: note(socket.url))
+        yield window
+    finally:
+        context.close()

@@ -1,0 +1,67 @@
+"""Runs a command and kills its own process (SIGKILL) at the n-th step that leaves a trace.
+
+``python -m tests.crashing N archive LIST …``; with ``0`` it prints to standard error how many
+such moments there were.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from core.__main__ import init_db, open_catalogue, open_store
+from core.commands import Wiring, main
+from core.runfolder import RunFolder
+from core.s3 import S3ObjectStore
+from core.shares import FileSystem
+from db.catalogue import SqlCatalogue
+
+STEPS: list[tuple[type, str]] = [
+    (S3ObjectStore, "create"),
+    (S3ObjectStore, "_upload_part"),
+    (S3ObjectStore, "create_in_parts"),
+    (SqlCatalogue, "add"),
+    (FileSystem, "create_empty"),
+    (RunFolder, "create"),
+    (RunFolder, "write_record"),
+    (RunFolder, "write_plan"),
+    (RunFolder, "add_outcome"),
+    (RunFolder, "finish"),
+]
+
+
+def crash_at(moment: int) -> Callable[[], int]:
+    """Make every step count before and after itself, and the count ``moment`` the last."""
+    counter = itertools.count(1)
+    last = [0]
+
+    def tick() -> None:
+        last[0] = next(counter)
+        if last[0] == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(work: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(work)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            tick()
+            result = work(*args, **kwargs)
+            tick()
+            return result
+
+        return step
+
+    for owner, name in STEPS:
+        setattr(owner, name, counted(getattr(owner, name)))
+    return lambda: last[0]
+
+
+if __name__ == "__main__":
+    moments = crash_at(int(sys.argv[1]))
+    code = main(sys.argv[2:], Wiring(open_catalogue, open_store, init_db))
+    print(f"moments: {moments()}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,64 @@
+"""Fixtures for tests that need an S3 server: moto, once for all, and a new bucket for each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+
+from core.s3 import S3ObjectStore
+from core.settings import load_settings
+from tests.proxy import FaultyProxy, faulty_proxy
+from tests.servers import aws_environment, make_bucket, moto_server
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An empty bucket behind a proxy that can be told to misbehave."""
+
+    name: str
+    proxy: FaultyProxy
+    environ: dict[str, str]
+    """``AWS_*`` for a process that is to use it through the proxy."""
+    client: Any
+    """A boto3 client that goes to the server directly."""
+
+    def store(self) -> S3ObjectStore:
+        """Return the real client, through the proxy."""
+        return S3ObjectStore(load_settings({"HIMURO_BUCKET": self.name}))
+
+    def object_keys(self) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def writes(self) -> list[str]:
+        """Return the requests that would write, in the order in which they came."""
+        with self.proxy.lock:
+            return [f"{m} {path}" for m, path, _ in self.proxy.seen if m not in ("GET", "HEAD")]
+
+    def unfinished(self) -> list[str]:
+        answer = self.client.list_multipart_uploads(Bucket=self.name)
+        return [upload["Key"] for upload in answer.get("Uploads", [])]
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    name = f"himuro-{uuid.uuid4().hex[:12]}"
+    make_bucket(s3_endpoint, name)
+    with faulty_proxy(s3_endpoint) as proxy:
+        environ = aws_environment(proxy.endpoint)
+        for key, value in environ.items():
+            monkeypatch.setenv(key, value)
+        client = boto3.client("s3", endpoint_url=s3_endpoint)
+        yield Bucket(name, proxy, environ, client)
+        client.close()

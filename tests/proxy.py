@@ -1,0 +1,129 @@
+"""A faulty network between the client and the S3 server, one decision per request."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+
+class Fault(Enum):
+    """What happens to one request."""
+
+    NONE = "none"
+    SLOW_DOWN = "503 SlowDown, not forwarded"
+    INTERNAL = "500 InternalError, not forwarded"
+    RESET = "connection reset, not forwarded"
+    LOST = "forwarded, and the answer lost in a reset"
+    EXPIRED = "400 ExpiredToken, not forwarded"
+    CORRUPTED = "one byte of the body altered on the way"
+
+
+_ANSWERS = {
+    Fault.SLOW_DOWN: (503, "SlowDown"),
+    Fault.INTERNAL: (500, "InternalError"),
+    Fault.EXPIRED: (400, "ExpiredToken"),
+}
+Decide = Callable[[str, str], Fault]
+
+
+class FaultyProxy:
+    """Forwards to ``endpoint`` what ``decide(method, path)`` lets through, and remembers it."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.decide: Decide = lambda _method, _path: Fault.NONE
+        self.seen: list[tuple[str, str, Fault]] = []
+        self.lock = threading.Lock()
+        self._target = urlsplit(endpoint)
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_args: object) -> None:
+                return
+
+            def _any(self) -> None:
+                proxy.handle(self)
+
+            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _any  # noqa: N815
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        path = unquote(request.path)
+        with self.lock:
+            fault = self.decide(request.command, path)
+            self.seen.append((request.command, path, fault))
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        if fault is Fault.RESET:
+            _reset(request)
+        elif fault in _ANSWERS:
+            status, code = _ANSWERS[fault]
+            xml = f"<Error><Code>{code}</Code><Message>test</Message></Error>".encode()
+            _answer(request, status, {"Content-Type": "application/xml"}, xml)
+        else:
+            if fault is Fault.CORRUPTED and body:
+                body = bytes([body[0] ^ 1]) + body[1:]
+            status, headers, data = self._forward(request, body)
+            if fault is Fault.LOST:
+                _reset(request)
+            else:
+                _answer(request, status, headers, data)
+
+    def _forward(
+        self, request: BaseHTTPRequestHandler, body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(self._target.netloc, timeout=60)
+        with contextlib.closing(connection):
+            headers = {k: v for k, v in request.headers.items() if k.lower() != "expect"}
+            connection.request(request.command, request.path, body=body, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def _answer(
+    request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], data: bytes
+) -> None:
+    request.send_response_only(status)
+    for name, value in headers.items():
+        if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+            request.send_header(name, value)
+    length = headers.get("content-length") or headers.get("Content-Length") or str(len(data))
+    request.send_header("Content-Length", length if request.command == "HEAD" else str(len(data)))
+    request.end_headers()
+    if request.command != "HEAD":
+        request.wfile.write(data)
+
+
+def _reset(request: BaseHTTPRequestHandler) -> None:
+    """Close with a reset instead of an orderly end."""
+    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.close_connection = True
+    request.connection.close()
+    request.wfile = open("/dev/null", "wb")  # noqa: PTH123, SIM115 - the handler flushes it
+
+
+@contextlib.contextmanager
+def faulty_proxy(endpoint: str) -> Iterator[FaultyProxy]:
+    """Run a proxy on 127.0.0.1 in front of an S3 server."""
+    proxy = FaultyProxy(endpoint)
+    thread = threading.Thread(target=proxy._server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy._server.shutdown()
+        proxy._server.server_close()
+        thread.join()

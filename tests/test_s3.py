@@ -1,0 +1,240 @@
+"""The object store: one contract for the real client (on moto) and for the one in memory."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+)
+
+from core.errors import Code, FatalError, HimuroError, ItemError
+from core.ports import NewObject, ObjectStore, Part
+from core.s3 import MAX_PARTS, PART_BYTES, S3ObjectStore, explain
+from core.settings import load_settings
+from tests.fakes import MemoryStore
+from tests.plugin_s3 import Bucket
+from tests.proxy import Fault
+
+MIB = 1024 * 1024
+UNC = r"\\fsx01\share\営業部\見積書～.txt"
+
+
+def new(key: str, data: bytes, source: str = UNC) -> NewObject:
+    return NewObject(key, len(data), hashlib.sha256(data).hexdigest(), source)
+
+
+def parts(data: bytes, size: int) -> Iterator[Part]:
+    for start in range(0, len(data), size):
+        piece = data[start : start + size]
+        yield Part(piece, hashlib.sha256(piece).digest())
+
+
+@pytest.fixture(params=["moto", "memory"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    if request.param == "memory":
+        return MemoryStore(part_bytes=PART_BYTES)
+    return request.getfixturevalue("bucket").store()
+
+
+KEYS = [
+    "a",
+    "fsx01/share/営業部/見積書～B社（最終）.xlsx",
+    "100%/50%20/#~[1]{2}^`'&+=@;!,$().txt",
+    "decomposed カ\u3099/emoji 😀 .txt",
+    " leading and trailing ",
+    "x" * 1024,
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_an_object_comes_back_as_it_was_described(store: ObjectStore, key: str) -> None:
+    store.check()
+    assert store.head(key) is None
+    assert store.create(new(key, b"data"), b"data") is True
+    there = store.head(key)
+    assert there is not None
+    assert (there.size, there.sha256) == (4, hashlib.sha256(b"data").hexdigest())
+    assert (there.source_path, there.storage_class) == (UNC, "DEEP_ARCHIVE")
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * MIB, 8 * MIB + 1])
+def test_an_object_is_never_overwritten(store: ObjectStore, size: int) -> None:
+    first, second = b"a" * size, b"b" * (size + 1)
+    assert store.create(new("k", first), first) is True
+    assert store.create(new("k", second), second) is False
+    there = store.head("k")
+    assert there is not None
+    assert there.sha256 == hashlib.sha256(first).hexdigest()
+
+
+def test_parts_make_one_object_that_is_never_overwritten(store: ObjectStore) -> None:
+    data = os.urandom(11 * MIB)
+    assert store.create_in_parts(new("k", data), parts(data, 5 * MIB)) is True
+    there = store.head("k")
+    assert there is not None
+    assert (there.size, there.sha256) == (11 * MIB, hashlib.sha256(data).hexdigest())
+    assert (there.source_path, there.storage_class) == (UNC, "DEEP_ARCHIVE")
+    other = b"o" * 6 * MIB
+    assert store.create_in_parts(new("k", other), parts(other, 5 * MIB)) is False
+    assert store.head("k") == there
+    assert store.abort_unfinished(["k"]) == 0
+
+
+def test_an_error_between_parts_leaves_nothing_behind(store: ObjectStore) -> None:
+    def breaking() -> Iterator[Part]:
+        yield next(parts(b"a" * 5 * MIB, 5 * MIB))
+        raise ItemError(Code.CHANGED_WHILE_READING)
+
+    with pytest.raises(ItemError) as caught:
+        store.create_in_parts(new("k", b""), breaking())
+    assert caught.value.code is Code.CHANGED_WHILE_READING
+    assert store.head("k") is None
+    assert store.abort_unfinished(["k"]) == 0
+
+
+def test_a_source_path_that_does_not_fit_is_left_out(store: ObjectStore) -> None:
+    if isinstance(store, MemoryStore):
+        return  # it has no limit to respect
+    long = "\\\\fsx01\\share\\" + "漢" * 300
+    assert store.create(new("k", b"x", long), b"x")
+    there = store.head("k")
+    assert there is not None
+    assert (there.source_path, there.sha256) == ("", hashlib.sha256(b"x").hexdigest())
+
+
+def test_parts_never_exceed_s3s_number(bucket: Bucket) -> None:
+    store = bucket.store()
+    assert store.part_size(0) is None
+    assert store.part_size(PART_BYTES) is None
+    assert store.part_size(PART_BYTES + 1) == PART_BYTES
+    for size in (PART_BYTES * MAX_PARTS, PART_BYTES * MAX_PARTS + 1, 5 * 1024**4):
+        part = store.part_size(size)
+        assert part is not None
+        assert -(-size // part) <= MAX_PARTS
+
+
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.INTERNAL, Fault.RESET, Fault.LOST])
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_passing_fault_is_retried_inside_the_call(
+    bucket: Bucket, fault: Fault, size: int
+) -> None:
+    faults = [fault, fault]
+    bucket.proxy.decide = lambda method, _path: (
+        faults.pop() if method == "PUT" and faults else Fault.NONE
+    )
+    data = os.urandom(size)
+    created = bucket.store().create(new("k", data), data)
+    # After a lost answer the retry finds the object: False, and the caller adopts it.
+    assert created is (fault is not Fault.LOST)
+    head = bucket.client.head_object(Bucket=bucket.name, Key="k")
+    assert head["ContentLength"] == size
+    assert head["Metadata"]["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET, Fault.LOST])
+def test_faults_during_parts_are_retried_too(bucket: Bucket, fault: Fault) -> None:
+    faults = [fault] * 3
+    bucket.proxy.decide = lambda method, path: (
+        faults.pop() if faults and method in ("PUT", "POST") and "uploadId" in path else Fault.NONE
+    )
+    data = os.urandom(11 * MIB)
+    bucket.store().create_in_parts(new("k", data), parts(data, 5 * MIB))
+    assert bucket.client.head_object(Bucket=bucket.name, Key="k")["ContentLength"] == 11 * MIB
+    assert bucket.unfinished() == []
+
+
+def test_expired_credentials_stop_the_run(bucket: Bucket) -> None:
+    store = bucket.store()
+    bucket.proxy.decide = lambda _method, _path: Fault.EXPIRED
+    with pytest.raises(FatalError) as caught:
+        store.create(new("k", b"x"), b"x")
+    assert caught.value.code is Code.CREDENTIALS_REJECTED
+
+
+def test_a_bucket_that_does_not_exist_stops_the_run(bucket: Bucket) -> None:
+    store = S3ObjectStore(load_settings({"HIMURO_BUCKET": "himuro-nowhere"}))
+    with pytest.raises(FatalError) as caught:
+        store.check()
+    assert (caught.value.code, caught.value.detail) == (Code.NO_SUCH_BUCKET, "himuro-nowhere")
+    with pytest.raises(FatalError) as caught:
+        store.create(new("k", b"x"), b"x")
+    assert caught.value.code is Code.NO_SUCH_BUCKET
+
+
+def test_leftovers_are_given_up_for_the_named_keys_only(bucket: Bucket) -> None:
+    for key in ("営業部/mine.bin", "営業部/other.bin"):
+        bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
+    assert bucket.store().abort_unfinished(["営業部/mine.bin", "営業部/none.bin"]) == 1
+    assert bucket.unfinished() == ["営業部/other.bin"]
+
+
+def test_missing_credentials_are_said_at_once(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(FatalError) as caught:
+        bucket.store()
+    assert caught.value.code is Code.NO_CREDENTIALS
+
+
+def client_error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code}}, "PutObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (client_error("NoSuchBucket"), (FatalError, Code.NO_SUCH_BUCKET)),
+        (client_error("AccessDenied"), (FatalError, Code.ACCESS_DENIED)),
+        (client_error("403"), (FatalError, Code.ACCESS_DENIED)),
+        (client_error("InvalidAccessKeyId"), (FatalError, Code.CREDENTIALS_REJECTED)),
+        (client_error("SignatureDoesNotMatch"), (FatalError, Code.CREDENTIALS_REJECTED)),
+        (client_error("ExpiredToken"), (FatalError, Code.CREDENTIALS_REJECTED)),
+        (client_error("RequestTimeTooSkewed"), (FatalError, Code.CREDENTIALS_REJECTED)),
+        (client_error("PermanentRedirect"), (FatalError, Code.S3_UNREACHABLE)),
+        (NoCredentialsError(), (FatalError, Code.NO_CREDENTIALS)),
+        (client_error("BadDigest"), (ItemError, Code.CHANGED_WHILE_READING)),
+        (client_error("SlowDown"), (ItemError, Code.UPLOAD_FAILED)),
+        (client_error("InternalError"), (ItemError, Code.UPLOAD_FAILED)),
+        (client_error("EntityTooLarge"), (ItemError, Code.UPLOAD_FAILED)),
+        (client_error(""), (ItemError, Code.UPLOAD_FAILED)),
+        (EndpointConnectionError(endpoint_url="x"), (ItemError, Code.UPLOAD_FAILED)),
+        (ConnectTimeoutError(endpoint_url="x"), (ItemError, Code.UPLOAD_FAILED)),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_an_error_means(error: Exception, expected: tuple[type[HimuroError], Code]) -> None:
+    cause: Any = explain(error)
+    assert (type(cause), cause.code) == expected
+
+
+def test_the_bytes_are_guarded_by_a_checksum_on_the_wire(bucket: Bucket) -> None:
+    """moto accepts a wrong checksum, so the headers themselves are looked at."""
+    seen: list[dict[str, str]] = []
+    forward = bucket.proxy._forward
+
+    def remember(request: Any, body: bytes) -> Any:
+        seen.append({k.lower(): v for k, v in request.headers.items()})
+        return forward(request, body)
+
+    bucket.proxy._forward = remember  # type: ignore[method-assign]
+    for size in (10, 9 * MIB):
+        data = os.urandom(size)
+        bucket.store().create(new(f"k{size}", data), data)
+        headers = seen[-1]
+        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        assert headers["x-amz-checksum-sha256"] == digest
+        assert headers["if-none-match"] == "*"
+        assert headers["x-amz-storage-class"] == "DEEP_ARCHIVE"
+        assert headers["x-amz-meta-sha256"] == hashlib.sha256(data).hexdigest()
+        assert headers["x-amz-meta-source-path"].startswith("%5C%5Cfsx01%5Cshare%5C%E5%96%B6")
