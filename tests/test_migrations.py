@@ -212,3 +212,17 @@ def test_a_useless_url_is_a_wrong_setting(url: str) -> None:
     with pytest.raises(SettingsError, match="HIMURO_DATABASE_URL") as caught:
         open_catalogue(url)
     assert "geheim" not in str(caught.value)
+
+
+def test_postgresql_sessions_end_by_themselves_and_the_url_has_the_last_word(
+    migrated_postgres_url: str,
+) -> None:
+    names = ["application_name", "statement_timeout", "lock_timeout", "synchronous_commit"]
+    more = "&application_name=batch&options=-c%20statement_timeout%3D5s"
+    shown = []
+    for url in (migrated_postgres_url, migrated_postgres_url + more):
+        engine = make_engine(url)
+        with engine.connect() as connection:
+            shown.append([connection.execute(text(f"SHOW {n}")).scalar_one() for n in names])
+        engine.dispose()
+    assert shown == [["himuro", "1min", "30s", "on"], ["batch", "5s", "30s", "on"]]

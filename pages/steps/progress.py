@@ -42,10 +42,13 @@ def render(here: services.Services, active: Sequence[JobView], asked_for: str) -
 
 
 def announce_end(jobs: Jobs) -> None:
-    """Say once that the run this session was watching has ended."""
+    """Say that the run this session was watching has ended, until its result was opened."""
     guard.require_operator()
-    run_id = st.session_state.pop(_WATCHED, "")
-    record = jobs.record(run_id) if run_id and run_id != address.run() else None
+    run_id = st.session_state.get(_WATCHED, "")
+    if run_id and run_id == address.run():
+        del st.session_state[_WATCHED]
+        return
+    record = jobs.record(run_id) if run_id and not address.draft() else None
     if record is None or record.state is RunState.RUNNING:
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):

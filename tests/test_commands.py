@@ -1,0 +1,327 @@
+"""The commands: exit codes, what goes to which output, and how failures are said."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from core.__main__ import init_db, open_catalogue, open_store
+from core.commands import Wiring, main
+from tests.arrange import UNC, archive_list
+from tests.plugin_s3 import Bucket
+from tests.proxy import Fault
+from tests.servers import CHECKOUT, free_port
+
+WHO = ("--request-id", "FAST-1", "--requester", "山田")
+
+
+class Console:
+    """A working directory, a share, and the commands run in this process."""
+
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self.share, self.data = root, root / "share", root / "data"
+        self._capsys = capsys
+        self.share.mkdir()
+
+    def write(self, name: str, text: str = "x") -> None:
+        path = self.share / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def list(self, *paths: str) -> str:
+        path = self.root / "一覧.csv"
+        path.write_bytes(archive_list(*paths))
+        return str(path)
+
+    def run(self, *argv: str) -> tuple[int, str, str]:
+        code = main(argv, Wiring(open_catalogue, open_store, init_db))
+        out, err = self._capsys.readouterr()
+        return code, out, err
+
+    def json(self, *argv: str) -> tuple[int, dict]:
+        code, out, _ = self.run(*argv, "--json")
+        return code, json.loads(out.splitlines()[-1])
+
+
+@pytest.fixture
+def console(
+    tmp_path: Path,
+    bucket: Bucket,
+    database_url: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Console:
+    """An installation that works, once on each kind of database."""
+    console = Console(tmp_path / "desk", capsys) if (tmp_path / "desk").mkdir() is None else None
+    assert console is not None
+    monkeypatch.chdir(console.root)
+    monkeypatch.setenv("HIMURO_DATA_DIR", str(console.data))
+    monkeypatch.setenv("HIMURO_DATABASE_URL", database_url)
+    monkeypatch.setenv("HIMURO_BUCKET", bucket.name)
+    monkeypatch.setenv("HIMURO_SHARES", f"{UNC}={console.share}")
+    return console
+
+
+def test_the_whole_way_from_a_list_to_the_archive_list(console: Console, bucket: Bucket) -> None:
+    console.write("営業部/見積書～A社.xlsx", "one")
+    console.write("営業部/-1+2.txt", "two")
+    path = console.list(rf"{UNC}\営業部")
+    code, out, err = console.run("archive", path, *WHO, "--comment", "年度末")
+    assert (code, "成功 2件" in err) == (0, True)
+    folder = Path(out.splitlines()[-1])
+    assert json.loads((folder / "run.json").read_text())["state"] == "done"
+    assert sorted(bucket.object_keys()) == [
+        "fsx01/share/営業部/-1+2.txt",
+        "fsx01/share/営業部/見積書～A社.xlsx",
+    ]
+    code, found = console.json("search", "見積書~ａ社")
+    assert (code, found["total"]) == (0, 1)
+    assert found["rows"][0]["アーカイブファイル名"] == "見積書～A社.xlsx_archived.txt"
+    assert found["rows"][0]["コメント"] == "年度末"
+    code, result = console.json("archive", path, *WHO)
+    assert (code, result["counts"]["unchanged"]) == (0, 2)
+    code, runs = console.json("runs")
+    assert [run["state"] for run in runs["runs"]] == ["done", "done"]
+    code, table, _ = console.run("runs")
+    assert table.count("FAST-1") == 2
+
+
+def test_every_hit_goes_into_a_file(console: Console) -> None:
+    console.write("=cmd.txt")
+    console.write("b.txt")
+    console.run("archive", console.list(UNC), *WHO)
+    code, out, _ = console.run("search", "--out", "all.csv", "--request-id", "FAST-1")
+    assert (code, out.strip()) == (0, "all.csv")
+    rows = list(csv.reader(io.StringIO((console.root / "all.csv").read_text("utf-8-sig"))))
+    assert rows[0][1:4] == ["ディレクトリパス", "アーカイブファイル名", "S3バケット名"]
+    assert {row[2] for row in rows[1:]} == {"'=cmd.txt_archived.txt", "b.txt_archived.txt"}
+    assert console.run("search", "--out", "all.xlsx")[0] == 0
+    sheet = openpyxl.load_workbook(console.root / "all.xlsx").active
+    assert sheet.max_row == 3
+    assert console.run("search", "--out", "all.pdf")[0] == 2
+    assert console.run("search", "--from", "きのう")[0] == 2
+
+
+def test_a_refused_list_exits_with_2_and_writes_nothing_to_s3(
+    console: Console, bucket: Bucket
+) -> None:
+    console.write("good.txt")
+    path = console.list(rf"{UNC}\good.txt", rf"{UNC}\missing.txt")
+    code, out, err = console.run("archive", path, *WHO)
+    assert code == 2
+    assert "一覧.csv 3行目" in err
+    assert "SOURCE_NOT_FOUND" in err
+    folder = Path(out.splitlines()[-1])
+    assert sorted(p.name for p in folder.iterdir()) == ["error_log.txt", "input.csv", "run.json"]
+    assert bucket.writes() == []
+    assert list(console.share.iterdir()) == [console.share / "good.txt"]
+
+
+def test_validate_writes_nothing_outside_its_run_folder(console: Console, bucket: Bucket) -> None:
+    console.write("good.txt")
+    code, result = console.json("validate", console.list(UNC))
+    assert (code, result["state"], result["kind"]) == (0, "done", "validate")
+    assert result["counts"]["total"] == 1
+    assert console.json("validate", console.list(rf"{UNC}\none"))[0] == 2
+    assert bucket.proxy.seen == []
+    assert [p.name for p in console.share.iterdir()] == ["good.txt"]
+
+
+def test_some_failed_files_exit_with_1_and_their_list_is_a_valid_input(
+    console: Console, bucket: Bucket
+) -> None:
+    for number in range(5):
+        console.write(f"{number}.txt", str(number))
+    bucket.proxy.decide = lambda method, path: (
+        Fault.INTERNAL if method == "PUT" and path.endswith("/3.txt") else Fault.NONE
+    )
+    code, result = console.json("archive", console.list(UNC), *WHO)
+    assert (code, result["state"], result["counts"]["failed"]) == (1, "failed_files", 1)
+    failed = Path(result["folder"]) / "failed_uploads.txt"
+    assert failed.read_bytes() == ("\ufeff" + rf"{UNC}\3.txt" + "\r\n").encode()
+    bucket.proxy.decide = lambda _method, _path: Fault.NONE
+    code, result = console.json("archive", str(failed), *WHO)
+    assert (code, result["counts"]["archived"]) == (0, 1)
+    assert len(bucket.object_keys()) == 5
+
+
+def test_credentials_that_expire_midway_exit_with_3(console: Console, bucket: Bucket) -> None:
+    for number in range(30):
+        console.write(f"{number:02}.txt", str(number))
+    puts = []
+
+    def expire(method: str, path: str) -> Fault:
+        puts.append(path) if method == "PUT" else None
+        return Fault.EXPIRED if len(puts) > 10 else Fault.NONE
+
+    bucket.proxy.decide = expire
+    code, result = console.json("archive", console.list(UNC), *WHO)
+    assert (code, result["state"]) == (3, "error")
+    assert "認証情報" in result["message"]
+    assert result["counts"]["archived"] + result["counts"]["failed"] == 30
+    bucket.proxy.decide = lambda _method, _path: Fault.NONE
+    failed = str(Path(result["folder"]) / "failed_uploads.txt")
+    assert console.json("archive", failed, *WHO)[0] == 0
+    _, found = console.json("search")
+    assert found["total"] == len(bucket.object_keys()) == 30
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+class TestEnvironment:
+    """What is wrong with the surroundings is one message, and exit code 3."""
+
+    def failure(self, console: Console, *argv: str) -> str:
+        console.write("a.txt")
+        command = argv or ("archive", console.list(UNC), *WHO)
+        code, out, err = console.run(*command)
+        assert (code, out) == (3, "")
+        assert err.count("エラー") == 1
+        return err
+
+    def test_all_settings_at_once(self, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("HIMURO_BUCKET")
+        monkeypatch.setenv("HIMURO_SHARES", "nonsense")
+        monkeypatch.setenv("HIMURO_RESTORE_DAYS", "0")
+        monkeypatch.setenv("HIMURO_TIMEZONE", "Mars/Olympus")
+        message = self.failure(console)
+        for name in ("BUCKET", "SHARES", "RESTORE_DAYS", "TIMEZONE"):
+            assert f"HIMURO_{name}" in message
+
+    def test_no_credentials(self, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        assert "AWSの認証情報がありません" in self.failure(console)
+
+    def test_no_such_bucket(self, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HIMURO_BUCKET", "himuro-nowhere")
+        assert "S3バケットが存在しません（himuro-nowhere）" in self.failure(console)
+
+    def test_s3_does_not_answer(self, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+        assert "S3に接続できません" in self.failure(console)
+
+    def test_database_down(self, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+        url = f"postgresql://himuro:geheim@127.0.0.1:{free_port()}/himuro"
+        monkeypatch.setenv("HIMURO_DATABASE_URL", url)
+        message = self.failure(console)
+        assert "データベースに接続できません" in message
+        assert "geheim" not in message
+
+    def test_schema_missing(self, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HIMURO_DATABASE_URL", f"sqlite:///{console.root}/new.db")
+        assert "init-db" in self.failure(console)
+        assert console.run("init-db")[0] == 0
+        assert console.run("init-db")[0] == 0
+        assert console.run("archive", console.list(UNC), *WHO)[0] == 0
+
+    def test_share_not_mounted(self, console: Console) -> None:
+        paths = [rf"{UNC}\{number}.txt" for number in range(50)]
+        code, out, err = console.run("archive", console.list(*paths), *WHO)
+        assert code == 3
+        assert err.count("共有フォルダーに接続できません") == 1 + 1  # said, and in the summary
+        folder = Path(out.strip())
+        assert json.loads((folder / "run.json").read_text())["state"] == "error"
+        assert (folder / "error_log.txt").read_text().count("\n") == 1
+
+    def test_data_directory_cannot_be_written(
+        self, console: Console, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (console.root / "file").write_text("")
+        monkeypatch.setenv("HIMURO_DATA_DIR", str(console.root / "file"))
+        assert "実行記録を書き込めません" in self.failure(console)
+
+    def test_json_says_it_too(self, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HIMURO_BUCKET", "himuro-nowhere")
+        code, result = console.json("archive", console.list(UNC), *WHO)
+        assert (code, result["state"], result["folder"]) == (3, "error", None)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_options_are_checked(console: Console) -> None:
+    path = console.list(UNC)
+    assert console.run("archive", path, "--request-id", " ", "--requester", "x")[0] == 2
+    assert console.run("archive", path, "--request-id", "x" * 256, "--requester", "x")[0] == 2
+    assert console.run("archive", "missing.csv", *WHO)[0] == 2
+    with pytest.raises(SystemExit) as caught:
+        console.run("archive", path)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_settings_come_from_a_file_too(
+    console: Console, monkeypatch: pytest.MonkeyPatch, bucket: Bucket
+) -> None:
+    console.write("a.txt")
+    monkeypatch.delenv("HIMURO_BUCKET")
+    (console.root / ".env").write_text(f"HIMURO_BUCKET={bucket.name}\nHIMURO_DATA_DIR=elsewhere\n")
+    assert console.run("archive", console.list(UNC), *WHO)[0] == 0
+    assert console.data.is_dir()  # what is set already wins
+    os.environ.pop("HIMURO_BUCKET")
+
+
+def start(console: Console, argv: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "core", *argv],
+        cwd=console.root,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_in_order_and_the_retry_completes(
+    console: Console, bucket: Bucket, number: signal.Signals
+) -> None:
+    for file in range(300):
+        console.write(f"{file:03}.txt", str(file))
+    puts: list[str] = []
+    processes: list[subprocess.Popen[str]] = []
+
+    def strike(method: str, path: str) -> Fault:
+        if method == "PUT":
+            puts.append(path)
+            if len(puts) == 40:
+                processes[0].send_signal(number)
+        return Fault.NONE
+
+    bucket.proxy.decide = strike
+    processes.append(start(console, ["archive", console.list(UNC), *WHO, "--json"]))
+    out, err = processes[0].communicate(timeout=60)
+    result = json.loads(out.splitlines()[-1])
+    assert (processes[0].returncode, result["state"]) == (130, "stopped"), err
+    assert 0 < result["counts"]["archived"] < 300
+    assert result["counts"]["archived"] == len(bucket.object_keys())
+    bucket.proxy.decide = lambda _method, _path: Fault.NONE
+    failed = str(Path(result["folder"]) / "failed_uploads.txt")
+    code, again = console.json("archive", failed, *WHO)
+    assert (code, again["counts"]["archived"]) == (0, 300 - result["counts"]["archived"])
+    assert len(bucket.object_keys()) == 300
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_two_commands_at_once_wait_for_each_other(console: Console, bucket: Bucket) -> None:
+    for file in range(60):
+        console.write(f"{file:02}.txt", str(file))
+    path = console.list(UNC)
+    both = [start(console, ["archive", path, *WHO, "--json"]) for _ in range(2)]
+    ends = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    counts = [json.loads(out.splitlines()[-1])["counts"] for out, _ in ends]
+    assert sum(c["archived"] + c["unchanged"] for c in counts) == 120
+    assert len(bucket.object_keys()) == 60
+    _, found = console.json("search")
+    assert found["total"] == 60

@@ -1,0 +1,340 @@
+"""The pages without a browser: guard, words, downloads, and what each page shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.errors import Code, FatalError, SettingsError
+from core.jobs import DraftState, Jobs
+from core.model import Entry, Problem, Progress, RunRequest, RunState
+from core.names import search_key
+from pages.common import guard, routes, services, words
+from pages.common.services import Services
+from pages.steps.upload import missing_words
+from tests.arrange import UNC, Desk
+from tests.fakes import MemoryCatalogue, MemoryStore
+
+ROUTER = str(Path(__file__).resolve().parent.parent / "pages" / "router.py")
+TOKYO = ZoneInfo("Asia/Tokyo")
+WHEN = datetime(2026, 11, 23, 1, 5, tzinfo=UTC)
+HOST = ("Host", "127.0.0.1:8501")
+
+
+# The guard
+
+
+@pytest.mark.parametrize(
+    "client", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "0:0:0:0:0:0:0:1"]
+)
+@pytest.mark.parametrize("host", ["localhost:8501", "127.0.0.1", "[::1]:8501", "LOCALHOST"])
+def test_the_machine_itself_may_work(client: str, host: str) -> None:
+    assert guard.is_local(client, [("host", host)])
+    assert guard.is_local(client, [("host", host), ("Origin", f"http://{host}")])
+
+
+@pytest.mark.parametrize(
+    "client",
+    [None, "", "10.0.0.7", "203.0.113.5", "::", "0.0.0.0", "::ffff:10.0.0.7", "fe80::1",
+     "127.0.0.1, 10.0.0.7", "localhost", "127.1", "unknown"],
+)  # fmt: skip
+def test_other_addresses_may_not(client: str | None) -> None:
+    assert not guard.is_local(client, [HOST])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("X-Forwarded-For", "127.0.0.1"), ("x-forwarded-proto", "https"), ("Forwarded", "for=::1"),
+     ("X-Real-IP", "127.0.0.1"), ("Via", "1.1 proxy"), ("X-Forwarded-Host", ""),
+     ("Origin", "http://evil.example"), ("Origin", "null"), ("Origin", "file://"),
+     ("Host", "console.example")],
+)  # fmt: skip
+def test_proxies_and_other_sites_may_not(header: tuple[str, str]) -> None:
+    assert not guard.is_local("127.0.0.1", [HOST, header])
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "himuro.example", "127.0.0.1.evil.example", "localhost.evil.example", "localhost@evil",
+     "10.0.0.7:8501", "evil:80@localhost", "localhost/evil", "localhost:x", "[::1", "127.0.0.1#@e"],
+)  # fmt: skip
+def test_rebound_names_may_not(host: str) -> None:
+    assert not guard.is_local("127.0.0.1", [("host", host)])
+
+
+def test_without_a_host_header_nobody_may() -> None:
+    assert not guard.is_local("127.0.0.1", [])
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 バイト"), (1023, "1,023 バイト"), (1024, "1.0 KB"), (1536, "1.5 KB"),
+     (1024 * 1024 - 1, "1.0 MB"), (80_000_000, "76.3 MB"), (1024**3, "1.0 GB"),
+     (1024**4, "1.0 TB"), (3 * 1024**5, "3,072.0 TB")],
+)  # fmt: skip
+def test_sizes(number: int, text: str) -> None:
+    assert words.size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0秒"), (0, "0秒"), (59.4, "59秒"), (59.6, "1分0秒"), (3600, "1時間0分"),
+     (360_000, "100時間0分")],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+def test_moments_are_shown_in_the_time_zone_of_the_settings() -> None:
+    assert words.moment(WHEN, TOKYO) == "2026/11/23 10:05"
+
+
+def test_pace_of_a_run() -> None:
+    progress = Progress(total_files=100, total_bytes=2000, done_files=25, done_bytes=1000)
+    pace = words.pace(progress, WHEN, WHEN + timedelta(seconds=10))
+    assert pace == words.Pace(0.5, 100.0, 2.5, 30.0)
+    assert (pace.rate, pace.file_rate, pace.left) == ("100 バイト/秒", "2.5 件/秒", "約30秒")
+
+
+@pytest.mark.parametrize(
+    ("progress", "seconds"),
+    [(Progress(), 10), (Progress(total_files=3, total_bytes=0), 10),
+     (Progress(total_files=3, done_files=3, total_bytes=9, done_bytes=9), 0),
+     (Progress(total_files=3, done_files=3, total_bytes=9, done_bytes=9), -60)],
+)  # fmt: skip
+def test_pace_of_nothing_is_unknown(progress: Progress, seconds: int) -> None:
+    pace = words.pace(progress, WHEN, WHEN + timedelta(seconds=seconds))
+    assert (pace.rate, pace.file_rate, pace.left) == ("—", "—", "—")
+    assert words.pace(progress, None, WHEN).left == "—"
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [Progress(total_files=5, done_files=2), Progress(1, 10, 0, 4), Progress(2, 10, 2, 25)],
+)
+def test_pace_stays_within_bounds(progress: Progress) -> None:
+    pace = words.pace(progress, WHEN, WHEN + timedelta(seconds=1))
+    assert 0 <= pace.fraction <= 1
+    assert pace.seconds_left is not None
+    assert pace.seconds_left >= 0
+
+
+def test_every_state_and_severity_has_words() -> None:
+    assert set(words.STATE_WORDS) == set(words.NEXT_STEPS) == set(RunState)
+    assert {code.severity for code in Code} <= set(words.SEVERITY_WORDS)
+
+
+def test_problems_as_csv() -> None:
+    problems = [
+        Problem(Code.SOURCE_NOT_FOUND, "=cmd|'/c calc'!A1", "一覧.csv", 3, "もしかして: x"),
+        Problem(Code.LIST_EMPTY, "@x", "+list.csv"),
+    ]
+    data = b"".join(routes.csv_blocks(problems))
+    assert data.startswith(b"\xef\xbb\xbf")
+    assert data.count(b"\xef\xbb\xbf") == 1
+    rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    assert rows[0] == list(words.PROBLEM_HEADER)
+    assert rows[1][:4] == ["一覧.csv", "3", "'=cmd|'/c calc'!A1", "誤り"]
+    assert rows[1][6] == "SOURCE_NOT_FOUND"
+    assert rows[2][:3] == ["'+list.csv", "", "'@x"]
+
+
+@pytest.mark.parametrize(
+    ("request_id", "requester", "lists", "missing"),
+    [("A", "B", 1, ""), ("", "B", 1, "依頼ID（255文字まで）"), ("A" * 256, "B", 1, "依頼ID（255文字まで）"),
+     ("A", "", 0, "一覧のファイル、依頼者（255文字まで）"), ("A" * 255, "B" * 255, 2, "")],
+)  # fmt: skip
+def test_what_is_missing_in_the_form(
+    request_id: str, requester: str, lists: int, missing: str
+) -> None:
+    assert missing_words(RunRequest(request_id, requester), lists) == missing
+
+
+# The pages
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    desk.write("営業部/見積.xlsx", b"x" * 2000)
+    settings = desk.settings
+    jobs = Jobs(settings, desk.catalogue, lambda _settings: desk.store)
+    services.replace(Services(settings, desk.catalogue, jobs))
+    yield desk
+    jobs.close()
+    services.replace(None)
+
+
+@pytest.fixture
+def operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "is_operator", lambda: True)
+
+
+def page(path: str = "", **query: str) -> AppTest:
+    """Run the console at an address."""
+    app = AppTest.from_file(ROUTER, default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    if path:
+        app.switch_page(path)
+        app.run()
+    return app
+
+
+def shown(app: AppTest) -> str:
+    """Return everything that can be read, errors of the script included."""
+    assert not app.exception, [e.value for e in app.exception]
+    kinds = (app.title, app.subheader, app.text, app.caption, app.markdown, app.metric)
+    boxes = (app.error, app.warning, app.info, app.success)
+    return "\n".join(str(element.value) for kind in (*kinds, *boxes) for element in kind)
+
+
+def entry(number: int, name: str = "報告書") -> Entry:
+    directory = f"{UNC}\\営業部"
+    file = f"{name}{number}.xlsx"
+    return Entry(
+        directory, f"{file}_archived.txt", "bucket", f"k/{number}", WHEN, "REQ-1", "山田 花子",
+        "", 1536 * number, "0" * 64, WHEN, search_key(directory, file),
+    )  # fmt: skip
+
+
+def test_empty_archive_list(desk: Desk) -> None:
+    assert "まだありません" in shown(page())
+
+
+def test_archive_list(desk: Desk) -> None:
+    desk.catalogue.add([entry(1), entry(2)])
+    app = page()
+    assert "2 件（1～2件目を表示、新しい順）" in shown(app)
+    rows = app.dataframe[0].value
+    assert list(rows["ファイル名"]) == ["報告書2.xlsx", "報告書1.xlsx"]
+    assert list(rows["アーカイブ日時"]) == ["2026/11/23 10:05"] * 2
+    assert list(rows["サイズ"]) == [3072, 1536]
+
+
+def test_search_narrows_and_is_in_the_address(desk: Desk) -> None:
+    desk.catalogue.add([entry(1), entry(2, "議事録")])
+    app = page()
+    app.text_input(key="q").set_value("議事録").run()
+    assert "1 件" in shown(app)
+    assert app.query_params["q"] == ["議事録"]
+
+
+def test_search_from_an_address(desk: Desk) -> None:
+    desk.catalogue.add([entry(1)])
+    assert "該当するファイルはありません" in shown(page(q="どこにもない"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"), [("3", 201), ("2", 101), ("99", 201), ("0", 1), ("-1", 1), ("x", 1)]
+)
+def test_pages_of_a_hundred(desk: Desk, asked: str, first: int) -> None:
+    desk.catalogue.add([entry(n) for n in range(1, 251)])
+    app = page(page=asked)
+    last = min(250, first + 99)
+    assert f"250 件（{first}～{last}件目を表示" in shown(app)
+    assert app.dataframe[0].value["ファイル名"].iloc[0] == f"報告書{251 - first}.xlsx"
+
+
+def test_archive_is_not_for_strangers(desk: Desk) -> None:
+    app = page("archive")
+    text = shown(app)
+    assert "ページが見つかりません" in text
+    assert "アップロード" not in text
+    assert not app.text_input
+
+
+def test_archive_form(desk: Desk, operator: None) -> None:
+    app = page("archive")
+    assert "1. 一覧をアップロードする" in shown(app)
+    app.button(key="check").click().run()
+    assert "一覧のファイル" in app.error[0].value
+    assert desk_jobs().records(10) == ()
+
+
+def desk_jobs() -> Jobs:
+    return services.current().jobs
+
+
+def test_unknown_addresses_say_so(desk: Desk, operator: None) -> None:
+    for name in ("run", "draft"):
+        app = AppTest.from_file(ROUTER, default_timeout=60).run()
+        app.switch_page("archive")
+        app.query_params[name] = "../../etc/passwd"
+        text = shown(app.run())
+        assert "見つかりません" in text or "残っていません" in text
+
+
+def test_wrong_settings_are_one_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, operator: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HIMURO_RESTORE_DAYS", "many")
+    monkeypatch.setenv("HIMURO_TIMEZONE", "Mars/Olympus")
+    services.replace(None)
+    try:
+        for path in ("", "archive"):
+            text = shown(page(path))
+            assert "設定に誤りがある" in text
+            assert "HIMURO_RESTORE_DAYS" in text
+            assert "HIMURO_TIMEZONE" in text
+            assert "再起動" in text
+    finally:
+        services.replace(None)
+
+
+def test_jobs_need_a_bucket(desk: Desk, operator: None) -> None:
+    here = services.current()
+    services.replace(Services(replace(here.settings, bucket=""), here.catalogue, here.jobs))
+    text = shown(page("archive"))
+    assert "HIMURO_BUCKET が設定されていません" in text
+    assert "1. 一覧" not in text
+
+
+@pytest.mark.parametrize("path", ["", "archive"])
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [(Code.DATABASE_SCHEMA, "init-db"), (Code.DATABASE_UNAVAILABLE, "HIMURO_DATABASE_URL")],
+)
+def test_a_broken_database_is_one_message(
+    desk: Desk, operator: None, monkeypatch: pytest.MonkeyPatch, path: str, code: Code, hint: str
+) -> None:
+    def broken(*_args: object, **_options: object) -> object:
+        raise FatalError(code)
+
+    monkeypatch.setattr(MemoryCatalogue, "check", broken)
+    monkeypatch.setattr(MemoryCatalogue, "search", broken)
+    assert hint in shown(page(path))
+
+
+def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HIMURO_RESTORE_DAYS", "many")
+    services.replace(None)
+    try:
+        with pytest.raises(SettingsError):
+            services.current()
+        monkeypatch.setenv("HIMURO_RESTORE_DAYS", "7")
+        with pytest.raises(SettingsError):
+            services.current()
+    finally:
+        services.replace(None)
+
+
+def test_states_of_a_check(desk: Desk, operator: None) -> None:
+    assert isinstance(desk.store, MemoryStore)
+    jobs = services.current().open_jobs()
+    assert jobs.active() == ()
+    assert DraftState("checking") is DraftState.CHECKING
