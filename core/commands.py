@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +57,10 @@ def main(argv: Sequence[str], wiring: Wiring) -> int:
         return _failed(options, exc, "error", EXIT_ENVIRONMENT)
     except ListError as exc:
         return _failed(options, exc, "refused", EXIT_REFUSED)
+    except BrokenPipeError:
+        # Whoever read the output has had enough; Python must not complain at its own end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
     except (Cancelled, KeyboardInterrupt):
         terminal.say("停止しました。何も処理していません。")
         return EXIT_STOPPED
@@ -200,10 +206,15 @@ def _checked(store: ObjectStore | None) -> ObjectStore:
 
 
 def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
+    kind = ListKind(options.kind)
     sources = _sources(options.list)
-    settings = load_settings(needed=("HIMURO_SHARES",))
+    settings = load_settings(needed=("HIMURO_SHARES",) if kind is ListKind.ARCHIVE else ())
     catalogue, _ = _prepare(settings, wiring, with_store=False)
     run = ArchiveRun(settings, catalogue, sources, RunRequest("", "", "", _user()), kind="validate")
+    if kind is ListKind.RESTORE:
+        record = run.check_restore()
+        terminal.show_problems(run.plan)
+        return terminal.show_end(record, run.folder.path, as_json=options.json)
     with _stoppable() as stop, terminal.progress_bar() as progress:
         try:
             plan = run.check(progress, lambda: stop.requested)

@@ -78,6 +78,10 @@ class Code(Enum):
         "アーカイブ日時の書き方が正しくありません",
         "2026/10/05 10:15:00 の形で書いてください",
     )
+    NOT_ARCHIVED = Explanation(
+        "アーカイブ一覧に見つかりません",
+        "アーカイブ一覧を検索して、パスを確認してください",
+    )
     # The source
     SOURCE_NOT_FOUND = Explanation(
         "ファイルが存在しません",

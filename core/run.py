@@ -28,6 +28,7 @@ from core.model import (
 )
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.request_list import parse
+from core.restore_check import check_restore
 from core.runfolder import RunFolder, new_run_id
 from core.runner import ArchiveRunner, RunResult, StopSignal, clear_leftovers
 from core.settings import Settings
@@ -70,7 +71,7 @@ class ArchiveRun:
             inputs=tuple(source.name for source in sources),
             settings=settings.without_secrets(),
         )
-        self._plan = Plan((), ())
+        self.plan = Plan((), ())
 
     def check(
         self, progress: ProgressSink = silent, cancelled: Callable[[], bool] = lambda: False
@@ -94,6 +95,25 @@ class ArchiveRun:
         """Record a check that found nothing wrong and was all that was asked for."""
         return self._record_check(plan, RunState.DONE, "")
 
+    def check_restore(self) -> RunRecord:
+        """Check a restore list against the archive list and record it; asks nothing of S3.
+
+        Rows that match nothing are left out: the record counts them as failed files.
+        """
+        parsed = parse(self._sources, ListKind.RESTORE, self._settings.timezone)
+        matched, problems = check_restore(parsed, self._catalogue)
+        wrong = sum(problem.is_error for problem in problems)
+        if matched == 0:
+            state, message = RunState.REFUSED, "アーカイブ一覧に一致する行がありません"
+        elif wrong:
+            state, message = RunState.FAILED_FILES, f"{wrong:,}行を除きます"
+        else:
+            state, message = RunState.DONE, ""
+        plan = Plan((), tuple(problems), parsed.detected)
+        self.record = replace(self.record, failed_files=wrong)
+        self.plan = plan
+        return self._record_check(plan, state, message)
+
     def fail(self, error: FatalError) -> RunRecord:
         """Record that the environment did not even allow the check."""
         with self._opened():
@@ -102,7 +122,7 @@ class ArchiveRun:
 
     def begin(self, plan: Plan) -> RunRecord:
         """Freeze the plan; from here on a crash leaves a run that can be retried."""
-        self._plan = plan
+        self.plan = plan
         self._lock.acquire()
         try:
             self._create(plan)
@@ -153,20 +173,20 @@ class ArchiveRun:
             request=self.record.request,
             now=self._now,
         )
-        problem = clear_leftovers(self._plan, archiver, store)
+        problem = clear_leftovers(self.plan, archiver, store)
         if problem is not None:
             text = f"以前の未完了アップロードを整理できません: {problem}"
             self.folder.log(
                 self._now(), Severity.WARNING, self._settings.bucket, text, Code.UPLOAD_FAILED
             )
         runner = ArchiveRunner(
-            self._plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
+            self.plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
         )
         return runner.execute()
 
     def _conclude(self, result: RunResult) -> RunRecord:
         missing = result.fatal.code if result.fatal else Code.STOPPED
-        paths = [item.path for item in self._plan.items]
+        paths = [item.path for item in self.plan.items]
         self.folder.finish(paths, result.outcomes, missing)
         if result.fatal:
             self._log_fatal(result.fatal)
@@ -174,7 +194,7 @@ class ArchiveRun:
         if not_begun:
             text = f"{not_begun:,}件を処理していません。対処: {Code.STOPPED.remedy}"
             self.folder.log(self._now(), Severity.ERROR, self._settings.bucket, text, Code.STOPPED)
-        self.record = counted(self.record, self._plan.items, result.outcomes)
+        self.record = counted(self.record, self.plan.items, result.outcomes)
         return self._end(*_final(result, self.record.failed_files))
 
     def _record_check(self, plan: Plan, state: RunState, message: str) -> RunRecord:
@@ -186,7 +206,7 @@ class ArchiveRun:
     def _opened(self, plan: Plan | None = None) -> Iterator[None]:
         self._lock.acquire()
         try:
-            self._create(plan or self._plan)
+            self._create(plan or self.plan)
             yield
         finally:
             self._lock.release()

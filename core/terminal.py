@@ -32,14 +32,19 @@ def say(text: str) -> None:
 
 def show_plan(plan: Plan) -> None:
     """Show the check: how the lists were read, what will happen, what is wrong."""
-    for detected in plan.detected:
-        say(f"{printable(detected.source)}: {detected.encoding}、{detected.rows:,}行")
     say(
         f"対象 {len(plan.items):,}件 / {human_size(plan.total_bytes)}"
         f"（新規 {plan.count(Standing.NEW):,}件、"
         f"アーカイブ済み {plan.count(Standing.ARCHIVED):,}件、"
         f"変更あり {plan.count(Standing.CHANGED):,}件）"
     )
+    show_problems(plan)
+
+
+def show_problems(plan: Plan) -> None:
+    """Show how the lists were read and what is wrong with them."""
+    for detected in plan.detected:
+        say(f"{printable(detected.source)}: {detected.encoding}、{detected.rows:,}行")
     errors = [p for p in plan.problems if p.is_error]
     for problem in errors[:_MOST_SHOWN]:
         say(_problem_line(problem))

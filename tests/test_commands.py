@@ -137,6 +137,29 @@ def test_validate_writes_nothing_outside_its_run_folder(console: Console, bucket
     assert [p.name for p in console.share.iterdir()] == ["good.txt"]
 
 
+def test_a_restore_list_is_checked_against_the_archive_list(
+    console: Console, bucket: Bucket
+) -> None:
+    console.write("営業部/a.txt")
+    console.write("営業部/b.txt")
+    console.run("archive", console.list(UNC), *WHO)
+    path = console.root / "復元.csv"
+
+    def validate(*lines: str) -> tuple[int, int]:
+        text = "\r\n".join(["ディレクトリパス,復元対象ファイル名", *lines])
+        path.write_bytes(text.encode("cp932"))
+        code, result = console.json("validate", str(path), "--kind", "restore")
+        return code, result["counts"]["failed"]
+
+    folder = rf"{UNC}\営業部"
+    assert validate(f"{folder},a.txt", f"{folder},B.TXT_archived.txt".lower()) == (0, 0)
+    assert validate(r"\\FSX01\Share\営業部,") == (0, 0)
+    assert validate(f"{folder},a.txt", f"{folder},none.txt") == (1, 1)
+    assert validate(f"{folder},none.txt") == (2, 1)
+    log = (sorted((console.data / "runs").iterdir())[-1] / "error_log.txt").read_text()
+    assert "アーカイブ一覧に見つかりません" in log
+
+
 def test_some_failed_files_exit_with_1_and_their_list_is_a_valid_input(
     console: Console, bucket: Bucket
 ) -> None:
