@@ -49,7 +49,7 @@ def main() -> int:
     except KeyboardInterrupt:
         _say("デモを停止し、作成したデータをすべて削除しました。")
         return 0
-    except DemoError as exc:
+    except (DemoError, OSError) as exc:
         _say(f"\n{exc}")
         return 1
     return 0
@@ -100,6 +100,7 @@ def _own_directory(place: Path) -> Iterator[None]:
     if place.exists() and not (place / _OWNER).exists() and any(place.iterdir()):
         raise DemoError(f"{place} はデモが作ったものではないため、使えません。")
     place.mkdir(parents=True, exist_ok=True)
+    (place / _OWNER).write_text("このフォルダーはデモの終了時に削除されます。\n", "utf-8")
     lock = FileLock(place / "lock")
     keep = False
     try:
@@ -109,7 +110,6 @@ def _own_directory(place: Path) -> Iterator[None]:
             "デモは既に起動しています。起動した画面で Ctrl+C を押すと止まります。"
         ) from None
     try:
-        (place / _OWNER).write_text("このフォルダーはデモの終了時に削除されます。\n", "utf-8")
         for old in place.iterdir():
             if old.name not in (_OWNER, "lock"):
                 shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
@@ -125,7 +125,7 @@ def _own_directory(place: Path) -> Iterator[None]:
 
 def _run(place: Path) -> None:
     """Set everything up, say where it is, and wait."""
-    from tests.servers import aws_environment, make_bucket, moto_server
+    from tests.servers import ServerError, aws_environment, make_bucket, moto_server
     from tests.share import build_share, write_lists
 
     _say("氷室（Himuro）のデモを準備しています。\n")
@@ -136,7 +136,10 @@ def _run(place: Path) -> None:
         lists = write_lists(place / "lists")
     with contextlib.ExitStack() as stack:
         with _step(3, "S3の代わりになるものを起動しています"):
-            endpoint = stack.enter_context(moto_server(place / "s3.log"))
+            try:
+                endpoint = stack.enter_context(moto_server(place / "s3.log"))
+            except ServerError as exc:
+                raise DemoError(f"起動できませんでした。\n{exc.tail}") from exc
             make_bucket(endpoint, BUCKET)
         env = {**_settings(place, share), **aws_environment(endpoint)}
         _write_settings(place / "settings.env", env)

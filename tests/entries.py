@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from core.model import MARKER_SUFFIX, Entry
+from core.model import MARKER_SUFFIX, Entry, SearchQuery
 from core.names import object_key, search_key
+from core.ports import Catalogue
 
 DIRECTORY = r"\\fsx01\share\営業部"
 WHEN = datetime(2026, 11, 23, 9, 30, 15, 123456, tzinfo=UTC)
@@ -36,3 +38,10 @@ def entry(
         "search_key": search_key(directory, name),
     }
     return Entry(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def stored(catalogue: Catalogue) -> list[Entry]:
+    """Return every row, oldest first, without the serial key."""
+    page = catalogue.search(SearchQuery(), per_page=1_000_000)
+    assert page.total == len(page.entries)
+    return [replace(row, id=0) for row in reversed(page.entries)]

@@ -142,7 +142,7 @@ def _server(
         while answers(url) != ready:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ServerError(name, log)
-            time.sleep(0.05)
+            time.sleep(0.05)  # nothing tells when a server of somebody else's is ready
         if process.poll() is not None:  # somebody else answers at this port
             raise ServerError(name, log)
         yield process

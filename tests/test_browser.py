@@ -138,3 +138,115 @@ def _found(window: Screen) -> None:
     window.picture("12-nothing")
     window.page.goto(shared)
     window.see("1 件（1～1件目を表示、新しい順）")
+
+
+def test_failed_file_and_retry(here: Installation, window: Screen) -> None:
+    victim = here.share.local(r"情報システム\backup.tar.gz")
+    kept = victim.read_bytes()
+    chosen = here.write_list("失敗.csv", r"情報システム\backup.tar.gz", r"情報システム\拡張子なし")
+    window.open("/archive")
+    window.submit([chosen], "FAST-2026-0002", "佐藤")
+    window.see("実行できます")
+    victim.unlink()  # after the check, before the run
+    window.press("アーカイブを実行する")
+    window.answer("実行する")
+    window.see("4. 結果")
+    window.settle()
+    window.see("1件が失敗しました")
+    expect(window.metric("失敗")).to_have_text("1 件")
+    expect(window.metric("アーカイブした")).to_have_text("1 件")
+    window.picture("20-failed")
+    name, content = window.download("エラーファイル一覧（failed_uploads.txt）")
+    assert name.startswith("failed_uploads_")
+    assert content.decode("utf-8") == "\ufeff\\\\fsx01\\share\\情報システム\\backup.tar.gz\r\n"
+    _name, content = window.download("エラーログ（error_log.txt）")
+    assert "ファイルが存在しません" in content.decode("utf-8")
+
+    victim.write_bytes(kept)
+    window.press("エラーファイル一覧で再実行する")
+    window.see("実行できます")
+    window.settle()
+    expect(window.metric("対象ファイル")).to_have_text("1 件")
+    window.see("FAST-2026-0002")
+    window.picture("21-retry")
+    window.press("アーカイブを実行する")
+    window.answer("実行する")
+    window.see("すべて完了しました")
+    window.open("/?q=backup.tar")
+    window.see("1 件（1～1件目を表示、新しい順）")
+
+
+def test_queue_and_stop(browser: Browser, here: Installation, window: Screen) -> None:
+    big = here.write_list("大きい.csv", "人事部", "品質保証部", "経理部")
+    small = here.write_list("小さい.csv", r"総務部\規程")
+    here.gate.shut_after(2)
+    _start(window, big, "FAST-2026-0003", "鈴木")
+    window.see("処理中のファイル")
+    with screen(browser, here.url) as colleague:
+        colleague.open("/archive")
+        _start(colleague, small, "FAST-2026-0004", "高橋")
+        colleague.see("順番を待っています（1番目）")
+        colleague.settle()
+        colleague.picture("30-waiting")
+        window.see("依頼ID: FAST-2026-0004")
+        window.press("停止する")
+        window.see("実行を停止しますか")
+        window.settle()
+        window.picture("31-stop")
+        window.answer("停止する")
+        window.see("停止しています")
+        window.picture("32-stopping")
+        here.gate.open()
+        colleague.see("すべて完了しました")
+    window.see("停止したため")
+    window.settle()
+    window.picture("33-stopped")
+    expect(window.button("エラーファイル一覧で再実行する")).to_be_visible()
+
+
+def _start(window: Screen, chosen: Path, request_id: str, requester: str) -> None:
+    if "/archive" not in window.page.url:
+        window.open("/archive")
+    window.submit([chosen], request_id, requester)
+    window.see("実行できます")
+    window.settle()
+    window.press("アーカイブを実行する")
+    window.answer("実行する")
+    window.see("3. 実行中")
+
+
+def test_pages_of_the_list(here: Installation, window: Screen) -> None:
+    _start_all(here, window)
+    window.open("/")
+    window.see(re.compile(r"1～100件目を表示"))
+    window.settle()
+    window.picture("40-many")
+    window.page.get_by_test_id("stPagination").get_by_text("2", exact=True).click()
+    window.see(re.compile(r"（101～"))
+    expect(window.page).to_have_url(re.compile(r"page=2"))
+    window.page.reload()
+    window.see(re.compile(r"（101～"))
+    window.page.get_by_label("検索").fill("基本設計")
+    window.see(re.compile(r"（1～\d+件目"))
+
+
+def _start_all(here: Installation, window: Screen) -> None:
+    everything = here.write_list("全部.csv", *(["営業部", "経理部", "開発部", "総務部", "人事部"]))
+    window.open("/archive")
+    window.submit([everything], "FAST-2026-0005", "田中")
+    window.see("実行できます")
+    window.press("アーカイブを実行する")
+    window.answer("実行する")
+    window.see("すべて完了しました")
+
+
+def test_names_are_shown_as_they_are(here: Installation, window: Screen) -> None:
+    odd = "*太字* :red[赤] $x$ ~~消~~ `c` [l](http://e) --> <b>b</b> :smile: \\_"
+    chosen = here.write_list("__一覧__ *b* :red[x].csv", r"総務部\規程")
+    window.open("/archive")
+    window.submit([chosen], odd, odd, odd)
+    window.see("読み取った一覧")
+    assert window.page.get_by_text(odd, exact=True).count() == 3
+    assert window.page.get_by_text("__一覧__ *b* :red[x].csv", exact=True).count() >= 1
+    window.press("やり直す")
+    expect(window.page.get_by_label("依頼ID")).to_have_value(odd)

@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import text
 
-from core.errors import Code, FatalError
 from core.model import Entry, SearchQuery
 from core.names import fold
-from core.ports import Catalogue
-from db import SqlCatalogue, open_catalogue
+from db import SqlCatalogue
 from db.engine import make_engine, writing
-from tests.entries import DIRECTORY, WHEN, entry
-from tests.postgres import PostgresServer
+from tests.entries import DIRECTORY, WHEN, entry, stored
 
 JST = timezone(timedelta(hours=9))
-CALLS: list[Callable[[Catalogue], object]] = [
-    lambda catalogue: catalogue.check(),
-    lambda catalogue: catalogue.find(["x"]),
-    lambda catalogue: catalogue.add([entry("a.txt")]),
-    lambda catalogue: catalogue.search(SearchQuery()),
-]
-
-
-def stored(catalogue: Catalogue) -> list[Entry]:
-    """Return every row, oldest first, without the serial key."""
-    page = catalogue.search(SearchQuery(), per_page=1_000_000)
-    assert page.total == len(page.entries)
-    return [replace(row, id=0) for row in reversed(page.entries)]
-
-
-def refusal(call: Callable[[], object]) -> FatalError:
-    """Return the error with which a call stops the run."""
-    with pytest.raises(FatalError) as caught:
-        call()
-    return caught.value
-
-
 # What goes in comes out
 
 
@@ -220,37 +191,6 @@ def test_readers_do_not_wait_for_a_writer(database_url: str) -> None:
     engine.dispose()
 
 
-@pytest.fixture
-def interrupted(database_url: str) -> Iterator[tuple[SqlCatalogue, list[Callable[[], None]]]]:
-    """An archive list, and what happens to it once between inserting and committing."""
-    engine = make_engine(database_url)
-    happenings: list[Callable[[], None]] = []
-
-    def after(*arguments: object) -> None:
-        if happenings and str(arguments[2]).startswith("INSERT"):
-            happenings.pop()()
-
-    event.listen(engine, "after_cursor_execute", after)
-    yield SqlCatalogue(engine), happenings
-    engine.dispose()
-
-
-def test_a_failure_halfway_leaves_nothing(
-    interrupted: tuple[SqlCatalogue, list[Callable[[], None]]],
-) -> None:
-    catalogue, happenings = interrupted
-
-    def fail() -> None:
-        raise KeyboardInterrupt
-
-    happenings.append(fail)
-    with pytest.raises(KeyboardInterrupt):
-        catalogue.add([entry("a.txt")])
-    assert stored(catalogue) == []
-    assert catalogue.add([entry("a.txt")]) == []
-    assert stored(catalogue) == [entry("a.txt")]
-
-
 # Any legal name
 
 LEGAL = st.characters(exclude_categories=("Cc", "Cs"), exclude_characters='<>:"/\\|?*')
@@ -294,151 +234,3 @@ def test_any_part_of_a_path_finds_it(
     for query in (SearchQuery(words=words), SearchQuery(directory=directory)):
         page = catalogue.search(query, per_page=1_000_000)
         assert row in [replace(e, id=0) for e in page.entries]
-
-
-# The database goes away
-
-
-@pytest.mark.parametrize("call", CALLS, ids=["check", "find", "add", "search"])
-def test_without_a_schema_init_db_is_asked_for(
-    empty_database_url: str, call: Callable[[Catalogue], object]
-) -> None:
-    catalogue = open_catalogue(empty_database_url)
-    error = refusal(lambda: call(catalogue))
-    catalogue.close()
-    assert error.code is Code.DATABASE_SCHEMA
-    assert "init-db" in str(error)
-
-
-def test_looking_for_an_sqlite_file_does_not_make_one(tmp_path: Path) -> None:
-    catalogue = open_catalogue(f"sqlite:///{tmp_path / 'data' / 'catalogue.db'}")
-    refusal(catalogue.check)
-    catalogue.close()
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("call", CALLS, ids=["check", "find", "add", "search"])
-def test_a_database_that_is_down_stops_the_run_and_may_come_back(
-    breakable_postgres: PostgresServer,
-    migrated_postgres_url: str,
-    call: Callable[[Catalogue], object],
-) -> None:
-    catalogue = open_catalogue(migrated_postgres_url)
-    catalogue.check()
-    breakable_postgres.stop()
-    error = refusal(lambda: call(catalogue))
-    breakable_postgres.start()
-    call(catalogue)
-    catalogue.close()
-    assert error.code is Code.DATABASE_UNAVAILABLE
-    assert breakable_postgres.password not in str(error) + repr(error)
-    assert "起動していません" in str(error)
-
-
-@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_a_crash_before_the_commit_leaves_nothing(
-    breakable_postgres: PostgresServer,
-    interrupted: tuple[SqlCatalogue, list[Callable[[], None]]],
-) -> None:
-    catalogue, happenings = interrupted
-    happenings.append(breakable_postgres.kill)
-    error = refusal(lambda: catalogue.add([entry("a.txt")]))
-    assert error.code is Code.DATABASE_UNAVAILABLE
-    breakable_postgres.start()
-    assert stored(catalogue) == []
-    assert catalogue.add([entry("a.txt")]) == []
-    assert stored(catalogue) == [entry("a.txt")]
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-def test_a_silent_server_is_reported_after_the_connect_timeout(silent_port: int) -> None:
-    catalogue = open_catalogue(f"postgresql://himuro:geheim@127.0.0.1:{silent_port}/himuro")
-    error = refusal(catalogue.check)
-    catalogue.close()
-    assert (error.code, error.detail) == (Code.DATABASE_UNAVAILABLE, "時間内に応答がありません")
-    assert "geheim" not in str(error) + repr(error)
-
-
-def test_wrong_credentials_are_named_but_not_shown(postgres: PostgresServer) -> None:
-    catalogue = open_catalogue(postgres.url("postgres", password="geheim"))
-    error = refusal(catalogue.check)
-    catalogue.close()
-    assert error.code is Code.DATABASE_UNAVAILABLE
-    assert "パスワード" in error.detail
-    assert "geheim" not in str(error) + repr(error)
-
-
-def test_a_missing_database_is_named(postgres: PostgresServer) -> None:
-    catalogue = open_catalogue(postgres.url("himuro_absent"))
-    error = refusal(catalogue.check)
-    catalogue.close()
-    assert error.code is Code.DATABASE_UNAVAILABLE
-    assert "データベース" in error.detail
-
-
-def _set_on_connect(engine: Engine, pragma: str) -> None:
-    event.listen(engine, "connect", lambda connection, _record: connection.execute(pragma))
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(
-    ("pragma", "detail"),
-    [
-        ("PRAGMA max_page_count = 20", "ディスクの空き容量がありません"),
-        ("PRAGMA query_only = on", "データベースファイルに書き込めません"),
-    ],
-)
-def test_a_full_or_protected_disk_stops_the_run(
-    database_url: str, pragma: str, detail: str
-) -> None:
-    engine = make_engine(database_url)
-    _set_on_connect(engine, pragma)
-    catalogue = SqlCatalogue(engine)
-    error = refusal(lambda: catalogue.add([entry(f"{n}.txt") for n in range(500)]))
-    assert (error.code, error.detail) == (Code.DATABASE_UNAVAILABLE, detail)
-    assert stored(catalogue) == []
-    engine.dispose()
-
-
-def test_a_file_that_is_no_database_stops_the_run(tmp_path: Path) -> None:
-    (tmp_path / "catalogue.db").write_text("これはデータベースではありません" * 100, "utf-8")
-    catalogue = open_catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
-    error = refusal(catalogue.check)
-    catalogue.close()
-    assert error.code is Code.DATABASE_UNAVAILABLE
-
-
-@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_a_statement_that_hangs_is_given_up(database_url: str) -> None:
-    engine = make_engine(database_url)
-    catalogue = SqlCatalogue(engine)
-    blocker = make_engine(database_url)
-    event.listen(
-        engine, "begin", lambda connection: connection.exec_driver_sql("SET lock_timeout = 1")
-    )
-    with blocker.begin() as connection:
-        connection.execute(text("LOCK TABLE archive_list"))
-        error = refusal(lambda: catalogue.add([entry("a.txt")]))
-    assert error.code is Code.DATABASE_UNAVAILABLE
-    engine.dispose()
-    blocker.dispose()
-
-
-def test_a_mistake_in_a_query_is_not_blamed_on_the_database(database_url: str) -> None:
-    engine = make_engine(database_url)
-    event.listen(
-        engine,
-        "before_cursor_execute",
-        lambda *arguments: ("SELECT nonsense(", ()),
-        retval=True,
-    )
-    catalogue = SqlCatalogue(engine)
-    with pytest.raises(DBAPIError):
-        catalogue.check()
-    engine.dispose()

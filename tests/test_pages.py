@@ -156,7 +156,8 @@ def test_problems_as_csv() -> None:
 @pytest.mark.parametrize(
     ("request_id", "requester", "lists", "missing"),
     [("A", "B", 1, ""), ("", "B", 1, "依頼ID（255文字まで）"),
-     ("A" * 256, "B", 1, "依頼ID（255文字まで）"), ("A", "", 0, "一覧のファイル、依頼者（255文字まで）"), ("A" * 255, "B" * 255, 2, "")],
+     ("A" * 256, "B", 1, "依頼ID（255文字まで）"), ("A" * 255, "B" * 255, 2, ""),
+     ("A", "", 0, "一覧のファイル、依頼者（255文字まで）")],
 )  # fmt: skip
 def test_what_is_missing_in_the_form(
     request_id: str, requester: str, lists: int, missing: str
@@ -184,16 +185,19 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "is_operator", lambda: True)
 
 
+ARCHIVE = "from pages import archive\narchive.render()"
+"""AppTest cannot switch to a page that is no file of its own."""
+
+
 def page(path: str = "", **query: str) -> AppTest:
     """Run the console at an address."""
-    app = AppTest.from_file(ROUTER, default_timeout=60)
+    if path:
+        app = AppTest.from_string(ARCHIVE, default_timeout=60)
+    else:
+        app = AppTest.from_file(ROUTER, default_timeout=60)
     for name, value in query.items():
         app.query_params[name] = value
-    app.run()
-    if path:
-        app.switch_page(path)
-        app.run()
-    return app
+    return app.run()
 
 
 def shown(app: AppTest) -> str:
@@ -263,19 +267,12 @@ def test_archive_form(desk: Desk, operator: None) -> None:
     assert "1. 一覧をアップロードする" in shown(app)
     app.button(key="check").click().run()
     assert "一覧のファイル" in app.error[0].value
-    assert desk_jobs().records(10) == ()
-
-
-def desk_jobs() -> Jobs:
-    return services.current().jobs
+    assert services.current().jobs.records(10) == ()
 
 
 def test_unknown_addresses_say_so(desk: Desk, operator: None) -> None:
     for name in ("run", "draft"):
-        app = AppTest.from_file(ROUTER, default_timeout=60).run()
-        app.switch_page("archive")
-        app.query_params[name] = "../../etc/passwd"
-        text = shown(app.run())
+        text = shown(page("archive", **{name: "../../etc/passwd"}))
         assert "見つかりません" in text or "残っていません" in text
 
 
@@ -350,16 +347,8 @@ def checked(desk: Desk, *paths: str) -> str:
     return draft_id
 
 
-def archive_page(**query: str) -> AppTest:
-    app = AppTest.from_file(ROUTER, default_timeout=60).run()
-    app.switch_page("archive")
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.run()
-
-
 def test_a_good_list_can_be_run(desk: Desk, operator: None) -> None:
-    app = archive_page(draft=checked(desk, rf"{UNC}\営業部\見積.xlsx"))
+    app = page("archive", draft=checked(desk, rf"{UNC}\営業部\見積.xlsx"))
     text = shown(app)
     assert "誤りはありません" in text
     assert "2.0 KB" in text
@@ -373,7 +362,7 @@ def test_a_good_list_can_be_run(desk: Desk, operator: None) -> None:
 
 
 def test_a_list_with_mistakes_cannot_be_run(desk: Desk, operator: None) -> None:
-    app = archive_page(draft=checked(desk, rf"{UNC}\営業部\ない.xlsx"))
+    app = page("archive", draft=checked(desk, rf"{UNC}\営業部\ない.xlsx"))
     assert "このままでは実行できません" in shown(app)
     assert "archive" not in {button.key for button in app.button}
     row = app.dataframe[0].value.iloc[0]
@@ -383,7 +372,7 @@ def test_a_list_with_mistakes_cannot_be_run(desk: Desk, operator: None) -> None:
 
 def test_what_was_typed_is_shown_as_typed(desk: Desk, operator: None) -> None:
     """Only ``st.text`` and tables show it: they know no Markdown."""
-    app = archive_page(draft=checked(desk, rf"{UNC}\営業部\見積.xlsx"))
+    app = page("archive", draft=checked(desk, rf"{UNC}\営業部\見積.xlsx"))
     assert [element.value for element in app.text].count(ODD) >= 3
     readers = (app.markdown, app.caption, app.title, app.subheader, app.success, app.error)
     assert not any(":red[e]" in str(e.value) for kind in readers for e in kind)
@@ -391,7 +380,7 @@ def test_what_was_typed_is_shown_as_typed(desk: Desk, operator: None) -> None:
 
 def test_start_over_keeps_what_was_typed(desk: Desk, operator: None) -> None:
     draft_id = checked(desk, rf"{UNC}\営業部\ない.xlsx")
-    app = archive_page(draft=draft_id)
+    app = page("archive", draft=draft_id)
     app.button(key="redo").click().run()
     assert app.text_input(key="request-id").value == ODD
     assert services.current().jobs.draft(draft_id) is None
@@ -399,7 +388,7 @@ def test_start_over_keeps_what_was_typed(desk: Desk, operator: None) -> None:
 
 def test_a_broken_environment_is_explained(desk: Desk, operator: None) -> None:
     desk.store.before = _no_bucket  # type: ignore[attr-defined]
-    text = shown(archive_page(draft=checked(desk, rf"{UNC}\営業部\見積.xlsx")))
+    text = shown(page("archive", draft=checked(desk, rf"{UNC}\営業部\見積.xlsx")))
     assert "確認できませんでした" in text
     assert "S3バケットが存在しません" in text
 
