@@ -29,8 +29,6 @@ from core.workers import Cancelled
 EXIT_DONE, EXIT_REFUSED, EXIT_ENVIRONMENT, EXIT_STOPPED = 0, 2, 3, 130
 DRAIN_SECONDS = 20.0
 """How long files under way may go on after SIGTERM."""
-_MOST_TYPED = 255
-"""Longest request ID and requester (contract, table)."""
 
 
 @dataclass(frozen=True)
@@ -119,16 +117,11 @@ def _sources(paths: Sequence[Path]) -> list[ListSource]:
 
 
 def _request(options: argparse.Namespace) -> RunRequest:
-    """Return what was typed in, cleaned; raises ``ListError`` when something is missing."""
-    typed = {"依頼ID": options.request_id, "依頼者": options.requester}
-    for name, value in typed.items():
+    """Return what was typed in; raises ``ListError`` when something is missing."""
+    for name, value in {"依頼ID": options.request_id, "依頼者": options.requester}.items():
         if not value.strip():
             raise ListError(f"{name}を指定してください。")
-        if len(value.strip()) > _MOST_TYPED:
-            raise ListError(f"{name}は{_MOST_TYPED}文字までで指定してください。")
-    return RunRequest(
-        options.request_id.strip(), options.requester.strip(), options.comment.strip(), _user()
-    )
+    return RunRequest(options.request_id, options.requester, options.comment, _user())
 
 
 def _user() -> str:

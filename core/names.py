@@ -121,6 +121,12 @@ def printable(text: str) -> str:
     )
 
 
+def typed(text: str) -> str:
+    """Return what somebody typed, fit for a database and a log: one line, no control letters."""
+    kept = (" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    return "".join(kept).strip()
+
+
 def storable(name: str) -> bool:
     """Return whether a name can be part of an S3 key and of a UNC path.
 

@@ -38,7 +38,8 @@ class Catalogue(Protocol):
         """Store rows in one transaction and return those whose bucket and key were taken.
 
         A row that is already there with the same path, SHA-256 and size counts as stored:
-        a second call with the same entries changes nothing and returns nothing.
+        a second call with the same entries changes nothing and returns nothing. Rows that no
+        database can hold (NUL, lone surrogates in a path) are returned as well.
         """
 
     def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 from core.archive import Archiver
 from core.check import ArchiveCheck, refusal
-from core.errors import Code, FatalError, Severity
+from core.errors import Code, FatalError, ListError, Severity
 from core.locks import RunLock, wait_for_turn
 from core.model import (
     ArchiveItem,
@@ -26,6 +26,7 @@ from core.model import (
     RunRequest,
     RunState,
 )
+from core.names import typed
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.request_list import parse
 from core.restore_check import check_restore
@@ -66,7 +67,7 @@ class ArchiveRun:
             run_id=run_id,
             kind=kind,
             state=RunState.RUNNING,
-            request=request,
+            request=_cleaned(request),
             created_at=created,
             inputs=tuple(source.name for source in sources),
             settings=settings.without_secrets(),
@@ -128,7 +129,10 @@ class ArchiveRun:
             self._create(plan)
             self.folder.write_plan(plan.items)
             self.folder.log_problems(self._now(), plan.problems)
-        except BaseException:
+        except FatalError as exc:
+            # Nothing was touched, and the folder says so as far as the disk lets it.
+            self.folder.drop_plan()
+            self._end(RunState.ERROR, str(exc))
             self._lock.release()
             raise
         return self.record
@@ -227,6 +231,18 @@ class ArchiveRun:
         self.record = replace(self.record, state=state, message=message, finished_at=self._now())
         self.folder.write_record(self.record)
         return self.record
+
+
+MOST_TYPED = 255
+"""Longest request ID and requester (contract, "Table")."""
+
+
+def _cleaned(request: RunRequest) -> RunRequest:
+    """Return a request as it can be stored; raises ``ListError`` for one that cannot."""
+    cleaned = RunRequest(*(typed(getattr(request, f.name)) for f in fields(request)))
+    if max(len(cleaned.request_id), len(cleaned.requester)) > MOST_TYPED:
+        raise ListError(f"依頼IDと依頼者は{MOST_TYPED}文字までで指定してください。")
+    return cleaned
 
 
 def counted(

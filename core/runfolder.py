@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from io import TextIOWrapper
@@ -120,6 +121,11 @@ class RunFolder:
                     room -= reserve.write(bytes(min(room, 1024 * 1024)))
             draft.replace(self.path / "plan.csv")
 
+    def drop_plan(self) -> None:
+        """Remove a plan that could not be written whole, and the room set aside for it."""
+        for name in ("plan.csv.tmp", "plan.csv", _RESERVE):
+            (self.path / name).unlink(missing_ok=True)
+
     def read_plan(self) -> list[str]:
         """Return the paths of ``plan.csv`` in order; empty when no plan was frozen."""
         return [row[0] for row in self._rows("plan.csv", len(_PLAN_HEADER))]
@@ -182,11 +188,9 @@ class RunFolder:
         """
         unfinished = [p for p in planned if p not in outcomes or not outcomes[p].settled]
         with _guarded(self.path):
-            if self._outcomes is not None:
-                _to_disk(self._outcomes)
-                self._outcomes.close()
-                self._outcomes = None
+            # First the room: lines that a full disk refused are still waiting to be written.
             (self.path / _RESERVE).unlink(missing_ok=True)
+        self.close()
         if unfinished:
             paths = "".join(f"{path}\r\n" for path in unfinished)
             self._replace("failed_uploads.txt", "\ufeff" + paths)
@@ -198,13 +202,13 @@ class RunFolder:
             draft.replace(self.path / "report.csv")
 
     def close(self) -> None:
-        """Let go of open files without writing anything more."""
+        """Bring ``outcomes.csv`` to the disk, as far as it takes it, and let go of it."""
         if self._outcomes is not None:
-            try:
+            # A full disk: a line that is missing here only means that its file is tried again.
+            with suppress(OSError):
+                _to_disk(self._outcomes)
+            with suppress(OSError):
                 self._outcomes.close()
-            except OSError:
-                # The disk is full: what is in the buffer was never promised to anybody.
-                self._outcomes.detach()
             self._outcomes = None
 
     def _rows(self, name: str, width: int) -> list[list[str]]:

@@ -127,6 +127,10 @@ class ArchiveRunner:
             threading.Thread(target=self._work, args=(number,), name=name, daemon=True).start()
         try:
             self._collect()
+        except Exception as exc:
+            # The lists of what was not done are still owed, so it ends like any broken run.
+            _logger.exception("the collector of run %s failed", self._folder.run_id)
+            self._break(FatalError(Code.INTERNAL, type(exc).__name__), "")
         finally:
             self._halted.set()
             for _ in range(self._threads):

@@ -6,6 +6,8 @@ afterwards) and from the job queue: a reload, or another operator, sees the same
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import streamlit as st
 
 from core.model import RunRecord, RunState
@@ -37,27 +39,27 @@ def render() -> None:
             st.button("新しい一覧をアップロードする", key="new", on_click=address.start_over)
     else:
         upload.render(here)
-    _recent(here)
+    _recent(here, {job.run_id for job in active if job.queued})
 
 
-def _recent(here: services.Services) -> None:
-    """The newest runs, whoever started them and wherever."""
+def _recent(here: services.Services, queued: Container[str]) -> None:
+    """The newest runs, whoever started them and wherever; ``queued`` are those that wait."""
     records = here.jobs.records(_RECENT)
     if not records:
         return
     st.subheader("最近の実行", anchor=False)
     with st.container(key="recent", gap=None):
         for record in records:
-            _recent_row(record, here)
+            _recent_row(here, record, record.run_id in queued)
 
 
-def _recent_row(record: RunRecord, here: services.Services) -> None:
+def _recent_row(here: services.Services, record: RunRecord, queued: bool) -> None:
     when, state, request, requester, files, link = st.columns(
         [1.5, 1.6, 2, 1.6, 2.2, 1.2], vertical_alignment="center"
     )
     when.text(words.moment(record.created_at, here.settings.timezone))
     with state:
-        view.state_badge(record.state)
+        view.state_badge(record.state, queued=queued)
     request.text(record.request.request_id, wrap=False)
     requester.text(record.request.requester, wrap=False)
     numbers = words.count(record.total_files)

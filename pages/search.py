@@ -102,10 +102,11 @@ def _above(found: SearchPage, number: int) -> None:
     """The number of hits, which of them are shown, and the way to the others."""
     first = (number - 1) * PER_PAGE + 1
     last = first + len(found.entries) - 1
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.text(f"{words.count(found.total)}（{first:,}～{last:,}件目を表示、新しい順）")
-        if _pages(found.total) > 1:
-            st.session_state["page"] = number
+    left, right = st.columns([1, 1], vertical_alignment="center")
+    left.text(f"{words.count(found.total)}（{first:,}～{last:,}件目を表示、新しい順）")
+    if _pages(found.total) > 1:
+        st.session_state["page"] = number
+        with right.container(horizontal_alignment="right"):
             st.pagination(_pages(found.total), key="page", bind="query-params")
 
 

@@ -11,11 +11,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from tests.proxy import Fault, FaultyProxy, faulty_proxy
+from tests.proxy import FaultyProxy, faulty_proxy
 from tests.servers import (
     CHECKOUT,
     aws_environment,
@@ -44,23 +45,32 @@ class Gate:
         self._open = threading.Event()
         self._open.set()
         self._left: int | None = None
-        proxy.decide = self._decide
+        self._lock = threading.Lock()
+        forward = proxy.handle
+
+        def handle(request: BaseHTTPRequestHandler) -> None:
+            if request.command == "PUT" and not self._passes():
+                self._open.wait(PATIENCE / 1000)
+            forward(request)
+
+        proxy.handle = handle  # type: ignore[method-assign]
 
     def shut_after(self, uploads: int) -> None:
-        self._left = uploads
-        self._open.clear()
+        with self._lock:
+            self._left = uploads
+            self._open.clear()
 
     def open(self) -> None:
-        self._left = None
-        self._open.set()
+        with self._lock:
+            self._left = None
+            self._open.set()
 
-    def _decide(self, method: str, _path: str) -> Fault:
-        # Called with the proxy's lock held: while it waits, everything waits.
-        if method == "PUT" and self._left is not None:
+    def _passes(self) -> bool:
+        with self._lock:
+            if self._left is None:
+                return True
             self._left -= 1
-            if self._left < 0:
-                self._open.wait(PATIENCE / 1000)
-        return Fault.NONE
+            return self._left >= 0
 
 
 @dataclass(frozen=True)
@@ -96,11 +106,7 @@ def installation(root: Path, files: int = 150) -> Iterator[Installation]:
             **aws_environment(proxy.endpoint),
         }
         core(env, root, "init-db")
-        gate = Gate(proxy)
-        try:
-            yield Installation(root, share, env, gate)
-        finally:
-            gate.open()
+        yield Installation(root, share, env, Gate(proxy))
 
 
 def core(env: dict[str, str], cwd: Path, *command: str) -> str:
@@ -121,7 +127,10 @@ def served(here: Installation) -> Iterator[Installation]:
     """Run a console for an installation."""
     log = here.root / "console.log"
     with console(here.env, free_port(), log=log, cwd=here.root) as running:
-        yield Installation(here.root, here.share, here.env, here.gate, running.url)
+        try:
+            yield Installation(here.root, here.share, here.env, here.gate, running.url)
+        finally:
+            here.gate.open()
     text = log.read_text("utf-8", "replace")
     assert "Traceback" not in text, text
 

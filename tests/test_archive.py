@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import Code, FatalError, ItemError
+from core.errors import Code, FatalError, ItemError, ListError
 from core.history import file_of, record_of, records
-from core.model import RunState
-from core.run import recover
+from core.model import ListSource, RunRequest, RunState
+from core.run import ArchiveRun, recover
 from core.runfolder import RunFolder
 from core.runner import StopSignal
 from core.shares import FileSystem
@@ -409,6 +409,37 @@ def test_a_full_disk_still_leaves_the_error_file_list(
     monkeypatch.undo()
     assert desk.archive(UNC).record.state is RunState.DONE
     assert len(desk.store.writes) == len(desk.catalogue.rows) == len(desk.markers()) == 100
+
+
+def test_a_disk_that_is_really_full_does_not_cost_the_lists(desk: Desk) -> None:
+    for number in range(20):
+        desk.write(f"{number:02}.txt", str(number))
+    run = desk.new_run(UNC.encode())
+    run.begin(run.check())
+    (run.folder.path / "outcomes.csv").symlink_to("/dev/full")
+    record = run.execute(lambda: desk.store, desk.stop)
+    assert record.state is RunState.ERROR
+    assert "空き容量がありません" in record.message
+    failed = (run.folder.path / "failed_uploads.txt").read_text("utf-8-sig").splitlines()
+    assert record.archived_files + len(failed) == 20
+    assert desk.archive(UNC).record.state is RunState.DONE
+    assert len(desk.store.writes) == len(desk.catalogue.rows) == len(desk.markers()) == 20
+
+
+def test_what_was_typed_cannot_forge_a_line_or_break_the_database(desk: Desk) -> None:
+    desk.write("a.txt", "x")
+    run = ArchiveRun(
+        desk.settings,
+        desk.catalogue,
+        [ListSource("l.csv", UNC.encode())],
+        RunRequest(" R\x00-1\n", "山田\r\n太郎", "\ud800"),
+    )
+    run.begin(run.check())
+    run.execute(lambda: desk.store, desk.stop)
+    (row,) = desk.catalogue.rows
+    assert (row.request_id, row.requester, row.comment) == ("R -1", "山田  太郎", "")
+    with pytest.raises(ListError):
+        ArchiveRun(desk.settings, desk.catalogue, [], RunRequest("R" * 256, "x"))
 
 
 def test_runs_are_found_newest_first_and_only_their_files_are_served(desk: Desk) -> None:

@@ -44,8 +44,12 @@ _STATE_COLORS: dict[RunState, Literal["green", "orange", "red", "blue", "gray"]]
 }
 
 
-def state_badge(state: RunState) -> None:
-    st.badge(words.STATE_WORDS[state], color=_STATE_COLORS.get(state, "gray"))
+def state_badge(state: RunState, *, queued: bool = False) -> None:
+    """Show how a run stands; ``queued``: it is running on paper and waits for its turn."""
+    if queued:
+        st.badge("順番待ち", color="gray")
+    else:
+        st.badge(words.STATE_WORDS[state], color=_STATE_COLORS.get(state, "gray"))
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:

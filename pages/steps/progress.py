@@ -22,7 +22,8 @@ def render(here: services.Services, active: Sequence[JobView], asked_for: str) -
     ids = tuple(job.run_id for job in active)
     number = ids.index(asked_for) if asked_for in ids else None
     st.session_state[_WATCHED] = active[0].run_id
-    st.subheader("実行中" if number is None else "3. 実行中", anchor=False)
+    headings = {None: "実行中", 0: "3. 実行中"}
+    st.subheader(headings.get(number, "3. 順番待ち"), anchor=False)
     if number:
         st.info(
             f"この依頼は順番を待っています（{number}番目）。前の実行が終わると自動で始まります。",
