@@ -18,7 +18,7 @@ from core.run import ArchiveRun, recover
 from core.runfolder import RunFolder
 from core.runner import StopSignal
 from core.shares import FileSystem
-from tests.arrange import BUCKET, UNC, Desk, rows
+from tests.arrange import BUCKET, UNC, Desk, Done, rows
 
 
 @pytest.fixture
@@ -420,7 +420,7 @@ def test_a_disk_that_is_really_full_does_not_cost_the_lists(desk: Desk) -> None:
     record = run.execute(lambda: desk.store, desk.stop)
     assert record.state is RunState.ERROR
     assert "空き容量がありません" in record.message
-    failed = (run.folder.path / "failed_uploads.txt").read_text("utf-8-sig").splitlines()
+    failed = Done(record, run.folder.path, run.plan).failed
     assert record.archived_files + len(failed) == 20
     assert desk.archive(UNC).record.state is RunState.DONE
     assert len(desk.store.writes) == len(desk.catalogue.rows) == len(desk.markers()) == 20
