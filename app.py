@@ -5,10 +5,12 @@ from pathlib import Path
 import streamlit as st
 
 from pages.common.routes import MIDDLEWARE, ROUTES, lifespan
+from pages.common.view import unexpected
 
 app = st.App(
     Path(__file__).with_name("pages") / "router.py",
     lifespan=lifespan,
     routes=ROUTES,
     middleware=MIDDLEWARE,
+    on_script_error=unexpected,
 )

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -82,6 +82,13 @@ class Installation:
     env: dict[str, str]
     gate: Gate
     url: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    """The console, while it is served."""
+
+    @property
+    def runs(self) -> list[Path]:
+        """The run folders, oldest first."""
+        return sorted((self.root / "data" / "runs").iterdir())
 
     def write_list(self, name: str, *paths: str, encoding: str = "cp932") -> Path:
         r"""Write an archive list that names ``営業部\…`` of the share."""
@@ -128,7 +135,7 @@ def served(here: Installation) -> Iterator[Installation]:
     log = here.root / "console.log"
     with console(here.env, free_port(), log=log, cwd=here.root) as running:
         try:
-            yield Installation(here.root, here.share, here.env, here.gate, running.url)
+            yield replace(here, url=running.url, process=running.process)
         finally:
             here.gate.open()
     text = log.read_text("utf-8", "replace")
@@ -198,6 +205,15 @@ class Screen:
         for label, text in (("依頼ID", request_id), ("依頼者", requester), ("コメント", comment)):
             self.page.get_by_label(label).fill(text)
         self.press("内容を確認する")
+
+    def run(self, chosen: Path, request_id: str, requester: str) -> None:
+        """Check a list that is in order and confirm its run."""
+        self.open("/archive")
+        self.submit([chosen], request_id, requester)
+        self.see("実行できます")
+        self.settle()
+        self.press("アーカイブを実行する")
+        self.answer("実行する")
 
     def download(self, name: str) -> tuple[str, bytes]:
         """Follow a download link and return the suggested name and what came."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def _run(browser: Browser, here: Installation, window: Screen, good: Path) -> st
         colleague.settle()
         colleague.picture("08-colleague-end")
     window.see("4. 結果")
+    assert len(here.runs) == 2  # the double click started one run; the other was refused
     return window.page.url.partition("run=")[2]
 
 
@@ -133,6 +135,7 @@ def _found(window: Screen) -> None:
     window.settle()
     window.picture("11-found")
     shared = window.page.url
+    assert "run=" not in shared
     window.open("/?q=" + "何処にもない")
     window.see("該当するファイルはありません")
     window.picture("12-nothing")
@@ -180,11 +183,10 @@ def test_queue_and_stop(browser: Browser, here: Installation, window: Screen) ->
     big = here.write_list("大きい.csv", "人事部", "品質保証部", "経理部")
     small = here.write_list("小さい.csv", r"総務部\規程")
     here.gate.shut_after(2)
-    _start(window, big, "FAST-2026-0003", "鈴木")
+    window.run(big, "FAST-2026-0003", "鈴木")
     window.see("処理中のファイル")
     with screen(browser, here.url) as colleague:
-        colleague.open("/archive")
-        _start(colleague, small, "FAST-2026-0004", "高橋")
+        colleague.run(small, "FAST-2026-0004", "高橋")
         colleague.see("順番を待っています（1番目）")
         colleague.settle()
         colleague.picture("30-waiting")
@@ -204,19 +206,10 @@ def test_queue_and_stop(browser: Browser, here: Installation, window: Screen) ->
     expect(window.button("エラーファイル一覧で再実行する")).to_be_visible()
 
 
-def _start(window: Screen, chosen: Path, request_id: str, requester: str) -> None:
-    if "/archive" not in window.page.url:
-        window.open("/archive")
-    window.submit([chosen], request_id, requester)
-    window.see("実行できます")
-    window.settle()
-    window.press("アーカイブを実行する")
-    window.answer("実行する")
-    window.see(re.compile(r"3\. (実行中|順番待ち)"))
-
-
 def test_pages_of_the_list(here: Installation, window: Screen) -> None:
-    _start_all(here, window)
+    departments = ("営業部", "経理部", "開発部", "総務部", "人事部")
+    window.run(here.write_list("全部.csv", *departments), "FAST-2026-0005", "田中")
+    window.see("すべて完了しました")
     window.open("/")
     window.see(re.compile(r"1～100件目を表示"))
     window.settle()
@@ -230,16 +223,6 @@ def test_pages_of_the_list(here: Installation, window: Screen) -> None:
     window.see(re.compile(r"（1～\d+件目"))
 
 
-def _start_all(here: Installation, window: Screen) -> None:
-    everything = here.write_list("全部.csv", *(["営業部", "経理部", "開発部", "総務部", "人事部"]))
-    window.open("/archive")
-    window.submit([everything], "FAST-2026-0005", "田中")
-    window.see("実行できます")
-    window.press("アーカイブを実行する")
-    window.answer("実行する")
-    window.see("すべて完了しました")
-
-
 def test_names_are_shown_as_they_are(here: Installation, window: Screen) -> None:
     odd = "*太字* :red[赤] $x$ ~~消~~ `c` [l](http://e) --> <b>b</b> :smile: \\_"
     chosen = here.write_list("__一覧__ *b* :red[x].csv", r"総務部\規程")
@@ -250,3 +233,50 @@ def test_names_are_shown_as_they_are(here: Installation, window: Screen) -> None
     assert window.page.get_by_text("__一覧__ *b* :red[x].csv", exact=True).count() >= 1
     window.press("やり直す")
     expect(window.page.get_by_label("依頼ID")).to_have_value(odd)
+
+
+def test_container_stop(browser: Browser, here: Installation) -> None:
+    """SIGTERM with people looking on: what is under way ends, the rest can be run again."""
+    here.gate.shut_after(2)
+    with served(here) as second, screen(browser, second.url) as window:
+        window.run(_many(here), "FAST-2026-0006", "伊藤")
+        window.see("処理中のファイル")
+        address = window.page.url.removeprefix(second.url)
+        assert second.process is not None
+        second.process.terminate()
+        here.gate.open()
+        second.process.wait(PATIENCE / 1000)
+    with served(here) as third, screen(browser, third.url) as window:
+        window.open(address)
+        window.see("停止したため")
+        window.press("エラーファイル一覧で再実行する")
+        window.see("実行できます")
+
+
+def test_crash(browser: Browser, here: Installation) -> None:
+    """``kill -9``: the next start gives the run its end."""
+    here.gate.shut_after(2)
+    with served(here) as second, screen(browser, second.url) as window:
+        window.run(_many(here), "FAST-2026-0007", "渡辺")
+        window.see("処理中のファイル")
+        address = window.page.url.removeprefix(second.url)
+        assert second.process is not None
+        second.process.kill()
+        second.process.wait(PATIENCE / 1000)
+        here.gate.open()
+    with served(here) as third, screen(browser, third.url) as window:
+        window.open(address)
+        window.see("実行の途中でコンソールが終了しました")
+        window.settle()
+        window.picture("50-interrupted")
+        window.press("エラーファイル一覧で再実行する")
+        window.see("実行できます")
+
+
+def _many(here: Installation) -> Path:
+    """A list of files that change before each use, so that there is something to upload."""
+    folder = here.share.local("変わるもの")
+    folder.mkdir(exist_ok=True)
+    for number in range(40):
+        (folder / f"{number}.txt").write_text(f"{number} {time.time_ns()}")
+    return here.write_list("多い.csv", "変わるもの")

@@ -145,10 +145,13 @@ def test_a_restore_list_is_checked_against_the_archive_list(
     console.run("archive", console.list(UNC), *WHO)
     path = console.root / "復元.csv"
 
+    folders: list[str] = []
+
     def validate(*lines: str) -> tuple[int, int]:
         text = "\r\n".join(["ディレクトリパス,復元対象ファイル名", *lines])
         path.write_bytes(text.encode("cp932"))
         code, result = console.json("validate", str(path), "--kind", "restore")
+        folders.append(result["folder"])
         return code, result["counts"]["failed"]
 
     folder = rf"{UNC}\営業部"
@@ -156,7 +159,7 @@ def test_a_restore_list_is_checked_against_the_archive_list(
     assert validate(r"\\FSX01\Share\営業部,") == (0, 0)
     assert validate(f"{folder},a.txt", f"{folder},none.txt") == (1, 1)
     assert validate(f"{folder},none.txt") == (2, 1)
-    log = (sorted((console.data / "runs").iterdir())[-1] / "error_log.txt").read_text()
+    log = (Path(folders[-1]) / "error_log.txt").read_text()
     assert "アーカイブ一覧に見つかりません" in log
 
 

@@ -7,6 +7,7 @@ or ``$`` of a file name would vanish or do something.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Literal
@@ -17,6 +18,8 @@ import streamlit as st
 from core.errors import Code, FatalError, HimuroError, SettingsError
 from core.model import RunState
 from pages.common import words
+
+_logger = logging.getLogger(__name__)
 
 Level = Literal["success", "info", "warning", "error"]
 _BOXES = {"success": st.success, "info": st.info, "warning": st.warning, "error": st.error}
@@ -135,3 +138,13 @@ def trouble(exc: HimuroError) -> None:
         notice("error", "データベースの準備ができていません。", f"{exc}{after}")
     else:
         notice("error", "処理できませんでした。", str(exc))
+
+
+def unexpected(exc: Exception) -> bool:
+    """Show what nobody foresaw without its traceback, which goes to the console's log."""
+    _logger.error("unexpected error on a page", exc_info=exc)
+    st.error(
+        "予期しないエラーが発生しました。画面を開き直しても続くときは、管理者に連絡してください。",
+        icon=_ICONS["error"],
+    )
+    return True

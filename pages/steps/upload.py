@@ -25,8 +25,8 @@ def render(here: services.Services) -> None:
     st.subheader("1. 一覧をアップロードする", anchor=False)
     with st.form("upload", enter_to_submit=False):
         lists = st.file_uploader(
-            "アーカイブするファイルの一覧（必須。ファイルをここへドラッグするか、"
-            "下のボタンで選びます。CSV・TXT・TSV・XLSX、複数可）",
+            "アーカイブするファイルの一覧（必須。ここへドラッグするか、「Upload」を押して"
+            "選びます。複数可、1つ20 MBまで）",
             type=TYPES,
             accept_multiple_files=True,
             max_upload_size=_MOST_MB,
