@@ -203,7 +203,7 @@ class ArchiveCheck:
         try:
             key = object_key(self._prefix, found.path)
             name = found.path.rpartition("\\")[2]
-            if not all(storable(part) for part in found.path.lstrip("\\").split("\\")):
+            if not storable(name):
                 raise ItemError(Code.NAME_NOT_STORABLE)
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise ItemError(Code.KEY_TOO_LONG, f"{len(key.encode()):,}バイト")

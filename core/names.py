@@ -127,10 +127,13 @@ def typed(text: str) -> str:
     return "".join(kept).strip()
 
 
+@lru_cache(maxsize=4096)
 def storable(name: str) -> bool:
     """Return whether a name can be part of an S3 key and of a UNC path.
 
     Control characters break S3's XML listings; lone surrogates stand for bytes that are not
     UTF-8; a backslash, legal on a Linux file system, would read as a separator.
     """
+    if name.isprintable():
+        return "\\" not in name
     return "\\" not in name and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)

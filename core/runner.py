@@ -105,7 +105,7 @@ class ArchiveRunner:
         self._total_bytes = plan.total_bytes
         self._taking = threading.Lock()
         self._taken = 0
-        self._results: queue.Queue[_Done] = queue.Queue(maxsize=2000)
+        self._results: queue.SimpleQueue[_Done] = queue.SimpleQueue()
         self._marks: queue.SimpleQueue[tuple[ArchiveItem, Outcome] | None] = queue.SimpleQueue()
         self._halted = threading.Event()
         self._current = ""

@@ -17,6 +17,7 @@ from core.names import identity, split_unc
 from core.settings import ShareSetting
 
 _WINDOWS = os.name == "nt"
+_PROC_FD = os.path.isdir("/proc/self/fd")
 _MAX_NAME = 255
 """Longest name: UTF-16 units on NTFS, bytes in UTF-8 on Linux."""
 
@@ -57,7 +58,7 @@ class FileSystem:
 
     def resolve_open(self, file: BinaryIO, path: str) -> str:
         """Return where an open file really lies; on Linux without asking the server again."""
-        if os.path.isdir("/proc/self/fd"):
+        if _PROC_FD:
             return os.readlink(f"/proc/self/fd/{file.fileno()}")
         return os.path.realpath(path)
 

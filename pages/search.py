@@ -67,7 +67,7 @@ def render() -> None:
         map(row, found.entries),
         widths=_WIDTHS,
         formats={"サイズ": words.size},
-        most_height=560,
+        most_height=510,
         alt="アーカイブ一覧",
         key="archive-list",
     )

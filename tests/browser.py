@@ -29,7 +29,7 @@ from tests.servers import (
 from tests.share import Share, build_share
 
 BUCKET = "himuro-browser"
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds: far more than anything takes, so that a busy machine is no failure."""
 _FLAGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "

@@ -17,6 +17,7 @@ class MemoryCatalogue:
 
     def __init__(self) -> None:
         self.rows: list[Entry] = []
+        self._by_key: dict[tuple[str, str], Entry] = {}
         self.before_add: Callable[[Sequence[Entry]], None] = lambda _entries: None
         self._lock = threading.Lock()
 
@@ -36,11 +37,11 @@ class MemoryCatalogue:
         refused = []
         with self._lock:
             for entry in entries:
-                there = next(
-                    (r for r in self.rows if (r.bucket, r.key) == (entry.bucket, entry.key)), None
-                )
+                there = self._by_key.get((entry.bucket, entry.key))
                 if there is None:
-                    self.rows.append(replace(entry, id=len(self.rows) + 1))
+                    stored = replace(entry, id=len(self.rows) + 1)
+                    self.rows.append(stored)
+                    self._by_key[(entry.bucket, entry.key)] = stored
                 elif (there.path, there.sha256, there.size) != (
                     entry.path,
                     entry.sha256,
