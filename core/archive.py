@@ -101,19 +101,23 @@ class Archiver:
         *,
         sent: Callable[[int], None],
         cancelled: Callable[[], bool] = never,
+        stopping: Callable[[], bool] = never,
     ) -> Entry:
         """Bring one file into the bucket and return its row, which is not yet registered.
 
         Returns ``item.newest`` when the content is the same as that generation's: then
         nothing was uploaded. The same content already there from an interrupted run is
         adopted. ``sent`` hears bytes as they are stored. Raises ``ItemError`` for this file
-        (``STOPPED`` when ``cancelled`` turned true), ``FatalError`` for the environment.
+        (``STOPPED`` when ``cancelled`` turned true, or ``stopping`` while it still waited for
+        memory), ``FatalError`` for the environment.
         """
         try:
             with self._shares.open(item.path, item.local) as file:
                 status = os.fstat(file.fileno())
                 part_size = self._store.part_size(status.st_size)
                 with self._memory.hold(part_size or status.st_size):
+                    if stopping():
+                        raise ItemError(Code.STOPPED)
                     content = _read(file, status, part_size, cancelled)
                     self._require_still(item, content)
                     newest = item.newest

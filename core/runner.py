@@ -159,7 +159,7 @@ class ArchiveRunner:
 
     def _take(self) -> ArchiveItem | None:
         with self._taking:
-            if self._halted.is_set() or self._stop.requested:
+            if self._stopping():
                 return None
             item = next(self._todo, None)
             self._taken += item is not None
@@ -172,7 +172,9 @@ class ArchiveRunner:
             self._in_flight[number] += size
 
         try:
-            return self._archiver.store(item, sent=sent, cancelled=self._cancelled)
+            return self._archiver.store(
+                item, sent=sent, cancelled=self._cancelled, stopping=self._stopping
+            )
         except FatalError as exc:
             self._halted.set()
             return exc
@@ -191,6 +193,9 @@ class ArchiveRunner:
 
     def _cancelled(self) -> bool:
         return self._stop.expired
+
+    def _stopping(self) -> bool:
+        return self._stop.requested or self._halted.is_set()
 
     # The collector
 
@@ -227,8 +232,7 @@ class ArchiveRunner:
     def _all_returned(self, returned: int) -> bool:
         """Return whether no file is under way and none will be begun."""
         with self._taking:
-            ended = self._taken == len(self._plan.items)
-            ended = ended or self._halted.is_set() or self._stop.requested
+            ended = self._taken == len(self._plan.items) or self._stopping()
             return ended and returned == self._taken
 
     def _abandoned(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import streamlit as st
 
 from core.model import Entry, SearchPage, SearchQuery
@@ -50,26 +52,27 @@ def render() -> None:
         return
     _above(found, number)
     timezone = here.settings.timezone
-
-    def row(entry: Entry) -> tuple[object, ...]:
-        return (
-            words.moment(entry.archived_at, timezone),
-            entry.directory,
-            entry.name,
-            entry.size,
-            entry.request_id,
-            entry.requester,
-            entry.comment,
-        )
-
     view.table(
         _HEADER,
-        map(row, found.entries),
+        (_row(entry, timezone) for entry in found.entries),
         widths=_WIDTHS,
         formats={"サイズ": words.size},
         most_height=510,
         alt="アーカイブ一覧",
         key="archive-list",
+    )
+
+
+def _row(entry: Entry, timezone: ZoneInfo) -> tuple[object, ...]:
+    """Return one row in the order of ``_HEADER``."""
+    return (
+        words.moment(entry.archived_at, timezone),
+        entry.directory,
+        entry.name,
+        entry.size,
+        entry.request_id,
+        entry.requester,
+        entry.comment,
     )
 
 
