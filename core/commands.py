@@ -206,7 +206,7 @@ def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
     run = ArchiveRun(settings, catalogue, sources, RunRequest("", "", "", _user()), kind="validate")
     if kind is ListKind.RESTORE:
         record = run.check_restore()
-        terminal.show_problems(run.plan)
+        terminal.show_restore_check(run.plan)
         return terminal.show_end(record, run.folder.path, as_json=options.json)
     with _stoppable() as stop, terminal.progress_bar() as progress:
         try:

@@ -301,7 +301,7 @@ class ArchiveRunner:
         self._halted.set()
         if self._fatal is None:
             self._fatal = error
-            _logger.error("run %s stops at %s: %s", self._folder.run_id, path or "-", error)
+            _logger.info("run %s stops at %s: %s", self._folder.run_id, path or "-", error)
 
     def _report(self) -> None:
         self._progress(

@@ -27,24 +27,34 @@ def use_utf8() -> None:
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """Write a line to standard error, above the progress bar when there is one."""
+    tqdm.write(text, file=sys.stderr)
 
 
 def show_plan(plan: Plan) -> None:
     """Show the check: how the lists were read, what will happen, what is wrong."""
+    _show_lists(plan)
     say(
         f"対象 {len(plan.items):,}件 / {human_size(plan.total_bytes)}"
         f"（新規 {plan.count(Standing.NEW):,}件、"
         f"アーカイブ済み {plan.count(Standing.ARCHIVED):,}件、"
         f"変更あり {plan.count(Standing.CHANGED):,}件）"
     )
-    show_problems(plan)
+    _show_errors(plan)
 
 
-def show_problems(plan: Plan) -> None:
-    """Show how the lists were read and what is wrong with them."""
+def show_restore_check(plan: Plan) -> None:
+    """Show how restore lists were read and which of their rows are left out."""
+    _show_lists(plan)
+    _show_errors(plan)
+
+
+def _show_lists(plan: Plan) -> None:
     for detected in plan.detected:
         say(f"{printable(detected.source)}: {detected.encoding}、{detected.rows:,}行")
+
+
+def _show_errors(plan: Plan) -> None:
     errors = [p for p in plan.problems if p.is_error]
     for problem in errors[:_MOST_SHOWN]:
         say(_problem_line(problem))
