@@ -8,15 +8,13 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable, Row, func, select
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 
 from core.model import Entry, SearchPage, SearchQuery
 from db.engine import writing
 from db.errors import translated
 from db.models import TYPED_LENGTH
 from db.models import ArchivedFile as File
-from db.schema import require_current
+from db.revision import require_current
 from db.search import clean, conditions, storable
 
 _BATCH = 500
@@ -130,8 +128,13 @@ class SqlCatalogue:
 
 def _insert(engine: Engine) -> Executable:
     """Return the statement that adds rows and passes over those whose key is taken."""
+    # Imported where they are needed: each dialect brings drivers that take time to load.
     if engine.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as insert_sqlite  # noqa: PLC0415
+
         return insert_sqlite(File).on_conflict_do_nothing()
+    from sqlalchemy.dialects.postgresql import insert as insert_postgresql  # noqa: PLC0415
+
     # With RETURNING all rows of a batch go in one statement, without it in one each.
     return insert_postgresql(File).on_conflict_do_nothing().returning(File.id)
 

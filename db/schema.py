@@ -17,23 +17,11 @@ from sqlalchemy import Connection, Engine, inspect, make_url, text
 from core.errors import Code, FatalError
 from db.engine import LOCK_WAIT_SECONDS, make_engine, sqlite_file, writing
 from db.errors import translated
-
-HEAD = "0001"
-"""The newest revision. A constant, so that asking for it does not load the migrations."""
+from db.revision import versions
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x48494D55
 """Himuro's advisory lock in PostgreSQL; any number that others do not use."""
-
-
-def require_current(connection: Connection) -> None:
-    """Raise ``FatalError(DATABASE_SCHEMA)`` unless the schema is the one of this program.
-
-    A database without any schema raises the driver's own error, which ``translated`` knows.
-    """
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-    if found != [HEAD]:
-        raise FatalError(Code.DATABASE_SCHEMA, _versions(found))
 
 
 def upgrade(url: str) -> None:
@@ -76,13 +64,8 @@ def _migrate(connection: Connection) -> None:
         found = list(rows.scalars())
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if not known.issuperset(found):
-        raise FatalError(Code.DATABASE_SCHEMA, f"{_versions(found)}。プログラムの方が古い版です")
+        raise FatalError(Code.DATABASE_SCHEMA, f"{versions(found)}。プログラムの方が古い版です")
     command.upgrade(config, "head")
-
-
-def _versions(found: object) -> str:
-    names = "、".join(found) if isinstance(found, list) and found else "なし"
-    return f"データベースの版 {names}、必要な版 {HEAD}"
 
 
 def _prepare_postgresql(connection: Connection) -> None:

@@ -19,7 +19,8 @@ from core.errors import Code, FatalError, SettingsError
 from db import open_catalogue
 from db.engine import make_engine, writing
 from db.models import Base
-from db.schema import HEAD, alembic_config, upgrade
+from db.revision import HEAD
+from db.schema import alembic_config, upgrade
 from tests.entries import entry
 from tests.postgres import PostgresServer
 
