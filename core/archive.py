@@ -6,72 +6,27 @@ stored comes back as an ``Entry`` for the one collector that does.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
-from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from core.check import MAX_KEY_BYTES
+from core.content import MEMORY_BYTES, Content, MemoryBudget, parts_of, read
 from core.errors import Code, ItemError
 from core.model import ArchiveItem, Entry, RunRequest
 from core.names import generation_key, search_key
-from core.ports import STORAGE_CLASS, NewObject, ObjectStore, Part
-from core.shares import Shares
+from core.ports import STORAGE_CLASS, NewObject, ObjectStore, StoredObject
+from core.shares import OpenFile, Shares
 
-MEMORY_BYTES = 192 * 1024 * 1024
-"""File content held in memory at one time by all threads together."""
-_BLOCK = 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_GENERATIONS = 1000
 
 
 def never() -> bool:
     return False
-
-
-class MemoryBudget:
-    """Lets threads hold so many bytes at a time; the others wait."""
-
-    def __init__(self, total: int) -> None:
-        self._total = self._free = total
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Wait for ``size`` bytes, or for all there are when it is more than that."""
-        share = min(size, self._total)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= share)
-            self._free -= share
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += share
-                self._changed.notify_all()
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What was read of a file."""
-
-    status: os.stat_result
-    """As it was when the file was opened."""
-    sha256: str
-    data: bytes | None
-    """None: too large to be held; ``part_digests`` tell whether it is still the same."""
-    part_digests: tuple[bytes, ...] = ()
-    part_size: int = 0
-
-    @property
-    def size(self) -> int:
-        return self.status.st_size
 
 
 class Archiver:
@@ -94,6 +49,9 @@ class Archiver:
         self._request = request
         self._now = now
         self._memory = MemoryBudget(MEMORY_BYTES)
+        self.unlisted: deque[tuple[ArchiveItem, str]] = deque()
+        """Files for which an interrupted run left an object of other content, with its key:
+        the file has changed since, so it cannot be adopted, and nothing is ever deleted."""
 
     def store(
         self,
@@ -113,12 +71,12 @@ class Archiver:
         """
         try:
             with self._shares.open(item.path, item.local) as file:
-                status = os.fstat(file.fileno())
-                part_size = self._store.part_size(status.st_size)
-                with self._memory.hold(part_size or status.st_size):
+                size = file.status.st_size
+                part_size = self._store.part_size(size)
+                with self._memory.hold(part_size or size):
                     if stopping():
                         raise ItemError(Code.STOPPED)
-                    content = _read(file, status, part_size, cancelled)
+                    content = read(file, part_size, cancelled)
                     self._require_still(item, content)
                     newest = item.newest
                     if newest and (newest.sha256, newest.size) == (content.sha256, content.size):
@@ -149,10 +107,12 @@ class Archiver:
         return self._shares.explain(exc, located[0])
 
     def _require_still(self, item: ArchiveItem, content: Content) -> None:
-        """Raise ``ItemError(CHANGED_WHILE_READING)`` unless the file is as it was opened."""
+        """Raise ``ItemError(CHANGED_WHILE_READING)`` unless the file is as it was opened;
+        ``FatalError`` when it cannot be told because the share is gone."""
         try:
             now = self._shares.fs.stat(item.local)
         except OSError as exc:
+            self._explain(exc, item)
             raise ItemError(Code.CHANGED_WHILE_READING) from exc
         then = content.status
         if (now.st_size, now.st_mtime_ns, now.st_ino) != (
@@ -165,7 +125,7 @@ class Archiver:
     def _upload(
         self,
         item: ArchiveItem,
-        file: BinaryIO,
+        file: OpenFile,
         content: Content,
         sent: Callable[[int], None],
         cancelled: Callable[[], bool],
@@ -174,7 +134,7 @@ class Archiver:
 
         def create(new: NewObject) -> bool:
             if content.data is None:
-                parts = _parts(file, content, sent, cancelled)
+                parts = parts_of(file, content, sent, cancelled)
                 return self._store.create_in_parts(new, parts)
             created = self._store.create(new, content.data)
             if created:
@@ -185,8 +145,11 @@ class Archiver:
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise ItemError(Code.KEY_TOO_LONG, key)
             new = NewObject(key, content.size, content.sha256, item.path)
-            if self._lies_there(new, create, look_first=content.data is None):
+            there = self._create_or_look(new, create, look_first=content.data is None)
+            if there is None or _is_same(there, new):
                 return key
+            if there.source_path == item.path:
+                self.unlisted.append((item, key))
         raise ItemError(Code.KEY_OCCUPIED, item.key)
 
     def likely_keys(self, item: ArchiveItem) -> list[str]:
@@ -202,22 +165,20 @@ class Archiver:
         candidates = (generation_key(item.key, stamp, n) for n in count(1))
         yield from (key for key in candidates if key not in item.taken_keys)
 
-    def _lies_there(
+    def _create_or_look(
         self, new: NewObject, create: Callable[[NewObject], bool], *, look_first: bool
-    ) -> bool:
-        """Create the object, or adopt it; False when the key holds something else.
+    ) -> StoredObject | None:
+        """Create the object and return None, or return the one that has its key.
 
         A large object is looked for before it is sent. One that vanishes between the answers
         belongs to a concurrent writer who gave up: it is tried again.
         """
         for attempt in range(3):
             if (attempt or not look_first) and create(new):
-                return True
+                return None
             there = self._store.head(new.key)
             if there is not None:
-                same = (there.sha256, there.size) == (new.sha256, new.size)
-                ours = there.source_path in ("", new.source_path)
-                return same and ours and there.storage_class == STORAGE_CLASS
+                return there
         raise ItemError(Code.UPLOAD_FAILED)
 
     def _entry(self, item: ArchiveItem, content: Content, key: str) -> Entry:
@@ -237,67 +198,13 @@ class Archiver:
         )
 
 
+def _is_same(there: StoredObject, new: NewObject) -> bool:
+    """Return whether an object is what an interrupted run left of this very file."""
+    same = (there.sha256, there.size) == (new.sha256, new.size)
+    ours = there.source_path in ("", new.source_path)
+    return same and ours and there.storage_class == STORAGE_CLASS
+
+
 def _time(mtime_ns: int) -> datetime:
     """Return a modification time as UTC; exact to the microsecond, which a float is not."""
     return _EPOCH + timedelta(microseconds=mtime_ns // 1000)
-
-
-def _read(
-    file: BinaryIO, status: os.stat_result, part_size: int | None, cancelled: Callable[[], bool]
-) -> Content:
-    """Read a file to its end; raises ``ItemError(CHANGED_WHILE_READING)`` when that moved."""
-    if part_size is None:
-        data = _read_all(file, status.st_size + 1)
-        content = Content(status, hashlib.sha256(data).hexdigest(), data)
-        read = len(data)
-    else:
-        sha256, digests, read = _hash(file, part_size, cancelled)
-        content = Content(status, sha256, None, digests, part_size)
-    if read != status.st_size:
-        raise ItemError(Code.CHANGED_WHILE_READING)
-    return content
-
-
-def _read_all(file: BinaryIO, limit: int) -> bytes:
-    """Return up to ``limit`` bytes; a raw file may hand them out in pieces."""
-    data = file.read(limit)
-    while len(data) < limit and (more := file.read(limit - len(data))):
-        data += more
-    return data
-
-
-def _hash(
-    file: BinaryIO, part_size: int, cancelled: Callable[[], bool]
-) -> tuple[str, tuple[bytes, ...], int]:
-    """Return the SHA-256 of a whole file, the digests of its parts, and the bytes read."""
-    whole, parts, read = hashlib.sha256(), [hashlib.sha256()], 0
-    while block := file.read(min(_BLOCK, part_size - read % part_size)):
-        if cancelled():
-            raise ItemError(Code.STOPPED)
-        if read and read % part_size == 0:
-            parts.append(hashlib.sha256())
-        whole.update(block)
-        parts[-1].update(block)
-        read += len(block)
-    return whole.hexdigest(), tuple(part.digest() for part in parts), read
-
-
-def _parts(
-    file: BinaryIO,
-    content: Content,
-    sent: Callable[[int], None],
-    cancelled: Callable[[], bool],
-) -> Iterator[Part]:
-    """Yield the parts of a large file, each the same as when the file was hashed.
-
-    Raises ``ItemError(CHANGED_WHILE_READING)`` for one that is not, before it is sent.
-    """
-    file.seek(0)
-    for digest in content.part_digests:
-        if cancelled():
-            raise ItemError(Code.STOPPED)
-        data = _read_all(file, content.part_size)
-        if hashlib.sha256(data).digest() != digest:
-            raise ItemError(Code.CHANGED_WHILE_READING)
-        yield Part(data, digest)
-        sent(len(data))

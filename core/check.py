@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from core.errors import Code, ItemError, sentence
+from core.list_table import MAX_BYTES, MAX_ROWS
 from core.model import (
     MARKER_SUFFIX,
     ArchiveItem,
@@ -23,10 +24,12 @@ from core.model import (
     Progress,
     Standing,
 )
-from core.names import identity, object_key, search_key, storable
+from core.names import identity, object_key, search_key, split_unc, storable
 from core.ports import Catalogue, ProgressSink, silent
-from core.resolve import Found, Resolver
+from core.resolve import Found, Located, Resolver
 from core.shares import Kind, Shares, name_fits
+from core.unc import comes_back
+from core.walk import ListedFile, Walk, above
 from core.workers import R as _R
 from core.workers import T as _T
 from core.workers import parallel
@@ -35,16 +38,6 @@ MAX_KEY_BYTES = 1024
 """S3's limit for a key in UTF-8 (FACTS, "S3 and Deep Archive")."""
 MAX_FILE_BYTES = 5 * 1024**4
 """5 TiB, the object size that every S3 Region takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file found for a row, before it was looked at."""
-
-    found: Found
-    row: ListRow
-    listed: bool
-    """True when the row names the file itself, False when it lies below a listed directory."""
 
 
 class ArchiveCheck:
@@ -71,20 +64,25 @@ class ArchiveCheck:
         """Return the plan. Raises ``FatalError`` when a share or the database is not there,
         ``Cancelled`` when somebody asked to stop."""
         self._problems = list(parsed.problems)
-        self._require_shares(parsed.rows)
-        found = self._resolve(parsed.rows)
+        located = [self._shares.locate(row.path) for row in parsed.rows]
+        self._require_shares(located)
+        found = self._resolve(parsed.rows, located)
         files = self._expand(found)
         looked_at = self._probe(files)
         items = self._judge(looked_at)
         if not items and not any(p.is_error for p in self._problems):
             self._problems.append(Problem(Code.LIST_EMPTY, _names(parsed)))
+        if excess := _excess(items):
+            self._problems.append(Problem(Code.LIST_TOO_LARGE, _names(parsed), detail=excess))
         order = {source.source: n for n, source in enumerate(parsed.detected)}
         self._problems.sort(key=lambda p: (order.get(p.source, -1), p.line or 0, p.path))
         return Plan(tuple(items), tuple(self._problems), parsed.detected)
 
-    def _require_shares(self, rows: Iterable[ListRow]) -> None:
-        located = (self._shares.locate(row.path) for row in rows)
-        self._shares.require_mounted({share for share, _ in filter(None, located)})
+    def _require_shares(self, located: Iterable[Located | None]) -> None:
+        shares = list(dict.fromkeys(share for share, _ in filter(None, located)))
+        # In a thread, because a mount that hangs must not keep anybody from giving up.
+        for _ in parallel(self._shares.require_mounted, [shares], cancelled=self._cancelled):
+            pass
 
     def _parallel(
         self, phase: str, work: Callable[[_T], _R], items: Sequence[_T]
@@ -99,19 +97,20 @@ class ArchiveCheck:
     def _problem(self, row: ListRow, code: Code, detail: str = "", path: str = "") -> None:
         self._problems.append(Problem(code, path or row.text, row.source, row.line, detail))
 
-    def _resolve(self, rows: Sequence[ListRow]) -> list[tuple[ListRow, Found]]:
+    def _resolve(
+        self, rows: Sequence[ListRow], located: Sequence[Located | None]
+    ) -> list[tuple[ListRow, Found]]:
         """Return what each row names, in the order of the list; report those that fail."""
 
-        def find(pair: tuple[int, ListRow]) -> Found | ItemError:
+        def find(number: int) -> Found | ItemError:
             try:
-                return self._resolver.find(pair[1].path)
+                return self._resolver.find(rows[number], located[number])
             except ItemError as exc:
                 return exc
 
         results: dict[int, Found] = {}
-        for (number, row), result in self._parallel(
-            "パスを確認しています", find, list(enumerate(rows))
-        ):
+        for number, result in self._parallel("パスを確認しています", find, range(len(rows))):
+            row = rows[number]
             if isinstance(result, ItemError):
                 self._problem(row, result.code, result.detail)
             elif result.kind is Kind.OTHER:
@@ -120,72 +119,33 @@ class ArchiveCheck:
                 results[number] = result
         return [(rows[number], results[number]) for number in sorted(results)]
 
-    def _expand(self, found: list[tuple[ListRow, Found]]) -> list[_File]:
+    def _expand(self, found: list[tuple[ListRow, Found]]) -> list[ListedFile]:
         """Return all files in the order of the list, each once."""
         listed = {f.local: row for row, f in reversed(found) if f.kind is Kind.DIRECTORY}
-        files: dict[str, _File] = {}
-        directories: list[_File] = []
+        files: dict[str, ListedFile] = {}
+        directories: list[ListedFile] = []
         for row, here in found:
-            above = next((listed[a] for a in _above(here.local) if a in listed), None)
+            holder = next((listed[a] for a in above(here.local) if a in listed), None)
             first = listed.get(here.local, row)
-            if above is not None:
-                self._problem(row, Code.DUPLICATE_ENTRY, f"{_where(above)}のフォルダーに含まれます")
+            if holder is not None:
+                self._problem(
+                    row, Code.DUPLICATE_ENTRY, f"{_where(holder)}のフォルダーに含まれます"
+                )
             elif first is not row or here.local in files:
                 first = files[here.local].row if here.local in files else first
                 self._problem(row, Code.DUPLICATE_ENTRY, f"{_where(first)}と同じです")
             elif here.kind is Kind.DIRECTORY:
-                directories.append(_File(here, row, True))
+                directories.append(ListedFile(here, row, True))
             else:
-                files[here.local] = _File(here, row, True)
-        for file in self._walk(directories):
+                files[here.local] = ListedFile(here, row, True)
+        walk = Walk(self._resolver, self._parallel)
+        for file in walk.files(directories):
             files.setdefault(file.found.local, file)
+        self._problems += walk.problems
         order = {id(row): number for number, (row, _) in enumerate(found)}
         return sorted(files.values(), key=lambda f: (order[id(f.row)], f.found.path))
 
-    def _walk(self, directories: list[_File]) -> Iterator[_File]:
-        """Yield every file below; report links that lead out, and directories without files."""
-        filled: set[int] = set()
-        level = directories
-        while level:
-            deeper: list[_File] = []
-            for parent, children in self._parallel(
-                "フォルダーの中を調べています", self._children, level
-            ):
-                for child in children:
-                    if isinstance(child, Problem):
-                        self._problems.append(child)
-                        filled.add(id(parent.row))
-                    elif child.found.kind is Kind.DIRECTORY:
-                        deeper.append(child)
-                    else:
-                        filled.add(id(parent.row))
-                        yield child
-            level = deeper
-        for directory in directories:
-            if id(directory.row) not in filled:
-                self._problem(directory.row, Code.EMPTY_DIRECTORY)
-
-    def _children(self, parent: _File) -> list[_File | Problem]:
-        row, here = parent.row, parent.found
-        try:
-            listing = self._resolver.listing(here.local, here.share)
-        except ItemError as exc:
-            return [Problem(exc.code, here.path, row.source, row.line, exc.detail)]
-        children: list[_File | Problem] = []
-        for name, kind in listing.kinds.items():
-            path = f"{here.path}\\{name}"
-            try:
-                if not storable(name):
-                    raise ItemError(Code.NAME_NOT_STORABLE)
-                child = self._resolver.enter(here, name, kind)
-                if child.kind is Kind.OTHER:
-                    raise ItemError(Code.NOT_A_FILE)
-                children.append(_File(child, row, False))
-            except ItemError as exc:
-                children.append(Problem(exc.code, path, row.source, row.line, exc.detail))
-        return children
-
-    def _probe(self, files: list[_File]) -> list[tuple[_File, ArchiveItem]]:
+    def _probe(self, files: list[ListedFile]) -> list[tuple[ListedFile, ArchiveItem]]:
         """Return files with size and time, in order; report those that cannot be archived."""
         numbered = list(enumerate(files))
         results: dict[int, ArchiveItem] = {}
@@ -198,17 +158,19 @@ class ArchiveCheck:
                 results[number] = result
         return [(files[number], results[number]) for number in sorted(results)]
 
-    def _look(self, file: _File) -> ArchiveItem | ItemError:
+    def _look(self, file: ListedFile) -> ArchiveItem | ItemError:
         found = file.found
         try:
             key = object_key(self._prefix, found.path)
             name = found.path.rpartition("\\")[2]
             if not storable(name):
                 raise ItemError(Code.NAME_NOT_STORABLE)
+            if not comes_back(found.path):
+                raise ItemError(Code.NAME_NOT_STORABLE, "空白や「.」だけの名前です")
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise ItemError(Code.KEY_TOO_LONG, f"{len(key.encode()):,}バイト")
             with self._shares.open(found.path, found.local) as opened:
-                status = os.fstat(opened.fileno())
+                status = opened.status
             if status.st_size > MAX_FILE_BYTES:
                 raise ItemError(Code.FILE_TOO_LARGE)
             item = ArchiveItem(found.path, found.local, status.st_size, status.st_mtime_ns, key)
@@ -233,7 +195,7 @@ class ArchiveCheck:
         if status.st_size or not os.path.isfile(marker):  # noqa: PTH113
             raise ItemError(Code.MARKER_NAME_TAKEN, item.marker_name)
 
-    def _judge(self, looked_at: list[tuple[_File, ArchiveItem]]) -> list[ArchiveItem]:
+    def _judge(self, looked_at: list[tuple[ListedFile, ArchiveItem]]) -> list[ArchiveItem]:
         """Return the items with what the archive list says of them, our markers left out."""
         self._progress(Progress(phase="アーカイブ一覧と照合しています"))
         keys = {search_key(item.directory, _original(item)) for _, item in looked_at}
@@ -245,7 +207,7 @@ class ArchiveCheck:
                 if file.listed:
                     self._problem(file.row, Code.MARKER_SKIPPED)
                 continue
-            judged = _with_history(item, known)
+            judged = self._with_history(file.found, item, known)
             if judged.standing is not Standing.NEW:
                 code = (
                     Code.ARCHIVED_CHANGED
@@ -257,7 +219,7 @@ class ArchiveCheck:
         return items
 
     def _is_marker(
-        self, file: _File, item: ArchiveItem, known: Mapping[str, Sequence[Entry]]
+        self, file: ListedFile, item: ArchiveItem, known: Mapping[str, Sequence[Entry]]
     ) -> bool:
         """Return whether a file is one of our markers: empty, named like one, and with an
         original beside it or in the archive list. Anything else is somebody's file."""
@@ -265,27 +227,44 @@ class ArchiveCheck:
         if item.size or original == item.name:
             return False
         directory = os.path.dirname(file.found.local)  # noqa: PTH120
-        if original in self._resolver.listing(directory, file.found.share):
+        if self._resolver.listing(directory, file.found.share).has_file(original):
             return True
         rows = known.get(search_key(item.directory, original), ())
         return any(identity(r.path) == identity(f"{item.directory}\\{original}") for r in rows)
+
+    def _with_history(
+        self, found: Found, item: ArchiveItem, known: Mapping[str, Sequence[Entry]]
+    ) -> ArchiveItem:
+        """Return ``item`` with its generations.
+
+        Rows of exactly this spelling come first: a composed and a decomposed name may both
+        exist. Rows that differ in letter case only belong to the same Windows file, unless
+        the file that they name stands beside this one.
+        """
+        rows = known.get(search_key(item.directory, item.name), ())
+        mine = [r for r in rows if r.path == item.path]
+        if rows and not mine:
+            same = identity(item.path)
+            mine = [r for r in rows if identity(r.path) == same and not self._twin(r, found)]
+        return _standing(item, mine) if mine else item
+
+    def _twin(self, row: Entry, found: Found) -> bool:
+        """Return whether a row names another file that is on the share now."""
+        located = self._shares.locate(row.path)
+        if located is None:
+            return False
+        share, parts = located
+        # The share itself may be written otherwise in the settings by now.
+        same = parts == split_unc(found.path)[len(split_unc(found.share.unc)) :]
+        return not same and self._resolver.has_spelling(share, parts)
 
 
 def _original(item: ArchiveItem) -> str:
     return item.name.removesuffix(MARKER_SUFFIX)
 
 
-def _with_history(item: ArchiveItem, known: Mapping[str, Sequence[Entry]]) -> ArchiveItem:
-    """Return ``item`` with its generations.
-
-    Rows of exactly this spelling come first: a composed and a decomposed name may both exist.
-    Rows that differ in letter case only belong to the same Windows file.
-    """
-    rows = known.get(search_key(item.directory, item.name), ())
-    mine = [r for r in rows if r.path == item.path]
-    mine = mine or [r for r in rows if identity(r.path) == identity(item.path)]
-    if not mine:
-        return item
+def _standing(item: ArchiveItem, mine: Sequence[Entry]) -> ArchiveItem:
+    """Return ``item`` with its generations, oldest first."""
     newest = mine[-1]
     modified_us = round(newest.modified_at.timestamp() * 1_000_000)
     same = newest.size == item.size and modified_us == item.mtime_ns // 1000
@@ -297,10 +276,21 @@ def _with_history(item: ArchiveItem, known: Mapping[str, Sequence[Entry]]) -> Ar
     )
 
 
-def _above(local: str) -> Iterator[str]:
-    while (parent := os.path.dirname(local)) != local:  # noqa: PTH120
-        yield parent
-        local = parent
+def _excess(items: Sequence[ArchiveItem]) -> str:
+    """Return what is too much for one run; empty when nothing is.
+
+    The error file list of a run may hold all of its files and has to be a valid list.
+    """
+    if len(items) > MAX_ROWS:
+        return (
+            f"対象のファイルが{len(items):,}件あります。1回に処理できるのは{MAX_ROWS:,}件までです"
+        )
+    # A byte order mark, and CRLF after every path.
+    size = 3 + sum(len(item.path.encode()) + 2 for item in items)
+    if size > MAX_BYTES:
+        limit = f"{MAX_BYTES // 1024**2} MiB"
+        return f"対象のパスが長く、エラーファイル一覧が1回の上限の{limit}を超えます"
+    return ""
 
 
 def _where(row: ListRow) -> str:

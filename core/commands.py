@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from core import history, terminal
+from core.arguments import Parser
 from core.check import refusal
-from core.errors import FatalError, HimuroError, ListError, SettingsError
+from core.errors import Code, FatalError, ListError, SettingsError
 from core.model import ListKind, ListSource, RunRequest
 from core.ports import Catalogue, ObjectStore
 from core.run import ArchiveRun, recover
-from core.runner import StopSignal
 from core.search_command import add_search_arguments, search
 from core.settings import JOB_NEEDS, Settings, load_environment, load_settings
-from core.workers import Cancelled
+from core.signals import announced, interruptible, stoppable
+from core.workers import Cancelled, parallel
 
 EXIT_DONE, EXIT_REFUSED, EXIT_ENVIRONMENT, EXIT_STOPPED = 0, 2, 3, 130
-DRAIN_SECONDS = 20.0
-"""How long files under way may go on after SIGTERM."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,39 +39,49 @@ Command = Callable[[argparse.Namespace, Wiring], int]
 
 
 def main(argv: Sequence[str], wiring: Wiring) -> int:
-    """Run one command; every expected failure is one message on standard error."""
+    """Run one command and return its exit code, whoever still reads what it prints.
+
+    Every expected failure is one message on standard error; with ``--json`` every end is
+    one object on standard output.
+    """
     terminal.use_utf8()
-    options = _parser().parse_args(argv)
-    command: Command = options.command
+    as_json = "--json" in argv
     try:
+        with interruptible():
+            return _run(argv, wiring, as_json=as_json)
+    finally:
+        terminal.finish()
+
+
+def _run(argv: Sequence[str], wiring: Wiring, *, as_json: bool) -> int:
+    try:
+        options = _parser().parse_args(argv)
         load_environment()
+        command: Command = options.command
         return command(options, wiring)
-    except (SettingsError, FatalError) as exc:
-        return _failed(options, exc, "error", EXIT_ENVIRONMENT)
     except ListError as exc:
-        return _failed(options, exc, "refused", EXIT_REFUSED)
-    except BrokenPipeError:
-        # Whoever read the output has had enough; Python must not complain at its own end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
+        error, state, code = str(exc), "refused", EXIT_REFUSED
+    except (SettingsError, FatalError) as exc:
+        error, state, code = str(exc), "error", EXIT_ENVIRONMENT
     except (Cancelled, KeyboardInterrupt):
-        terminal.say("停止しました。何も処理していません。")
-        return EXIT_STOPPED
-
-
-def _failed(options: argparse.Namespace, error: HimuroError, state: str, code: int) -> int:
-    terminal.say(f"エラー: {error}")
-    if options.json:
+        error, state, code = "停止しました。何も処理していません。", "stopped", EXIT_STOPPED
+    except Exception as exc:
+        _logger.exception("unexpected error")
+        error, state = str(FatalError(Code.INTERNAL, type(exc).__name__)), "error"
+        code = EXIT_ENVIRONMENT
+    # An end without a run folder.
+    terminal.say(error if state == "stopped" else f"エラー: {error}")
+    if as_json:
         terminal.show_json(
-            {"run_id": None, "folder": None, "state": state, "message": str(error), "counts": {}}
+            {"run_id": None, "folder": None, "state": state, "message": error, "counts": {}}
         )
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="結果をJSONで1行出力する")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m core",
         description="氷室: ファイルサーバーのファイルを S3 Glacier Deep Archive へ移し、記録する",
         epilog="終了コード: 0 完了 / 1 一部失敗 / 2 一覧または指定の誤り / 3 環境の誤り / 130 停止",
@@ -131,44 +136,31 @@ def _user() -> str:
         return ""
 
 
-@contextmanager
-def _stoppable() -> Iterator[StopSignal]:
-    """Yield a stop signal that Ctrl-C and SIGTERM raise: once to stop, Ctrl-C twice to hurry."""
-    stop = StopSignal()
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        stop.request(0 if stop.requested else None)
-        terminal.say("\n停止しています。処理中のファイルが終わるまでお待ちください。")
-
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        stop.request(DRAIN_SECONDS)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = (signal.signal(signal.SIGINT, interrupt), signal.signal(signal.SIGTERM, terminate))
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
-
-
 def _prepare(
     settings: Settings, wiring: Wiring, *, with_store: bool
 ) -> tuple[Catalogue, ObjectStore | None]:
-    """Return catalogue and store, both known to answer; asked at the same time."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    """Return catalogue and store, both known to answer.
 
-        def opened_store() -> ObjectStore:
-            store = wiring.open_store(settings)
-            store.check()
-            return store
+    They are asked at the same time, and the first failure is raised at once: a database that
+    is down is not kept back by an S3 that is slow to answer.
+    """
+    catalogues: list[Catalogue] = []
+    stores: list[ObjectStore] = []
 
-        store = pool.submit(opened_store) if with_store else None
-        catalogue = wiring.open_catalogue(settings)
-        catalogue.check()
-        return catalogue, store.result() if store else None
+    def catalogue() -> None:
+        opened = wiring.open_catalogue(settings)
+        opened.check()
+        catalogues.append(opened)
+
+    def store() -> None:
+        opened = wiring.open_store(settings)
+        opened.check()
+        stores.append(opened)
+
+    asked = [catalogue, store] if with_store else [catalogue]
+    for _ in parallel(lambda ask: ask(), asked, threads=len(asked)):
+        pass
+    return catalogues[0], stores[0] if stores else None
 
 
 def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
@@ -178,19 +170,21 @@ def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
     catalogue, store = _prepare(settings, wiring, with_store=True)
     recover(settings)
     run = ArchiveRun(settings, catalogue, sources, request)
-    with _stoppable() as stop, terminal.progress_bar() as progress:
-        try:
-            plan = run.check(progress, lambda: stop.requested)
-        except FatalError as exc:
-            terminal.say(f"エラー: {exc}")
-            return terminal.show_end(run.fail(exc), run.folder.path, as_json=options.json)
-        terminal.show_plan(plan)
-        if refusal(plan):
-            record = run.refuse(plan)
-        else:
-            run.begin(plan)
-            record = run.execute(lambda: _checked(store), stop, progress)
-    return terminal.show_end(record, run.folder.path, as_json=options.json)
+    with stoppable() as stop:
+        with terminal.progress_bar() as bar:
+            progress = announced(stop, bar, terminal.say)
+            try:
+                plan = run.check(progress, lambda: stop.requested)
+            except FatalError as exc:
+                terminal.say(f"エラー: {exc}")
+                return terminal.show_end(run.fail(exc), run.folder.path, as_json=options.json)
+            terminal.show_plan(plan)
+            if refusal(plan):
+                record = run.refuse(plan)
+            else:
+                run.begin(plan)
+                record = run.execute(lambda: _checked(store), stop, progress)
+        return terminal.show_end(record, run.folder.path, as_json=options.json)
 
 
 def _checked(store: ObjectStore | None) -> ObjectStore:
@@ -208,9 +202,9 @@ def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
         record = run.check_restore()
         terminal.show_restore_check(run.plan)
         return terminal.show_end(record, run.folder.path, as_json=options.json)
-    with _stoppable() as stop, terminal.progress_bar() as progress:
+    with stoppable() as stop, terminal.progress_bar() as bar:
         try:
-            plan = run.check(progress, lambda: stop.requested)
+            plan = run.check(announced(stop, bar, terminal.say), lambda: stop.requested)
         except FatalError as exc:
             terminal.say(f"エラー: {exc}")
             return terminal.show_end(run.fail(exc), run.folder.path, as_json=options.json)
@@ -258,5 +252,5 @@ def _init_db(options: argparse.Namespace, wiring: Wiring) -> int:
     if options.json:
         terminal.show_json({"state": "done", "database": shown})
     else:
-        print(shown)
+        terminal.put(shown)
     return EXIT_DONE

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_MARKED = re.compile(r"'*[=+\-@\t\r]")
 
 
 def safe_cell(value: object) -> str:
@@ -15,7 +17,36 @@ def safe_cell(value: object) -> str:
     return "'" + text if text.startswith(_FORMULA) else text
 
 
-def write_rows(file: TextIO, rows: Iterable[Iterable[object]]) -> None:
+def marked_cell(value: object) -> str:
+    """The same for a file that is read back: apostrophes that were there are told apart."""
+    text = str(value)
+    return "'" + text if _MARKED.match(text) else text
+
+
+def unmarked_cell(text: str) -> str:
+    """Return what ``marked_cell`` was given."""
+    return text[1:] if text.startswith("'") and _MARKED.match(text) else text
+
+
+def write_rows(
+    file: TextIO, rows: Iterable[Iterable[object]], cell: Callable[[object], str] = safe_cell
+) -> None:
     """Write rows to a file opened with ``encoding="utf-8-sig", newline=""``."""
     writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerows([safe_cell(value) for value in row] for row in rows)
+    writer.writerows([cell(value) for value in row] for row in rows)
+
+
+def read_rows(content: bytes) -> list[list[str]]:
+    """Return the rows that ``write_rows`` wrote with ``marked_cell``, the header included.
+
+    No cell of such a file holds a line break, so every line stands for itself: one that is
+    not whole or damaged costs none of the others. Damaged letters become U+FFFD.
+    """
+    rows = []
+    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:-1]:
+        try:
+            (row,) = csv.reader([line.decode("utf-8", "replace").removesuffix("\r")])
+        except (csv.Error, ValueError):
+            continue
+        rows.append([unmarked_cell(text) for text in row])
+    return rows

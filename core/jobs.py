@@ -1,4 +1,4 @@
-"""Checks and runs in the background of this process: one run at a time, the others wait.
+"""Runs in the background of this process: one at a time, the others wait.
 
 What the pages see are snapshots. The truth is in the run folders and in the database: a
 process that dies loses the queue, and its runs become ``interrupted`` at the next start.
@@ -7,59 +7,31 @@ process that dies loses the queue, and its runs become ``interrupted`` at the ne
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 
 from core import history
-from core.check import refusal
-from core.errors import Code, FatalError, HimuroError, ListError, sentence
+from core.drafts import Draft, Drafts
+from core.drafts import DraftState as DraftState
+from core.errors import HimuroError, ListError
 from core.model import ListSource, Plan, Progress, RunRecord, RunRequest
 from core.ports import Catalogue, ObjectStore
-from core.run import ArchiveRun, recover, utc_now
+from core.record import utc_now
+from core.recovery import recover
+from core.run import ArchiveRun
 from core.runner import StopSignal
-from core.settings import JOB_NEEDS, Settings
-from core.workers import Cancelled
+from core.settings import Settings
 
 DRAIN_SECONDS = 20.0
 """How long files under way may go on when the container is told to stop."""
-_MOST_DRAFTS = 20
+LISTS_SECONDS = 10.0
+"""How long a run may take after that to write its lists."""
 
 _logger = logging.getLogger(__name__)
-
-
-class DraftState(StrEnum):
-    """Where a check stands."""
-
-    CHECKING = "checking"
-    READY = "ready"
-    REFUSED = "refused"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A list that was uploaded and is being checked, or waits for the operator's word."""
-
-    draft_id: str
-    state: DraftState
-    request: RunRequest
-    sources: tuple[str, ...]
-    """Names of the lists."""
-    created_at: datetime
-    """With time zone."""
-    progress: Progress = Progress()
-    plan: Plan | None = None
-    """Set when ``READY`` or ``REFUSED``."""
-    message: str = ""
-    """Japanese: why it was refused or what is broken."""
-    run_id: str = ""
-    """The run that it became, also a refused one; empty before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +57,8 @@ class _Job:
         self.run = run
         self.sources = sources
         self.stop = StopSignal()
+        self.taken = False
+        """True once a thread carries it out or ends it; no other may touch the run then."""
         self.progress = Progress(total_files=len(plan.items), total_bytes=plan.total_bytes)
 
     def view(self) -> JobView:
@@ -114,15 +88,11 @@ class Jobs:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._settings = settings
-        self._catalogue = catalogue
         self._open_store = open_store
         self._now = now
-        self._lock = threading.RLock()
-        self._drafts: OrderedDict[str, Draft] = OrderedDict()
-        self._runs: dict[str, ArchiveRun] = {}
-        self._discarded: set[str] = set()
+        self._drafts = Drafts(settings, catalogue, open_store, now=now)
+        self._wake = threading.Condition(threading.RLock())
         self._queue: list[_Job] = []
-        self._wake = threading.Condition(self._lock)
         self._closing = False
         self._worker: threading.Thread | None = None
 
@@ -132,40 +102,36 @@ class Jobs:
         """Close the books of runs that died with an earlier process, and begin to work."""
         for record in recover(self._settings, self._now):
             _logger.warning("run %s was interrupted", record.run_id)
-        with self._lock:
+        with self._wake:
             if self._worker is None:
                 self._worker = threading.Thread(target=self._serve, name="himuro-jobs", daemon=True)
                 self._worker.start()
 
     def close(self, within: float = DRAIN_SECONDS) -> None:
-        """Stop everything; files under way have ``within`` seconds. Blocks until it is done."""
+        """Stop everything; files under way have ``within`` seconds. Blocks until it is done,
+        but no longer than that and what the lists take."""
+        deadline = time.monotonic() + within + LISTS_SECONDS
+        self._drafts.close()
         with self._wake:
             self._closing = True
             for job in self._queue:
                 job.stop.request(within)
-            worker = self._worker
+            waiting = self._waiting()
+            for job in waiting:
+                job.taken = True
             self._wake.notify_all()
-        if worker is not None:
-            worker.join(within + 10)
+        for job in waiting:
+            self._carry_out(job)
+        with self._wake:
+            self._wake.wait_for(lambda: not self._queue, max(0.0, deadline - time.monotonic()))
+        if self._worker is not None:
+            self._worker.join(max(0.0, deadline - time.monotonic()))
 
     # Checks
 
     def check(self, sources: Sequence[ListSource], request: RunRequest) -> str:
         """Begin to check lists in the background and return the draft's id."""
-        run = ArchiveRun(self._settings, self._catalogue, sources, request, now=self._now)
-        draft_id = secrets.token_urlsafe(12)
-        names = tuple(source.name for source in sources)
-        draft = Draft(draft_id, DraftState.CHECKING, request, names, self._now())
-        with self._lock:
-            self._drafts[draft_id] = draft
-            self._runs[draft_id] = run
-            while len(self._drafts) > _MOST_DRAFTS:
-                oldest = next(iter(self._drafts))
-                self.discard(oldest)
-        threading.Thread(
-            target=self._check, args=(draft_id, run), name=f"himuro-draft-{draft_id}", daemon=True
-        ).start()
-        return draft_id
+        return self._drafts.check(sources, request)
 
     def retry(self, run_id: str, started_by: str) -> str:
         """Begin to check the error file list of a run, for the same request.
@@ -180,59 +146,11 @@ class Jobs:
         return self.check([source], replace(record.request, started_by=started_by))
 
     def draft(self, draft_id: str) -> Draft | None:
-        with self._lock:
-            return self._drafts.get(draft_id)
+        return self._drafts.draft(draft_id)
 
     def discard(self, draft_id: str) -> None:
         """Forget a check; one that still goes on ends soon. Runs are not affected."""
-        with self._lock:
-            self._drafts.pop(draft_id, None)
-            self._runs.pop(draft_id, None)
-            self._discarded.add(draft_id)
-
-    def _check(self, draft_id: str, run: ArchiveRun) -> None:
-        def progress(progress: Progress) -> None:
-            self._update(draft_id, progress=progress)
-
-        def cancelled() -> bool:
-            return draft_id in self._discarded or self._closing
-
-        try:
-            self._settings.require(JOB_NEEDS)
-            self._open_store(self._settings).check()
-            plan = run.check(progress, cancelled)
-            message = refusal(plan)
-            if message:
-                run_id = run.refuse(plan).run_id
-                self._update(
-                    draft_id, state=DraftState.REFUSED, plan=plan, message=message, run_id=run_id
-                )
-            else:
-                self._update(draft_id, state=DraftState.READY, plan=plan)
-        except Cancelled:
-            return
-        except FatalError as exc:
-            self._fail_draft(draft_id, str(exc), self._record_failure(run, exc))
-        except HimuroError as exc:
-            self._fail_draft(draft_id, str(exc), "")
-        except Exception:
-            _logger.exception("check %s failed", draft_id)
-            self._fail_draft(draft_id, f"{sentence(Code.INTERNAL)}。{Code.INTERNAL.remedy}", "")
-
-    def _record_failure(self, run: ArchiveRun, error: FatalError) -> str:
-        try:
-            return run.fail(error).run_id
-        except FatalError as exc:
-            _logger.error("the failure of %s cannot be recorded: %s", run.record.run_id, exc)  # noqa: TRY400
-            return ""
-
-    def _fail_draft(self, draft_id: str, message: str, run_id: str) -> None:
-        self._update(draft_id, state=DraftState.ERROR, message=message, run_id=run_id)
-
-    def _update(self, draft_id: str, **changes: object) -> None:
-        with self._lock:
-            if draft_id in self._drafts:
-                self._drafts[draft_id] = replace(self._drafts[draft_id], **changes)  # type: ignore[arg-type]
+        self._drafts.discard(draft_id)
 
     # Runs
 
@@ -240,55 +158,70 @@ class Jobs:
         """Queue the run of a checked list and return its id; a second call returns the same.
 
         Raises ``ListError`` when the check is unknown, unfinished or refused, ``FatalError``
-        when the run folder cannot be written.
+        when the run folder cannot be written; then it may be called again.
         """
         with self._wake:
-            draft = self._drafts.get(draft_id)
-            if draft is None:
-                raise ListError(
-                    "確認の結果が見つかりません。一覧をもう一度アップロードしてください"
-                )
-            if draft.run_id and draft.state is DraftState.READY:
+            draft, plan, run = self._drafts.confirmed(draft_id)
+            if draft.run_id:
                 return draft.run_id
-            if draft.state is not DraftState.READY or draft.plan is None:
-                raise ListError("確認が終わっていないか、誤りがあるため実行できません")
             if self._closing:
                 raise ListError("停止中のため実行できません。再起動後にもう一度実行してください")
-            run = self._runs[draft_id]
-            run_id = run.begin(draft.plan).run_id
-            self._update(draft_id, run_id=run_id)
-            self._queue.append(_Job(run, draft.sources, draft.plan))
+            run_id = run.begin(plan).run_id
+            self._drafts.became(draft_id, run_id)
+            self._queue.append(_Job(run, draft.sources, plan))
             self._wake.notify_all()
             return run_id
 
     def active(self) -> tuple[JobView, ...]:
         """Return the run that has its turn, then those that wait, in their order."""
-        with self._lock:
+        with self._wake:
             return tuple(job.view() for job in self._queue)
 
     def stop(self, run_id: str) -> None:
-        """Ask a run to stop: files under way finish, the rest goes to the error file list."""
-        with self._lock:
-            for job in self._queue:
-                if job.run.record.run_id == run_id:
-                    job.stop.request()
+        """Ask a run to stop: files under way finish, the rest goes to the error file list.
+
+        A run that only waits has ended when this returns.
+        """
+        with self._wake:
+            job = next((job for job in self._queue if job.run.record.run_id == run_id), None)
+            if job is None:
+                return
+            job.stop.request()
+            if job.taken:
+                return
+            job.taken = True
+        self._carry_out(job)
 
     def _serve(self) -> None:
-        while True:
+        while (job := self._take()) is not None:
+            self._carry_out(job)
+
+    def _take(self) -> _Job | None:
+        """Wait for the next run and take it; None when the queue is being closed."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closing or self._waiting())
+            if self._closing:
+                return None
+            job = self._waiting()[0]
+            job.taken = True
+            return job
+
+    def _waiting(self) -> list[_Job]:
+        return [job for job in self._queue if not job.taken]
+
+    def _carry_out(self, job: _Job) -> None:
+        """Execute a run that this thread has taken; one that was stopped before only ends."""
+        try:
+            self._execute(job)
+        except HimuroError as exc:
+            # Its folder says "running" and its lock is free: the next start ends it.
+            _logger.error("run %s: %s", job.run.record.run_id, exc)  # noqa: TRY400
+        except Exception:
+            _logger.exception("run %s failed", job.run.record.run_id)
+        finally:
             with self._wake:
-                self._wake.wait_for(lambda: self._queue or self._closing)
-                if not self._queue:
-                    return
-                job = self._queue[0]
-            try:
-                self._execute(job)
-            except HimuroError as exc:
-                # Its folder says "running" and its lock is free: the next start ends it.
-                _logger.error("run %s: %s", job.run.record.run_id, exc)  # noqa: TRY400
-            except Exception:
-                _logger.exception("run %s failed", job.run.record.run_id)
-            with self._lock:
                 self._queue.remove(job)
+                self._wake.notify_all()
 
     def _execute(self, job: _Job) -> None:
         def progress(progress: Progress) -> None:

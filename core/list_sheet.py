@@ -12,8 +12,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from core.errors import Code
-from core.list_table import Cell, IsHeader, ListUnreadable, Record, Table, filled
-from core.unc import tidy
+from core.list_table import Cell, IsHeader, ListUnreadable, Record, Table, filled, tidied
 
 ZIP_MAGIC = b"PK"
 OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -124,7 +123,7 @@ def _records(sheet: Any) -> Iterator[Record]:
     rows = sheet.iter_rows(max_row=_MAX_SHEET_ROWS, max_col=_MAX_COLUMNS, values_only=True)
     for line, values in enumerate(rows, 1):
         if values.count(None) < len(values):
-            yield Record(line, tuple(map(_cell, _narrow(values))))
+            yield tidied(line, map(_cell, _narrow(values)))
 
 
 def _narrow(values: tuple[object, ...]) -> tuple[object, ...]:
@@ -139,9 +138,7 @@ def _cell(value: object) -> Cell:
     """Return what Excel shows, except for dates: they are left for the column to judge."""
     if value is None:
         return ""
-    if isinstance(value, str):
-        return tidy(value)
-    if isinstance(value, datetime):
+    if isinstance(value, str | datetime):
         return value
     if isinstance(value, bool):
         return str(value).upper()

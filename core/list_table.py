@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from core.errors import Code, HimuroError, sentence
+from core.unc import tidy
 
 Cell = str | datetime
 """Tidy text (``core.unc.tidy``), empty when there is none; from Excel also a date without zone."""
@@ -24,6 +25,8 @@ class Record(NamedTuple):
     cells: tuple[Cell, ...]
     fault: str = ""
     """Japanese: why the line cannot be told apart into cells. Empty when it can."""
+    raw: tuple[Cell, ...] = ()
+    """The cells as they stand in the file; empty when all of them are tidy."""
 
     @property
     def filled(self) -> list[Cell]:
@@ -55,6 +58,13 @@ class ListUnreadable(HimuroError):
         super().__init__(sentence(code, detail))
 
 
+def tidied(line: int, written: Iterable[Cell]) -> Record:
+    """Return the record of cells as they stand in the file."""
+    raw = tuple(written)
+    cells = tuple(tidy(cell) if isinstance(cell, str) else cell for cell in raw)
+    return Record(line, cells, raw=() if cells == raw else raw)
+
+
 def filled(records: Iterable[Record], limit: int) -> list[Record]:
     """Return the records that hold something.
 
@@ -72,4 +82,6 @@ def filled(records: Iterable[Record], limit: int) -> list[Record]:
 
 MAX_ROWS = 200_000
 """Rows of all lists of one request together."""
+MAX_BYTES = 20 * 1024 * 1024
+"""Of one list."""
 TOO_MANY_ROWS = f"合計{MAX_ROWS:,}行まで"

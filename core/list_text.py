@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from io import StringIO
 
 from core.errors import Code
-from core.list_table import IsHeader, ListUnreadable, Record, Table, filled
-from core.unc import tidy
+from core.list_table import IsHeader, ListUnreadable, Record, Table, filled, tidied
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8", "UTF-8 (BOM)"),
@@ -32,13 +31,13 @@ def read_text(content: bytes, is_header: IsHeader, limit: int) -> Table:
     header, delimiter = _find_header(lines, is_header)
     if header is None:
         # One path a line, and a path may hold commas; nothing on a Windows server holds a tab.
-        plain = (Record(n, tuple(map(tidy, line.split("\t")))) for n, line in enumerate(lines, 1))
+        plain = (tidied(n, line.rstrip("\r\n").split("\t")) for n, line in enumerate(lines, 1))
         return Table(encoding, None, filled(plain, limit))
     if delimiter:
         body = _split(lines, delimiter, width=len(header.cells))
     else:
         # A single heading: there is nothing to split, so commas need no quotes.
-        body = (Record(n, (tidy(line),)) for n, line in enumerate(lines, 1))
+        body = (tidied(n, (line.rstrip("\r\n"),)) for n, line in enumerate(lines, 1))
     return Table(encoding, header, filled((r for r in body if r.line > header.line), limit))
 
 
@@ -102,14 +101,14 @@ def _split(lines: list[str], delimiter: str, width: int | None = None) -> Iterat
     line = 1
     while True:
         try:
-            cells = tuple(map(tidy, next(reader)))
+            record = tidied(line, next(reader))
         except StopIteration:
             return
         except csv.Error:
             yield Record(line, (lines[line - 1].strip(),), '引用符（"）の対応が取れていません')
         else:
-            if width and any(cells[width:]):
-                yield Record(line, (delimiter.join(cells),), _TOO_WIDE)
+            if width and any(record.cells[width:]):
+                yield Record(line, (delimiter.join(map(str, record.cells)),), _TOO_WIDE)
             else:
-                yield Record(line, cells)
+                yield record
         line = reader.line_num + 1

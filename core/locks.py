@@ -7,8 +7,9 @@ frees them with the process, which no note of a process number can promise.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,63 +19,91 @@ from core.model import Progress
 from core.ports import ProgressSink
 from core.runner import StopSignal
 
+_LOOK_UP_SECONDS = 0.25
+"""How long a wait for the turn may keep a request to stop waiting."""
 
-def _lock(data_dir: Path, name: str) -> FileLock:
-    directory = data_dir / "locks"
+_logger = logging.getLogger(__name__)
+
+
+def _unusable(path: Path, exc: OSError) -> FatalError:
+    return FatalError(Code.DATA_DIR_UNWRITABLE, f"{path}: {os_reason(exc)}")
+
+
+def _lock(path: Path) -> FileLock:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise FatalError(Code.DATA_DIR_UNWRITABLE, f"{directory}: {os_reason(exc)}") from exc
-    return FileLock(directory / f"{name}.lock", thread_local=False)
+        raise _unusable(path.parent, exc) from exc
+    return FileLock(path, thread_local=False)
+
+
+def _acquire(lock: FileLock, seconds: float) -> bool:
+    """Take a lock; False when somebody else had it all the time."""
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    except OSError as exc:
+        raise _unusable(Path(lock.lock_file), exc) from exc
+    return True
 
 
 class RunLock:
-    """Held by the process that a run lives in. Nothing is written before it is acquired."""
+    """Held by the process that a run lives in, as a file in the run's folder.
 
-    def __init__(self, data_dir: Path, run_id: str) -> None:
-        self._data_dir = data_dir
-        self._run_id = run_id
+    Nothing else is written before it is acquired.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._lock: FileLock | None = None
 
     def acquire(self) -> None:
-        """Take the lock; raises ``FatalError`` when the data directory cannot be written."""
+        """Take the lock; raises ``FatalError`` when the folder cannot be made or written."""
         if not self.try_acquire():
-            raise FatalError(Code.DATA_DIR_UNWRITABLE, f"{self._run_id} は使用中です")
+            raise FatalError(Code.DATA_DIR_UNWRITABLE, f"{self._folder.name} は使用中です")
 
     def try_acquire(self) -> bool:
         """Take the lock; False when another process lives with it."""
-        lock = _lock(self._data_dir, self._run_id)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        lock = _lock(self._folder / "lock")
+        if not _acquire(lock, 0):
             return False
-        except OSError as exc:
-            raise FatalError(
-                Code.DATA_DIR_UNWRITABLE, f"{lock.lock_file}: {os_reason(exc)}"
-            ) from exc
         self._lock = lock
         return True
 
     def release(self) -> None:
         """Let go, and leave no file behind; a second call does nothing."""
         if self._lock is not None:
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(self._lock.lock_file).unlink()
             self._lock.release()
             self._lock = None
 
 
 @contextmanager
 def wait_for_turn(data_dir: Path, stop: StopSignal, progress: ProgressSink) -> Iterator[bool]:
-    """Wait until no other run uploads; yields False when a stop was asked for meanwhile."""
-    lock = _lock(data_dir, "archive")
+    """Wait until no other run uploads; yields False when a stop was asked for meanwhile.
+
+    Raises ``FatalError`` when the data directory does not allow the lock.
+    """
+    if stop.requested:
+        yield False
+        return
+    lock = _lock(data_dir / "locks" / "archive.lock")
     mine = False
     while not mine and not stop.requested:
-        try:
-            lock.acquire(timeout=0.25)
-            mine = True
-        except Timeout:
-            progress(Progress(phase="ほかの実行の終了を待っています"))
+        mine = _acquire(lock, _LOOK_UP_SECONDS)
+        if not mine:
+            _tell(progress)
     try:
         yield mine
     finally:
         lock.release()
+
+
+def _tell(progress: ProgressSink) -> None:
+    try:
+        progress(Progress(phase="ほかの実行の終了を待っています"))
+    except Exception:
+        # A screen that breaks must not cost the run its end.
+        _logger.exception("the wait for the turn cannot be shown")

@@ -46,6 +46,9 @@ class ListRow:
     """UNC path; separators and surrounding spaces cleaned, letters as written."""
     archived_at: datetime | None = None
     """Restore lists: the generation meant, with time zone. None: the newest."""
+    exact: str = ""
+    """``path`` with the spaces around its names as written: a name on the share may really
+    begin or end so. Empty when there are none."""
 
 
 @dataclass(frozen=True, slots=True)

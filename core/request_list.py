@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from core.errors import Code, ItemError
 from core.list_sheet import ZIP_MAGIC, read_sheet, refuse_old_workbook
 from core.list_table import (
+    MAX_BYTES,
     MAX_ROWS,
     TOO_MANY_ROWS,
     Cell,
@@ -26,10 +27,8 @@ from core.list_table import (
 )
 from core.list_text import read_text
 from core.model import DetectedList, ListKind, ListRow, ListSource, ParsedList, Problem
-from core.names import fold, identity, printable
-from core.unc import EDGE, as_written, is_path_like, join
-
-_MAX_BYTES = 20 * 1024 * 1024
+from core.names import fold, printable
+from core.unc import EDGE, as_written, exactly, is_path_like, join
 
 _DIRECTORY = "ディレクトリパス"
 _DATE = "アーカイブ日時"
@@ -68,6 +67,7 @@ class _Collector:
         self.detected: list[DetectedList] = []
         self._entries = 0
         self._first: dict[tuple[str, datetime | None], ListRow] = {}
+        """By exact path: whether two spellings mean one file is for the share to say."""
 
     def add(self, source: ListSource) -> None:
         """Read one list; whatever is wrong with it becomes a problem."""
@@ -92,7 +92,7 @@ class _Collector:
 
     def _read(self, source: ListSource) -> Table:
         content = source.content
-        if len(content) > _MAX_BYTES:
+        if len(content) > MAX_BYTES:
             raise ListUnreadable(Code.LIST_TOO_LARGE, "1ファイル20 MiBまで")
         # The content decides, not the suffix: people rename what they do not understand.
         refuse_old_workbook(content)
@@ -122,7 +122,8 @@ class _Collector:
         text = as_written(_shown(directory), _shown(name))
         path, date, faults = "", None, []
         try:
-            path = join(_text(directory), _text(name))
+            # A path list may be ours: what exists is in it, and not only what Windows allows.
+            path = join(_text(directory), _text(name), strict=columns is not None)
         except ItemError as exc:
             faults.append(exc)
         try:
@@ -130,13 +131,15 @@ class _Collector:
         except ItemError as exc:
             faults.append(exc)
         if not faults:
-            self._keep(ListRow(source, record.line, text, path, date))
+            exact = _exact(record, columns) if record.raw else path
+            exact = exact if exact != path else ""
+            self._keep(ListRow(source, record.line, text, path, date, exact))
         for fault in faults:
             self.problems.append(Problem(fault.code, text, source, record.line, fault.detail))
         return True
 
     def _keep(self, row: ListRow) -> None:
-        first = self._first.setdefault((identity(row.path), row.archived_at), row)
+        first = self._first.setdefault((row.exact or row.path, row.archived_at), row)
         if first is row:
             self.rows.append(row)
             return
@@ -170,7 +173,8 @@ def _heading(cell: Cell) -> str:
 
 
 def _has_heading(title: str, cells: Sequence[Cell]) -> bool:
-    return fold(title) in map(_heading, cells)
+    # A line of ours may hold the heading after a comma.
+    return fold(title) in map(_heading, cells) and not is_path_like(_shown(cells[0]))
 
 
 def _columns(table: Table, kind: ListKind) -> _Columns | None:
@@ -218,6 +222,19 @@ def _refuse_headless(records: Sequence[Record]) -> None:
 
 def _pick(record: Record, column: int | None) -> Cell:
     return "" if column is None or column >= len(record.cells) else record.cells[column]
+
+
+def _exact(record: Record, columns: _Columns | None) -> str:
+    """Return the path of a record with the spaces as written."""
+    if columns is None:
+        raw, name = (
+            next(raw for raw, cell in zip(record.raw, record.cells, strict=True) if cell),
+            "",
+        )
+    else:
+        written = record._replace(cells=record.raw)
+        raw, name = _pick(written, columns.directory), _shown(_pick(written, columns.name))
+    return exactly(_shown(raw), name)
 
 
 def _shown(cell: Cell) -> str:

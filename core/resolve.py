@@ -6,14 +6,19 @@ import os
 import stat
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from core.errors import Code, ItemError
-from core.names import identity, near_key
+from core.model import ListRow
+from core.names import identity, near_key, split_unc
 from core.settings import ShareSetting
 from core.shares import Kind, Shares
+from core.unc import EDGE
+
+Located = tuple[ShareSetting, tuple[str, ...]]
+"""A share and the names below it, as ``Shares.locate`` returns them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Listing:
     def __init__(self, entries: list[tuple[str, Kind]]) -> None:
         self.kinds = dict(entries)
         self._by_identity: dict[str, list[str]] | None = None
+        self._by_bare: dict[str, list[str]] | None = None
         self._by_near: dict[str, list[str]] | None = None
 
     def match(self, name: str) -> str | None:
@@ -45,19 +51,25 @@ class Listing:
         """
         if name in self.kinds:
             return name
+        return _only(self._alike(name))
+
+    def match_bare(self, name: str) -> str | None:
+        """Return the one entry that differs from ``name`` by spaces around it, if there is one.
+
+        Nobody sees them, so no list can be expected to hold them. Raises as ``match`` does.
+        """
+        if self._by_bare is None:
+            self._by_bare = _grouped(self.kinds, _bare)
+        return _only(self._by_bare.get(_bare(name), []))
+
+    def has_file(self, name: str) -> bool:
+        """Return whether ``name`` is a file or a link under any spelling Windows would open."""
+        return any(self.kinds[n] in (Kind.FILE, Kind.LINK) for n in self._alike(name))
+
+    def _alike(self, name: str) -> list[str]:
         if self._by_identity is None:
             self._by_identity = _grouped(self.kinds, identity)
-        candidates = self._by_identity.get(identity(name), [])
-        if len(candidates) > 1:
-            raise ItemError(Code.SOURCE_AMBIGUOUS, "、".join(sorted(candidates)[:5]))
-        return candidates[0] if candidates else None
-
-    def __contains__(self, name: str) -> bool:
-        """Return whether ``name`` exists under any spelling that Windows takes for the same."""
-        try:
-            return self.match(name) is not None
-        except ItemError:
-            return True
+        return self._by_identity.get(identity(name), [])
 
     def near(self, name: str) -> list[str]:
         """Return the entries that a person may have meant by ``name``."""
@@ -66,11 +78,34 @@ class Listing:
         return sorted(self._by_near.get(near_key(name), []))
 
 
+def _bare(name: str) -> str:
+    return identity(name.strip(EDGE))
+
+
+def _only(candidates: list[str]) -> str | None:
+    if len(candidates) > 1:
+        raise ItemError(Code.SOURCE_AMBIGUOUS, "、".join(sorted(candidates)[:5]))
+    return candidates[0] if candidates else None
+
+
 def _grouped(names: dict[str, Kind], key: Callable[[str], str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups[key(name)].append(name)
     return groups
+
+
+def _match_kindly(listing: Listing, name: str) -> str | None:
+    return listing.match(name) or listing.match_bare(name)
+
+
+def _hint(parent: Found, listing: Listing, name: str) -> str:
+    """Return the near names that exist, or what may have happened to this one."""
+    near = "、".join(f"{parent.path}\\{n}" for n in listing.near(name)[:3])
+    if near:
+        return f"もしかして: {near}"
+    # Excel writes a question mark for every letter that CP932 does not have.
+    return "「?」は、保存のときに失われた文字かもしれません" if "?" in name else ""
 
 
 @dataclass
@@ -96,34 +131,66 @@ class Resolver:
         if mine:
             try:
                 future.set_result(Listing(self.shares.fs.list(directory)))
-            except OSError as exc:
-                try:
-                    future.set_exception(self.shares.explain(exc, share))
-                except Exception as fatal:  # noqa: BLE001 - every waiting thread must hear it
-                    future.set_exception(fatal)
+            except BaseException as exc:  # noqa: BLE001 - every waiting thread must hear it
+                future.set_exception(self._explained(exc, share))
         return future.result()
 
-    def find(self, path: str) -> Found:
-        """Return what ``path`` names.
+    def _explained(self, exc: BaseException, share: ShareSetting) -> BaseException:
+        if not isinstance(exc, OSError):
+            return exc
+        try:
+            return self.shares.explain(exc, share)
+        except BaseException as fatal:  # noqa: BLE001 - returned to be raised in every thread
+            return fatal
 
-        Raises ``ItemError``: outside all shares, not found (the detail names the near name
-        that exists), ambiguous, unreadable, or a link that leads out of the share.
+    def find(self, row: ListRow, located: Located | None) -> Found:
+        """Return what a row names; ``located`` is where its path lies.
+
+        The spelling with its spaces comes first: beside ``b.txt`` there may be a ``b.txt``
+        with one at its end. Raises ``ItemError``: outside all shares, not found (the detail
+        names the near name that exists), ambiguous, unreadable, or a link that leads out of
+        the share.
         """
-        located = self.shares.locate(path)
         if located is None:
             raise ItemError(Code.PATH_OUTSIDE_SHARES)
         share, parts = located
+        if row.exact:
+            above = len(split_unc(row.path)) - len(parts)
+            try:
+                return self._descend(share, split_unc(row.exact)[above:], Listing.match)
+            except ItemError as exc:
+                if exc.code is not Code.SOURCE_NOT_FOUND:
+                    raise
+        return self._descend(share, parts, _match_kindly)
+
+    def _descend(
+        self,
+        share: ShareSetting,
+        parts: Sequence[str],
+        match: Callable[[Listing, str], str | None],
+    ) -> Found:
         here = Found(share.unc, str(share.directory), share, Kind.DIRECTORY)
         for part in parts:
             if here.kind is not Kind.DIRECTORY:
                 raise ItemError(Code.SOURCE_NOT_FOUND, f"{here.path} はフォルダーではありません")
             listing = self.listing(here.local, share)
-            name = listing.match(part)
+            name = match(listing, part)
             if name is None:
-                near = "、".join(f"{here.path}\\{n}" for n in listing.near(part)[:3])
-                raise ItemError(Code.SOURCE_NOT_FOUND, f"もしかして: {near}" if near else "")
+                raise ItemError(Code.SOURCE_NOT_FOUND, _hint(here, listing, part))
             here = self.enter(here, name, listing.kinds[name])
         return here
+
+    def has_spelling(self, share: ShareSetting, parts: Sequence[str]) -> bool:
+        """Return whether these very names exist below a share, letter by letter."""
+        local = str(share.directory)
+        for part in parts:
+            try:
+                if part not in self.listing(local, share).kinds:
+                    return False
+            except ItemError:
+                return False
+            local = os.path.join(local, part)  # noqa: PTH118
+        return True
 
     def enter(self, parent: Found, name: str, kind: Kind) -> Found:
         """Return one entry of a directory with a link followed to what it stands for.

@@ -1,43 +1,35 @@
 """One archive run from the uploaded bytes to its final state.
 
 The same steps for the command and for the page: ``check`` → (the operator confirms the plan)
-→ ``begin`` → ``execute``; or ``refuse``. Also what happens to runs whose process died.
+→ ``begin`` → ``execute``; or ``refuse``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from core.archive import Archiver
 from core.check import ArchiveCheck, refusal
-from core.errors import Code, FatalError, ListError, Severity
+from core.errors import Code, FatalError, HimuroError, ListError, Severity
 from core.locks import RunLock, wait_for_turn
-from core.model import (
-    ArchiveItem,
-    ListKind,
-    ListSource,
-    Outcome,
-    Plan,
-    Result,
-    RunRecord,
-    RunRequest,
-    RunState,
-)
-from core.names import typed
+from core.model import ListKind, ListSource, Plan, RunRecord, RunRequest, RunState
+from core.names import printable, typed
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
+from core.record import counted, utc_now
+from core.recovery import recover as recover
 from core.request_list import parse
 from core.restore_check import check_restore
 from core.runfolder import RunFolder, new_run_id
 from core.runner import ArchiveRunner, RunResult, StopSignal, clear_leftovers
 from core.settings import Settings
 from core.shares import Shares
+from core.workers import Cancelled, parallel
 
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+_logger = logging.getLogger(__name__)
 
 
 class ArchiveRun:
@@ -62,14 +54,14 @@ class ArchiveRun:
         created = now()
         run_id = new_run_id(kind, created.astimezone(settings.timezone))
         self.folder = RunFolder(settings.runs_dir / run_id, settings.timezone)
-        self._lock = RunLock(settings.data_dir, run_id)
+        self._lock = RunLock(self.folder.path)
         self.record = RunRecord(
             run_id=run_id,
             kind=kind,
             state=RunState.RUNNING,
             request=_cleaned(request),
             created_at=created,
-            inputs=tuple(source.name for source in sources),
+            inputs=tuple(printable(source.name) for source in sources),
             settings=settings.without_secrets(),
         )
         self.plan = Plan((), ())
@@ -122,20 +114,34 @@ class ArchiveRun:
             return self._end(RunState.ERROR, str(error))
 
     def begin(self, plan: Plan) -> RunRecord:
-        """Freeze the plan; from here on a crash leaves a run that can be retried."""
+        """Freeze the plan; from here on a crash leaves a run that can be retried.
+
+        After a ``FatalError`` it may be called again: nothing was touched.
+        """
         self.plan = plan
         self._lock.acquire()
+        begun = False
         try:
             self._create(plan)
             self.folder.write_plan(plan.items)
             self.folder.log_problems(self._now(), plan.problems)
+            begun = True
         except FatalError as exc:
-            # Nothing was touched, and the folder says so as far as the disk lets it.
-            self.folder.drop_plan()
-            self._end(RunState.ERROR, str(exc))
-            self._lock.release()
+            self._take_back(exc)
             raise
+        finally:
+            if not begun:
+                self._lock.release()
         return self.record
+
+    def _take_back(self, error: FatalError) -> None:
+        """Let the folder say that nothing was touched, as far as the disk takes it."""
+        self.folder.drop_plan()
+        try:
+            self._end(RunState.ERROR, str(error))
+            self._log_fatal(error)
+        except FatalError as exc:
+            _logger.warning("run %s: %s", self.record.run_id, exc)
 
     def execute(
         self,
@@ -145,30 +151,38 @@ class ArchiveRun:
     ) -> RunRecord:
         """Run the plan when no other run of this installation is busy, and record the end.
 
-        Raises ``FatalError`` only when the run folder cannot be written any more; the run
-        then becomes ``interrupted`` at the next start.
+        With a stop asked for already nothing is begun. Raises ``FatalError`` only when the
+        run folder cannot be written any more; the run then becomes ``interrupted`` at the
+        next start.
         """
         try:
-            with wait_for_turn(self._settings.data_dir, stop, progress) as my_turn:
-                if my_turn:
-                    result = self._execute(open_store, stop, progress)
-                else:
-                    result = RunResult({}, None, stopped=True)
-                return self._conclude(result)
+            return self._conclude(self._in_turn(open_store, stop, progress))
         finally:
             self.folder.close()
             self._lock.release()
+
+    def _in_turn(
+        self, open_store: Callable[[], ObjectStore], stop: StopSignal, progress: ProgressSink
+    ) -> RunResult:
+        """Return how it went; an error is in the result, because the lists are still owed."""
+        try:
+            with wait_for_turn(self._settings.data_dir, stop, progress) as my_turn:
+                if my_turn:
+                    return self._execute(open_store, stop, progress)
+        except FatalError as exc:
+            return RunResult({}, exc, stopped=False)
+        except Exception as exc:
+            _logger.exception("run %s failed", self.record.run_id)
+            return RunResult({}, FatalError(Code.INTERNAL, type(exc).__name__), stopped=False)
+        return RunResult({}, None, stopped=True)
 
     def _execute(
         self, open_store: Callable[[], ObjectStore], stop: StopSignal, progress: ProgressSink
     ) -> RunResult:
         self.record = replace(self.record, started_at=self._now())
         self.folder.write_record(self.record)
-        try:
-            store = open_store()
-            store.check()
-        except FatalError as exc:
-            return RunResult({}, exc, stopped=False)
+        store = open_store()
+        store.check()
         archiver = Archiver(
             self._shares,
             store,
@@ -177,16 +191,31 @@ class ArchiveRun:
             request=self.record.request,
             now=self._now,
         )
-        problem = clear_leftovers(self.plan, archiver, store)
+        self._clear_leftovers(archiver, store, stop)
+        if stop.requested:
+            return RunResult({}, None, stopped=True)
+        runner = ArchiveRunner(
+            self.plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
+        )
+        return runner.execute()
+
+    def _clear_leftovers(self, archiver: Archiver, store: ObjectStore, stop: StopSignal) -> None:
+        """Give up parts of killed runs; one that hangs is left alone when time is over."""
+        if stop.requested:
+            return
+
+        def clear(plan: Plan) -> HimuroError | None:
+            return clear_leftovers(plan, archiver, store)
+
+        try:
+            ((_, problem),) = parallel(clear, [self.plan], cancelled=lambda: stop.expired)
+        except Cancelled:
+            return
         if problem is not None:
             text = f"以前の未完了アップロードを整理できません: {problem}"
             self.folder.log(
                 self._now(), Severity.WARNING, self._settings.bucket, text, Code.UPLOAD_FAILED
             )
-        runner = ArchiveRunner(
-            self.plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
-        )
-        return runner.execute()
 
     def _conclude(self, result: RunResult) -> RunRecord:
         missing = result.fatal.code if result.fatal else Code.STOPPED
@@ -198,7 +227,7 @@ class ArchiveRun:
         if not_begun:
             text = f"{not_begun:,}件を処理していません。対処: {Code.STOPPED.remedy}"
             self.folder.log(self._now(), Severity.ERROR, self._settings.bucket, text, Code.STOPPED)
-        self.record = counted(self.record, self.plan.items, result.outcomes)
+        self.record = counted(self.record, len(paths), result.outcomes)
         return self._end(*_final(result, self.record.failed_files))
 
     def _record_check(self, plan: Plan, state: RunState, message: str) -> RunRecord:
@@ -217,10 +246,14 @@ class ArchiveRun:
 
     def _create(self, plan: Plan) -> None:
         self.record = replace(
-            self.record, total_files=len(plan.items), total_bytes=plan.total_bytes
+            self.record,
+            state=RunState.RUNNING,
+            message="",
+            finished_at=None,
+            total_files=len(plan.items),
+            total_bytes=plan.total_bytes,
         )
-        self.folder.create(self._sources)
-        self.folder.write_record(self.record)
+        self.folder.create(self.record, self._sources)
 
     def _log_fatal(self, error: FatalError) -> None:
         self.folder.log(
@@ -245,21 +278,6 @@ def _cleaned(request: RunRequest) -> RunRequest:
     return cleaned
 
 
-def counted(
-    record: RunRecord, items: Sequence[ArchiveItem], outcomes: Mapping[str, Outcome]
-) -> RunRecord:
-    """Return ``record`` with the numbers of a run that has ended."""
-    archived = [o for o in outcomes.values() if o.result is Result.ARCHIVED]
-    unchanged = sum(o.result is Result.UNCHANGED for o in outcomes.values())
-    return replace(
-        record,
-        archived_files=len(archived),
-        archived_bytes=sum(o.size for o in archived),
-        unchanged_files=unchanged,
-        failed_files=len(items) - len(archived) - unchanged,
-    )
-
-
 def _final(result: RunResult, failed: int) -> tuple[RunState, str]:
     if result.fatal:
         return RunState.ERROR, str(result.fatal)
@@ -268,54 +286,3 @@ def _final(result: RunResult, failed: int) -> tuple[RunState, str]:
     if failed:
         return RunState.FAILED_FILES, f"{failed:,}件が失敗しました"
     return RunState.DONE, ""
-
-
-def recover(settings: Settings, now: Callable[[], datetime] = utc_now) -> list[RunRecord]:
-    """Give every run whose process is gone its end; returns those that were found.
-
-    Its error file list is the plan minus what is settled (contract, "Run folder"). Runs that
-    are still alive in another process are left alone.
-    """
-    found = []
-    for path in sorted(settings.runs_dir.glob("*")):
-        folder = RunFolder(path, settings.timezone)
-        record = folder.read_record()
-        if record is None or record.state is not RunState.RUNNING:
-            continue
-        lock = RunLock(settings.data_dir, record.run_id)
-        if not lock.try_acquire():
-            continue
-        try:
-            # It may have ended between the two looks.
-            record = folder.read_record()
-            if record is not None and record.state is RunState.RUNNING:
-                found.append(_interrupt(folder, record, now()))
-        finally:
-            lock.release()
-    return found
-
-
-def _interrupt(folder: RunFolder, record: RunRecord, when: datetime) -> RunRecord:
-    planned = folder.read_plan()
-    outcomes = {outcome.path: outcome for outcome in folder.read_outcomes()}
-    folder.finish(planned, outcomes, Code.INTERRUPTED)
-    settled = [o for o in outcomes.values() if o.settled]
-    archived = [o for o in settled if o.result is Result.ARCHIVED]
-    left = len(planned) - len(settled)
-    if planned:
-        message = f"実行中に終了したため、{left:,}件の完了を確認できません"
-    else:
-        message = "確認の途中で終了したため、何も処理していません"
-    folder.log(when, Severity.ERROR, record.run_id, message, Code.INTERRUPTED)
-    ended = replace(
-        record,
-        state=RunState.INTERRUPTED,
-        message=message,
-        finished_at=when,
-        archived_files=len(archived),
-        archived_bytes=sum(o.size for o in archived),
-        unchanged_files=len(settled) - len(archived),
-        failed_files=left,
-    )
-    folder.write_record(ended)
-    return ended

@@ -6,20 +6,17 @@ line per finished file. Everything else can be made again from these three.
 
 from __future__ import annotations
 
-import csv
-import json
+import errno
 import os
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.csvfile import write_rows
+from core.csvfile import marked_cell, read_rows, write_rows
 from core.errors import Code, FatalError, Severity, os_reason
 from core.model import (
     RESULT_WORDS,
@@ -29,10 +26,9 @@ from core.model import (
     Problem,
     Result,
     RunRecord,
-    RunRequest,
-    RunState,
 )
 from core.names import printable
+from core.record import MOST_BYTES, dump_record, load_record
 
 CONTRACT_FILES = (
     "run.json",
@@ -47,6 +43,8 @@ CONTRACT_FILES = (
 _PLAN_HEADER = ("パス", "サイズ", "更新日時", "S3キー", "区分")
 _OUTCOME_HEADER = ("パス", "結果", "コード", "理由", "S3キー", "サイズ", "SHA256")
 _REPORT_HEADER = ("パス", "結果", "理由", "S3キー", "サイズ")
+_MOST_DIGITS = 18
+"""Of a file's size; more is damage."""
 _RESERVE = "reserve"
 """Room on the disk that is given back when the last files of a run are written: a full disk
 must not cost the error file list."""
@@ -66,45 +64,44 @@ class RunFolder:
     def __init__(self, path: Path, timezone: ZoneInfo) -> None:
         self.path = path
         self._timezone = timezone
+        self._created = False
         self._outcomes: TextIOWrapper | None = None
 
     @property
     def run_id(self) -> str:
         return self.path.name
 
-    def create(self, sources: Sequence[ListSource]) -> None:
-        """Make the folder and put the uploaded bytes in, untouched."""
+    def create(self, record: RunRecord, sources: Sequence[ListSource]) -> None:
+        """Write ``run.json`` and the uploaded bytes, untouched.
+
+        The record comes first: a run that dies here is still found. A second call writes
+        both anew; a folder that somebody else made a run of is refused.
+        """
         with _guarded(self.path):
-            self.path.mkdir(parents=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self._created and (self.path / "run.json").exists():
+                raise FileExistsError(errno.EEXIST, "run.json")
+            self._created = True
+        self.write_record(record)
+        with _guarded(self.path):
             for number, source in enumerate(sources, start=1):
-                suffix = "".join(c for c in Path(source.name).suffix.lower() if c.isalnum())
+                suffix = "".join(c for c in Path(source.name).suffix.lower() if c.isalnum())[:10]
                 name = f"input{'' if number == 1 else f'-{number}'}.{suffix or 'txt'}"
                 (self.path / name).write_bytes(source.content)
 
     def write_record(self, record: RunRecord) -> None:
         """Replace ``run.json``."""
-        data = asdict(record)
-        for name in ("created_at", "started_at", "finished_at"):
-            moment = data[name]
-            data[name] = moment.astimezone(self._timezone).isoformat() if moment else None
-        self._replace("run.json", json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+        self._replace("run.json", dump_record(record, self._timezone))
 
     def read_record(self) -> RunRecord | None:
-        """Return ``run.json``; None when it is missing or damaged."""
+        """Return ``run.json``; None when it is missing, damaged or that of another folder."""
         try:
-            data: dict[str, Any] = json.loads((self.path / "run.json").read_text("utf-8"))
-            for name in ("created_at", "started_at", "finished_at"):
-                data[name] = datetime.fromisoformat(data[name]) if data[name] else None
-            return RunRecord(
-                **{
-                    **data,
-                    "state": RunState(data["state"]),
-                    "request": RunRequest(**data["request"]),
-                    "inputs": tuple(data["inputs"]),
-                }
-            )
-        except (OSError, ValueError, TypeError, KeyError):
+            with (self.path / "run.json").open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+            record = load_record(content) if len(content) <= MOST_BYTES else None
+        except (OSError, ValueError):
             return None
+        return record if record and record.run_id == self.run_id else None
 
     def write_plan(self, items: Sequence[ArchiveItem]) -> None:
         """Freeze ``plan.csv`` and set room aside for the lists written at the end."""
@@ -113,7 +110,7 @@ class RunFolder:
             draft = self.path / "plan.csv.tmp"
             with draft.open("w", encoding="utf-8-sig", newline="") as file:
                 write_rows(file, [_PLAN_HEADER])
-                write_rows(file, rows)
+                write_rows(file, rows, marked_cell)
                 _to_disk(file)
             room = 3 * draft.stat().st_size + 65536
             with (self.path / _RESERVE).open("wb") as reserve:
@@ -124,7 +121,8 @@ class RunFolder:
     def drop_plan(self) -> None:
         """Remove a plan that could not be written whole, and the room set aside for it."""
         for name in ("plan.csv.tmp", "plan.csv", _RESERVE):
-            (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self.path / name).unlink()
 
     def read_plan(self) -> list[str]:
         """Return the paths of ``plan.csv`` in order; empty when no plan was frozen."""
@@ -146,7 +144,7 @@ class RunFolder:
                 file = (self.path / "outcomes.csv").open("w", encoding="utf-8-sig", newline="")
                 write_rows(file, [_OUTCOME_HEADER])
                 self._outcomes = file
-            write_rows(self._outcomes, [row])
+            write_rows(self._outcomes, [row], marked_cell)
             self._outcomes.flush()
 
     def read_outcomes(self) -> list[Outcome]:
@@ -155,7 +153,7 @@ class RunFolder:
         for path, result, code, detail, key, size, sha256 in self._rows(
             "outcomes.csv", len(_OUTCOME_HEADER)
         ):
-            if result in set(Result) and size.isdecimal():
+            if result in set(Result) and size.isdecimal() and len(size) <= _MOST_DIGITS:
                 known = Code[code] if code in Code.__members__ else None
                 outcomes.append(
                     Outcome(path, Result(result), int(size), key, sha256, known, detail)
@@ -213,17 +211,17 @@ class RunFolder:
 
     def _rows(self, name: str, width: int) -> list[list[str]]:
         try:
-            with (self.path / name).open(encoding="utf-8-sig", newline="") as file:
-                lines = [line for line in file if line.endswith("\n")]
+            content = (self.path / name).read_bytes()
         except FileNotFoundError:
             return []
-        return [row for row in csv.reader(lines[1:]) if len(row) == width]
+        return [row for row in read_rows(content)[1:] if len(row) == width]
 
     def _replace(self, name: str, text: str) -> None:
         with _guarded(self.path):
             draft = self.path / f"{name}.tmp"
             with draft.open("wb") as file:
-                file.write(text.encode())
+                # Half a surrogate pair, from a name that is not UTF-8, is no reason to fail.
+                file.write(text.encode("utf-8", "backslashreplace"))
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path / name)

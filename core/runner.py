@@ -11,12 +11,13 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core.archive import Archiver
-from core.errors import Code, FatalError, HimuroError, ItemError, Severity
+from core.errors import Code, FatalError, HimuroError, ItemError, Severity, sentence
 from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
@@ -25,6 +26,7 @@ THREADS = 16
 BATCH_ROWS = 200
 BATCH_SECONDS = 0.3
 """Rows are committed when so many have come together or the oldest has waited so long."""
+POLL_SECONDS = 0.02
 FATAL_DRAIN_SECONDS = 30.0
 """How long files that are under way may go on after the environment broke."""
 GIVE_UP_SECONDS = 2.0
@@ -105,9 +107,10 @@ class ArchiveRunner:
         self._total_bytes = plan.total_bytes
         self._taking = threading.Lock()
         self._taken = 0
-        self._results: queue.SimpleQueue[_Done] = queue.SimpleQueue()
+        self._results: deque[_Done] = deque()
         self._marks: queue.SimpleQueue[tuple[ArchiveItem, Outcome] | None] = queue.SimpleQueue()
         self._halted = threading.Event()
+        self._over = threading.Event()
         self._current = ""
         self._in_flight = dict.fromkeys(range(threads), 0)
         self._outcomes: dict[str, Outcome] = {}
@@ -133,6 +136,7 @@ class ArchiveRunner:
             self._break(FatalError(Code.INTERNAL, type(exc).__name__), "")
         finally:
             self._halted.set()
+            self._over.set()
             for _ in range(self._threads):
                 self._marks.put(None)
         self._report()
@@ -149,13 +153,13 @@ class ArchiveRunner:
             except queue.Empty:
                 item = self._take()
                 if item is not None:
-                    self._results.put(_Done(item, self._upload(number, item)))
+                    self._results.append(_Done(item, self._upload(number, item)))
                     self._in_flight[number] = 0
                     continue
                 mark = self._marks.get()
             if mark is None:
                 return
-            self._results.put(_Done(mark[0], self._mark(*mark), marked=True))
+            self._results.append(_Done(mark[0], self._mark(*mark), marked=True))
 
     def _take(self) -> ArchiveItem | None:
         with self._taking:
@@ -192,7 +196,8 @@ class ArchiveRunner:
         return outcome
 
     def _cancelled(self) -> bool:
-        return self._stop.expired
+        """Tell a file under way to give up: its time is over, or nobody waits for it."""
+        return self._stop.expired or self._over.is_set()
 
     def _stopping(self) -> bool:
         return self._stop.requested or self._halted.is_set()
@@ -204,11 +209,8 @@ class ArchiveRunner:
         since = reported = time.monotonic()
         returned = marking = 0
         while not self._abandoned():
-            try:
-                done = self._results.get(timeout=BATCH_SECONDS / 2)
-            except queue.Empty:
-                done = None
-            if done is not None:
+            while self._results:
+                done = self._results.popleft()
                 returned += not done.marked
                 marking -= done.marked
                 if isinstance(done.value, Entry) and done.value is not done.item.newest:
@@ -221,11 +223,15 @@ class ArchiveRunner:
             if batch and (len(batch) >= BATCH_ROWS or idle or now - since >= BATCH_SECONDS):
                 marking += self._register(batch)
                 batch = []
+            self._note_unlisted()
             if now - reported >= BATCH_SECONDS:
                 reported = now
                 self._report()
             if idle and not batch and not marking:
                 return
+            # A look every now and then costs far less than being woken for every file: each
+            # waking is a fight over the interpreter lock with the workers.
+            time.sleep(POLL_SECONDS)
         if batch:
             self._register(batch)
 
@@ -296,6 +302,13 @@ class ArchiveRunner:
         except FatalError as exc:
             self._break(exc, "")
 
+    def _note_unlisted(self) -> None:
+        while self._archiver.unlisted:
+            item, key = self._archiver.unlisted.popleft()
+            code = Code.OBJECT_UNLISTED
+            text = f"{sentence(code, key)} 対処: {code.remedy}"
+            self._folder.log(datetime.now(UTC), code.severity, item.path, text, code)
+
     def _break(self, error: FatalError, path: str) -> None:
         """Note why the run stops; the first reason is the one that counts."""
         self._halted.set()
@@ -304,16 +317,22 @@ class ArchiveRunner:
             _logger.info("run %s stops at %s: %s", self._folder.run_id, path or "-", error)
 
     def _report(self) -> None:
-        self._progress(
-            Progress(
-                total_files=len(self._plan.items),
-                total_bytes=self._total_bytes,
-                done_files=len(self._outcomes),
-                done_bytes=self._done_bytes + sum(self._in_flight.values()),
-                failed_files=self._failed,
-                current=self._current,
-                phase="停止しています" if self._stop.requested else "アーカイブしています",
-            )
+        """Tell how far it is. A screen that breaks must not cost the run its end."""
+        try:
+            self._progress(self._so_far())
+        except Exception:
+            _logger.exception("the progress of run %s cannot be shown", self._folder.run_id)
+            self._progress = silent
+
+    def _so_far(self) -> Progress:
+        return Progress(
+            total_files=len(self._plan.items),
+            total_bytes=self._total_bytes,
+            done_files=len(self._outcomes),
+            done_bytes=self._done_bytes + sum(self._in_flight.values()),
+            failed_files=self._failed,
+            current=self._current,
+            phase="停止しています" if self._stop.requested else "アーカイブしています",
         )
 
 

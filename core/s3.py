@@ -4,6 +4,12 @@ Two clients share the work, chosen by measurement (docs/architecture.md): obstor
 small objects several times faster than boto3, which is bound by the interpreter lock; boto3
 sends large ones, which obstore cannot create conditionally in parts, and explains failures.
 Whatever obstore does not simply accept is done again by boto3.
+
+How long one call may take: retries answer what passes (503, 500, a reset, a lost answer) for
+some 20 s: 1 s in obstore, then five attempts of boto3 with pauses of up to 1, 2, 4 and 8 s.
+So in a storm of 503 every file costs its thread 20 s before it goes to the error file list.
+An endpoint that takes connections and never answers is told apart by the bucket's own check
+after the first time-out: within 15 s for a small object, 70 s for the largest.
 """
 
 from __future__ import annotations
@@ -15,16 +21,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 import obstore
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
     CredentialRetrievalError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
+    ReadTimeoutError,
     TokenRetrievalError,
 )
 from obstore.auth.boto3 import Boto3CredentialProvider
@@ -34,6 +43,7 @@ from obstore.store import S3Store
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.names import decode_metadata, encode_metadata
 from core.ports import STORAGE_CLASS, NewObject, Part, StoredObject
+from core.s3_codes import EXISTS_CODES, meaning
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -41,47 +51,20 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 FAST_BYTES = 8 * MIB
 """Up to here obstore is the faster client; beyond it the network decides, not the client."""
+SMALL_BYTES = MIB // 2
+"""Up to here obstore may be impatient. Its limit counts for a whole request: so much is sent
+within it by sixteen threads over a line of 10 Mbit/s. What takes longer is sent by boto3."""
+SMALL_SECONDS = 8.0
 PART_BYTES = 64 * MIB
 MAX_PARTS = 10_000
 METADATA_BYTES = 2048
 """S3's limit for all user metadata, names and values together (FACTS)."""
 
-FATAL_CODES = {
-    "NoSuchBucket": Code.NO_SUCH_BUCKET,
-    "AccessDenied": Code.ACCESS_DENIED,
-    "AllAccessDisabled": Code.ACCESS_DENIED,
-    "AccountProblem": Code.ACCESS_DENIED,
-    "InvalidAccessKeyId": Code.CREDENTIALS_REJECTED,
-    "SignatureDoesNotMatch": Code.CREDENTIALS_REJECTED,
-    "ExpiredToken": Code.CREDENTIALS_REJECTED,
-    "ExpiredTokenException": Code.CREDENTIALS_REJECTED,
-    "InvalidToken": Code.CREDENTIALS_REJECTED,
-    "TokenRefreshRequired": Code.CREDENTIALS_REJECTED,
-    "UnrecognizedClientException": Code.CREDENTIALS_REJECTED,
-    "RequestTimeTooSkewed": Code.CREDENTIALS_REJECTED,
-    "AuthorizationHeaderMalformed": Code.S3_UNREACHABLE,
-    "PermanentRedirect": Code.S3_UNREACHABLE,
-    "403": Code.ACCESS_DENIED,
-    "301": Code.S3_UNREACHABLE,
-    "400": Code.CREDENTIALS_REJECTED,
-}
-"""S3 error codes that the next object would meet as well. A HEAD has no body: its code is the
-HTTP status, and S3 answers 400 to a HEAD with an expired token."""
-DAMAGED_CODES = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"})
-"""S3 received other bytes than were hashed: the file changed between the two readings."""
-EXISTS_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
-"""``If-None-Match: *`` found an object, or another writer was at it (FACTS)."""
-
 
 def explain(error: Exception) -> HimuroError:
     """Return what an error of a client means for the run: this file only, or everything."""
     if isinstance(error, ClientError):
-        name = str(error.response.get("Error", {}).get("Code", ""))
-        if name in FATAL_CODES:
-            return FatalError(FATAL_CODES[name], name)
-        if name in DAMAGED_CODES:
-            return ItemError(Code.CHANGED_WHILE_READING)
-        return ItemError(Code.UPLOAD_FAILED, name)
+        return meaning(_code(error))
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return FatalError(Code.NO_CREDENTIALS)
     if isinstance(error, CredentialRetrievalError | TokenRetrievalError | ProfileNotFound):
@@ -98,12 +81,19 @@ class S3ObjectStore:
         """Raises ``FatalError`` when there are no credentials or no Region."""
         self._bucket = settings.bucket
         try:
-            session = boto3.Session()
-            self._client: Any = session.client("s3", config=_config(retries=5))
-            self._quick: Any = session.client("s3", config=_config(retries=1, connect=3, read=5))
+            session = _session()
+            # Looked up once, before any client does it again for each.
             if session.get_credentials() is None:
                 raise NoCredentialsError
-            self._fast = _fast_store(settings.bucket, session, self._client)
+            self._quick: Any = session.client("s3", config=_config(2, connect=2, read=3))
+            self._client: Any = session.client("s3", config=_config(5, connect=10, read=20))
+            # The limits count for each piece sent or received, but what the network still
+            # holds of 64 MiB on a slow line delays the answer.
+            self._large: Any = session.client("s3", config=_config(5, connect=10, read=60))
+            for client in (self._client, self._large):
+                client.meta.events.register("needs-retry.s3", self._look_before_retry)
+            self._fast = _fast_store(settings.bucket, session, self._client, SMALL_SECONDS)
+            self._fast_large = _fast_store(settings.bucket, session, self._client, 60)
         except (BotoCoreError, ValueError) as exc:
             raise _fatal(exc) from exc
 
@@ -111,12 +101,28 @@ class S3ObjectStore:
         try:
             self._quick.head_bucket(Bucket=self._bucket)
         except ClientError as exc:
-            status = str(exc.response.get("Error", {}).get("Code", ""))
-            if status in ("404", "NoSuchBucket"):
+            if _code(exc) in ("404", "NoSuchBucket"):
                 raise FatalError(Code.NO_SUCH_BUCKET, self._bucket) from exc
             raise _fatal(exc) from exc
         except BotoCoreError as exc:
             raise _fatal(exc) from exc
+
+    def _check_again(self) -> None:
+        """Raise ``FatalError`` when S3 is out of reach; one that is only busy is there."""
+        try:
+            self.check()
+        except FatalError as exc:
+            if not _code(exc.__cause__).startswith("5"):
+                raise
+
+    def _look_before_retry(self, caught_exception: Exception | None, **_: object) -> None:
+        """Called by botocore after each attempt: retries of a dead endpoint take minutes.
+
+        Only a time-out is looked into. A reset or a refused connection costs nothing, so the
+        retries may bridge it.
+        """
+        if _timed_out(caught_exception):
+            self._check_again()
 
     def part_size(self, size: int) -> int | None:
         if size <= PART_BYTES:
@@ -128,8 +134,9 @@ class S3ObjectStore:
         metadata = _metadata(new)
         if len(data) <= FAST_BYTES and self._create_fast(new, data, metadata):
             return True
+        client = self._client if len(data) <= FAST_BYTES else self._large
         try:
-            self._client.put_object(
+            client.put_object(
                 Bucket=self._bucket,
                 Key=new.key,
                 Body=data,
@@ -147,17 +154,20 @@ class S3ObjectStore:
     def _create_fast(self, new: NewObject, data: bytes, metadata: dict[str, str]) -> bool:
         """Return whether obstore created the object; where it did not, boto3 asks again and
         finds the words (an object that is there answers it with 412)."""
-        attributes = {"Storage-Class": STORAGE_CLASS, **metadata}
         try:
             obstore.put(
-                self._fast,
+                self._fast if len(data) <= SMALL_BYTES else self._fast_large,
                 new.key,
                 data,
-                attributes=attributes,
+                attributes={"Storage-Class": STORAGE_CLASS, **metadata},
                 mode="create",
                 use_multipart=False,
             )
-        except (ObstoreError, OSError, ValueError):
+        except ObstoreError as exc:
+            if "kind: Timeout" in str(exc):  # it has no class of its own
+                self._check_again()
+            return False
+        except (OSError, ValueError):
             return False
         return True
 
@@ -175,7 +185,7 @@ class S3ObjectStore:
         where["UploadId"] = begun["UploadId"]
         try:
             stored = [self._upload_part(where, n, part) for n, part in enumerate(parts, start=1)]
-            self._client.complete_multipart_upload(
+            self._large.complete_multipart_upload(
                 **where, MultipartUpload={"Parts": stored}, IfNoneMatch="*"
             )
         except (ClientError, BotoCoreError) as exc:
@@ -192,7 +202,7 @@ class S3ObjectStore:
 
     def _upload_part(self, where: dict[str, Any], number: int, part: Part) -> dict[str, Any]:
         checksum = _base64(part.digest)
-        answer = self._client.upload_part(
+        answer = self._large.upload_part(
             **where, PartNumber=number, Body=part.data, ChecksumSHA256=checksum
         )
         return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
@@ -224,11 +234,11 @@ class S3ObjectStore:
         prefix = os.path.commonprefix(sorted(wanted)) if wanted else ""
         aborted = 0
         try:
-            pages = self._client.get_paginator("list_multipart_uploads")
+            pages = self._quick.get_paginator("list_multipart_uploads")
             for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
                 for upload in page.get("Uploads", []):
                     if upload["Key"] in wanted:
-                        self._client.abort_multipart_upload(
+                        self._quick.abort_multipart_upload(
                             Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                         )
                         aborted += 1
@@ -241,15 +251,29 @@ class S3ObjectStore:
         cause = explain(exc)
         if isinstance(cause, ItemError) and not isinstance(exc, ClientError):
             try:
-                self.check()
+                self._check_again()
             except FatalError as fatal:
                 return fatal
         return cause
 
 
-def _config(*, retries: int, connect: float = 10, read: float = 60) -> Config:
+def _session() -> Any:
+    """Return a session that hears soon that there is no instance metadata.
+
+    An instance answers within milliseconds; elsewhere the address may swallow all that is
+    sent to it, twice for each lookup. What the user set for it counts.
+    """
+    session = botocore.session.get_session()
+    given = session.get_scoped_config().get("metadata_service_timeout")
+    if not given and "AWS_METADATA_SERVICE_TIMEOUT" not in os.environ:
+        session.set_config_variable("metadata_service_timeout", 0.5)
+    return boto3.Session(botocore_session=session)
+
+
+def _config(attempts: int, *, connect: float, read: float) -> Config:
+    """Return a configuration; limits in seconds, ``attempts`` with the first one."""
     return Config(
-        retries={"mode": "standard", "max_attempts": retries},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         connect_timeout=connect,
         read_timeout=read,
         max_pool_connections=32,
@@ -258,15 +282,19 @@ def _config(*, retries: int, connect: float = 10, read: float = 60) -> Config:
     )
 
 
-def _fast_store(bucket: str, session: Any, client: Any) -> S3Store:
+def _fast_store(bucket: str, session: Any, client: Any, seconds: float) -> S3Store:
     return S3Store(
         bucket,
         endpoint=client.meta.endpoint_url,
         region=client.meta.region_name or "us-east-1",
         credential_provider=Boto3CredentialProvider(session, ttl=timedelta(minutes=5)),
         checksum_algorithm="sha256",
-        client_options={"allow_http": True, "timeout": "60s"},
-        retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
+        client_options={
+            "allow_http": True,
+            "connect_timeout": timedelta(seconds=3),
+            "timeout": timedelta(seconds=seconds),
+        },
+        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=5)},
     )
 
 
@@ -281,7 +309,16 @@ def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def _code(exc: BaseException) -> str:
+def _timed_out(exc: BaseException | None) -> bool:
+    """Return whether nobody answered; what could not even be sent botocore calls "closed"."""
+    while exc is not None:
+        if isinstance(exc, TimeoutError | ConnectTimeoutError | ReadTimeoutError):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
+
+
+def _code(exc: BaseException | None) -> str:
     if isinstance(exc, ClientError):
         return str(exc.response.get("Error", {}).get("Code", ""))
     return ""

@@ -61,7 +61,7 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
         if options.json:
             terminal.show_json({"total": written, "file": str(options.out)})
         else:
-            print(options.out)
+            terminal.put(str(options.out))
         return 0
     if options.page < 1:
         raise ListError("--page は1以上で指定してください。")
@@ -121,9 +121,20 @@ def _cells(entry: Entry, timezone: ZoneInfo) -> tuple[str | int, ...]:
 def _hits(
     query: SearchQuery, timezone: ZoneInfo, catalogue: Catalogue
 ) -> Iterator[tuple[str | int, ...]]:
+    """Yield every hit once, newest first.
+
+    Rows that a run adds meanwhile stand before those already read and push some of these
+    onto the next page, where they are passed over. A bound in time alone would not do: rows
+    are committed a moment after the time they carry. Nothing is missed, as no row ever goes.
+    """
     page = 1
+    last: tuple[datetime, int] | None = None
     while entries := catalogue.search(query, page=page, per_page=_EXPORT_PAGE).entries:
-        yield from (_cells(entry, timezone) for entry in entries)
+        for entry in entries:
+            place = (entry.archived_at, entry.id)
+            if last is None or place < last:
+                last = place
+                yield _cells(entry, timezone)
         page += 1
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 
-from core.errors import SettingsError
+from core.errors import SettingsError, os_reason
 from core.names import identity, split_unc
 
 JOB_NEEDS = ("HIMURO_BUCKET", "HIMURO_SHARES")
 """Settings that archive jobs cannot do without."""
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+"""S3's rule for names of general purpose buckets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,35 @@ def hide_password(url: str) -> str:
 def load_environment(directory: Path | None = None) -> None:
     """Read ``.env`` of the working directory; what is set already wins.
 
-    It reaches ``os.environ`` because boto3 looks for ``AWS_*`` there.
+    It reaches ``os.environ`` because boto3 looks for ``AWS_*`` there. Raises
+    ``SettingsError`` when there is such a file and it cannot be read.
     """
-    for name, value in dotenv_values((directory or Path.cwd()) / ".env").items():
+    path = (directory or Path.cwd()) / ".env"
+    try:
+        if path.is_dir():  # some keep their virtual environment under this name
+            return
+        text = _decoded(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise SettingsError([f"{path} を読み取れません（{os_reason(exc)}）"]) from exc
+    except UnicodeError as exc:
+        problem = f"{path} の文字コードを判別できません。UTF-8で保存し直してください"
+        raise SettingsError([problem]) from exc
+    for name, value in dotenv_values(stream=io.StringIO(text)).items():
         if value is not None:
             os.environ.setdefault(name, value)
+
+
+def _decoded(data: bytes) -> str:
+    """Return text in UTF-8, or else in CP932, which Japanese Windows writes."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp932")
+    if "\0" in text:
+        raise UnicodeError("UTF-16 without a byte order mark")
+    return text
 
 
 def load_settings(
@@ -130,14 +158,20 @@ def _database_url(text: str, data_dir: Path, problems: list[str]) -> str:
 
 
 def _bucket(name: str, problems: list[str]) -> str:
-    if name and not (3 <= len(name) <= 63 and all(c.isalnum() or c in ".-" for c in name)):
-        problems.append(f"HIMURO_BUCKET はバケット名ではありません（現在: {name}）")
+    if name and (not _BUCKET.fullmatch(name) or ".." in name):
+        problems.append(
+            "HIMURO_BUCKET はS3のバケット名（半角の英小文字・数字・「.」「-」で3～63文字）に"
+            f"してください（現在: {name}）"
+        )
     return name
 
 
 def _key_prefix(prefix: str, problems: list[str]) -> str:
     if prefix.startswith("/") or "\\" in prefix or not prefix.isprintable() or ".." in prefix:
         problems.append(f"HIMURO_KEY_PREFIX に使えない文字があります（現在: {prefix!r}）")
+    if prefix.startswith(("=", "+", "-", "@")):
+        # In CSV files such cells get an apostrophe in front, and no key would match them.
+        problems.append(f"HIMURO_KEY_PREFIX は = + - @ で始められません（現在: {prefix!r}）")
     if len(prefix.encode()) > 512:
         problems.append("HIMURO_KEY_PREFIX が長すぎます（512バイトまで）")
     return prefix

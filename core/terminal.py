@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from core.errors import os_reason
 from core.model import EXIT_CODES, Plan, Problem, Progress, RunRecord, Standing
 from core.names import printable
 from core.ports import ProgressSink, silent
@@ -26,9 +28,65 @@ def use_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
+class _StandardError:
+    """Standard error whose loss ends nothing: what it would say is in the run folder too."""
+
+    def write(self, text: str) -> int:
+        if sys.stderr is not None:  # None: it was closed before Python began
+            try:
+                sys.stderr.write(text)
+            except (OSError, ValueError):
+                _discard(sys.stderr)
+        return len(text)
+
+    def flush(self) -> None:
+        _flush(sys.stderr)
+
+    def __getattr__(self, name: str) -> Any:
+        # tqdm asks for the encoding and for the width of the terminal.
+        return getattr(sys.stderr, name)
+
+
+_stderr = _StandardError()
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what a broken stream still holds go nowhere, or Python complains at its own end."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _discard(stream)
+
+
+def finish() -> None:
+    """Write out what is left; whoever read it may be gone, which is no failure."""
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+
+
+def put(text: str) -> None:
+    """Print a result. Whoever read it may be gone: that changes nothing about the result."""
+    try:
+        print(text, flush=True)
+    except OSError as exc:
+        _discard(sys.stdout)
+        if not isinstance(exc, BrokenPipeError):
+            say(f"標準出力に書き込めません（{os_reason(exc)}）")
+
+
 def say(text: str) -> None:
     """Write a line to standard error, above the progress bar when there is one."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(text, file=_stderr)
 
 
 def show_plan(plan: Plan) -> None:
@@ -81,7 +139,7 @@ def show_end(record: RunRecord, folder: Path, *, as_json: bool) -> int:
     if as_json:
         show_json(run_summary(record, folder))
     else:
-        print(folder)
+        put(str(folder))
     return EXIT_CODES[record.state]
 
 
@@ -108,17 +166,18 @@ def run_summary(record: RunRecord, folder: Path) -> dict[str, Any]:
 
 
 def show_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+    put(json.dumps(value, ensure_ascii=False))
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table whose columns line up although Japanese letters are two columns wide."""
     table = [list(header), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(_width(row[i]) for row in table) for i in range(len(header))]
-    for row in table:
-        print(
-            "  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
-        )
+    lines = (
+        "  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )
+    put("\n".join(lines))
 
 
 def _width(text: str) -> int:
@@ -138,10 +197,10 @@ def human_size(size: int) -> str:
 @contextmanager
 def progress_bar() -> Iterator[ProgressSink]:
     """Yield a sink that draws a bar while standard error is a terminal, else a silent one."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield silent
         return
-    with tqdm(unit="件", dynamic_ncols=True, leave=False, file=sys.stderr) as bar:
+    with tqdm(unit="件", dynamic_ncols=True, leave=False, file=_stderr) as bar:
 
         def show(progress: Progress) -> None:
             if bar.desc != progress.phase:

@@ -45,6 +45,11 @@ def tidy(cell: str) -> str:
     return text
 
 
+def _unquoted(cell: str) -> str:
+    text = cell.strip(EDGE)
+    return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else cell
+
+
 def is_path_like(text: str) -> bool:
     """Return whether a tidy text is meant as an absolute path or an address, right or wrong."""
     return _PATH_LIKE.match(text) is not None
@@ -57,15 +62,16 @@ def as_written(directory: str, name: str) -> str:
     return f"{directory}{name}" if directory[-1] in "\\/" else f"{directory}\\{name}"
 
 
-def join(directory: str, name: str = "") -> str:
+def join(directory: str, name: str = "", *, strict: bool = True) -> str:
     r"""Return the UNC path that two tidy cells mean; ``name`` may be empty.
 
     A name may hold separators (``sub\a.txt``), or be a whole UNC path below the directory.
-    Raises ``ItemError`` with ``PATH_SYNTAX``, ``PATH_PARENT`` or ``NAME_NOT_STORABLE``.
+    ``strict`` refuses the letters that Windows does. Raises ``ItemError`` with
+    ``PATH_SYNTAX``, ``PATH_PARENT`` or ``NAME_NOT_STORABLE``.
     """
     if _is_unc(name):
-        path = _unc(name)
-        if directory and not _within(path, _unc(directory)):
+        path = _unc(name, strict)
+        if directory and not _within(path, _unc(directory, strict)):
             raise ItemError(
                 Code.PATH_SYNTAX, "ファイル名の列に、ディレクトリパスの外のパスが書かれています"
             )
@@ -75,15 +81,33 @@ def join(directory: str, name: str = "") -> str:
             Code.PATH_SYNTAX,
             "ディレクトリパスが空です。セルの結合は解除し、すべての行に書いてください",
         )
-    base = _unc(directory)
+    base = _unc(directory, strict)
     if not name:
         return base
     relative = name.replace("/", "\\")
-    _refuse_bad(relative)
+    _refuse_bad(relative, strict)
     parts = split_unc(relative)
     if not parts:
         raise ItemError(Code.PATH_SYNTAX, "ファイル名が区切り文字だけです")
     return "\\".join((base, *parts))
+
+
+def exactly(directory: str, name: str) -> str:
+    """Return what ``join`` does for two cells as they stand in the file, spaces untouched.
+
+    Only what stands before the first separator is never part of a name.
+    """
+    directory, name = _unquoted(directory).lstrip(EDGE), _unquoted(name)
+    if _is_unc(name.lstrip(EDGE)):
+        directory, name = name.lstrip(EDGE), ""
+    parts = split_unc(_device_unc(_backslashes(directory)))
+    below = split_unc(name.replace("/", "\\")) if name.strip(EDGE) else ()
+    return "\\\\" + "\\".join((*parts, *below))
+
+
+def comes_back(path: str) -> bool:
+    """Return whether a line of a path list that holds ``path`` means it again."""
+    return not _PARENT.search(path) and path.rpartition("\\")[2].strip(EDGE) != ""
 
 
 def _is_unc(text: str) -> bool:
@@ -95,12 +119,12 @@ def _within(path: str, directory: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _unc(text: str) -> str:
+def _unc(text: str, strict: bool) -> str:
     plain = _device_unc(_backslashes(text))
     if not plain.startswith("\\\\"):
         raise ItemError(Code.PATH_SYNTAX, _what_instead(plain))
     plain = plain.rstrip("\\" + EDGE)
-    _refuse_bad(plain)
+    _refuse_bad(plain, strict)
     parts = split_unc(plain)
     if len(parts) < 2:
         raise ItemError(Code.PATH_SYNTAX, f"共有名がありません。{_NEEDED}")
@@ -134,8 +158,9 @@ def _what_instead(plain: str) -> str:
     return _NEEDED
 
 
-def _refuse_bad(plain: str) -> None:
-    """Raise ``ItemError`` when a path with backslashes holds what no Windows path can."""
+def _refuse_bad(plain: str, strict: bool) -> None:
+    """Raise ``ItemError`` when a path with backslashes holds what no list of ours can, or,
+    if ``strict``, no Windows path."""
     if _PARENT.search(plain):
         raise ItemError(Code.PATH_PARENT)
     if not _SUSPECT.search(plain):
@@ -148,6 +173,8 @@ def _refuse_bad(plain: str) -> None:
         raise ItemError(Code.PATH_SYNTAX, "タブなどの制御文字が含まれています")
     if _SURROGATE.search(plain):
         raise ItemError(Code.NAME_NOT_STORABLE, "壊れた文字が含まれています")
+    if not strict:
+        return
     illegal = "".join(dict.fromkeys(_ILLEGAL.findall(plain)))
     lost = (
         # Excel writes a question mark for every letter that CP932 does not have.

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_BATCH = 8
+"""Items that a thread takes at a time, when there are plenty."""
+_HAND_OVER_SECONDS = 0.005
+"""How long finished items may lie with their thread: each hand-over wakes the caller."""
+_ENOUGH_A_SECOND = 2500
+"""While fewer items come back, more threads are worth their cost. A local disk answers one
+thread faster than that, and more of them only fight over the interpreter lock; a network
+share with 2 ms a call needs all of them."""
+_LOOK_UP_SECONDS = 0.2
+"""How long a wait for a result may keep a request to stop waiting."""
 
 
 class Cancelled(Exception):  # noqa: N818 - a request that was heard, not an error
@@ -25,41 +37,89 @@ def parallel(
 ) -> Iterator[tuple[T, R]]:
     """Yield ``(item, work(item))`` as they finish, in no particular order.
 
-    An error of ``work`` is raised here and ends the rest. Raises ``Cancelled`` when
-    ``cancelled()`` turns true. Threads are daemons: a hanging network mount cannot keep the
-    process from ending.
+    Begins with one thread and takes up to ``threads`` while the answers come slowly. An
+    error of ``work`` is raised here and ends the rest. Raises ``Cancelled`` when
+    ``cancelled()`` turns true, even while every thread hangs; threads are daemons, so that
+    a hanging network mount cannot keep the process from ending.
     """
-    todo = iter(list(items))
-    lock = threading.Lock()
-    done: queue.SimpleQueue[tuple[T, R] | BaseException | None] = queue.SimpleQueue()
-    halted = threading.Event()
-
-    def take() -> list[T]:
-        with lock:
-            return list(islice(todo, 8))
-
-    def run() -> None:
-        try:
-            while not halted.is_set() and (batch := take()):
-                for item in batch:
-                    done.put((item, work(item)))
-        except BaseException as exc:  # noqa: BLE001 - handed to the caller's thread
-            done.put(exc)
-        done.put(None)
-
-    for number in range(threads):
-        threading.Thread(target=run, name=f"himuro-check-{number}", daemon=True).start()
+    crew = _Crew(work, list(items), threads)
     try:
-        running = threads
-        while running:
-            result = done.get()
-            if result is None:
-                running -= 1
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                yield result
+        while not crew.finished:
+            for pair in crew.wait():
+                yield pair
+                if cancelled():
+                    raise Cancelled
             if cancelled():
                 raise Cancelled
     finally:
-        halted.set()
+        crew.halted.set()
+
+
+class _Crew(Generic[T, R]):
+    """Threads that share one pile of work; grows when it is slow."""
+
+    def __init__(self, work: Callable[[T], R], items: list[T], threads: int) -> None:
+        self.halted = threading.Event()
+        self._work = work
+        self._size = min(_BATCH, max(1, len(items) // threads))
+        self._left = iter(items)
+        self._taking = threading.Lock()
+        self._done: queue.SimpleQueue[list[tuple[T, R]] | BaseException | None]
+        self._done = queue.SimpleQueue()
+        self._most = min(threads, -(-len(items) // self._size))
+        self._started = self._ended = self._received = 0
+        self._begun = time.monotonic()
+        self._grow()
+
+    @property
+    def finished(self) -> bool:
+        return self._ended == self._started
+
+    def wait(self) -> list[tuple[T, R]]:
+        """Return what has been finished, nothing when that takes long; raises what the work
+        raised."""
+        if self._started < self._most and self._is_slow():
+            self._grow()
+        growing = self._started < self._most
+        try:
+            result = self._done.get(timeout=_HAND_OVER_SECONDS if growing else _LOOK_UP_SECONDS)
+        except queue.Empty:
+            return []
+        if isinstance(result, BaseException):
+            raise result
+        if result is None:
+            self._ended += 1
+            return []
+        self._received += len(result)
+        return result
+
+    def _is_slow(self) -> bool:
+        elapsed = time.monotonic() - self._begun
+        return elapsed > _HAND_OVER_SECONDS and self._received < elapsed * _ENOUGH_A_SECOND
+
+    def _grow(self) -> None:
+        """Double the threads."""
+        more = min(max(1, self._started), self._most - self._started)
+        for _ in range(more):
+            name = f"himuro-check-{self._started}"
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+            self._started += 1
+
+    def _run(self) -> None:
+        finished: list[tuple[T, R]] = []
+        since = time.monotonic()
+        try:
+            while not self.halted.is_set() and (some := self._take()):
+                for item in some:
+                    finished.append((item, self._work(item)))
+                    if time.monotonic() - since >= _HAND_OVER_SECONDS:
+                        self._done.put(finished)
+                        finished, since = [], time.monotonic()
+            self._done.put(finished)
+        except BaseException as exc:  # noqa: BLE001 - handed to the caller's thread
+            self._done.put(exc)
+        self._done.put(None)
+
+    def _take(self) -> list[T]:
+        with self._taking:
+            return list(islice(self._left, self._size))

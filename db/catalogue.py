@@ -90,7 +90,11 @@ class SqlCatalogue:
         rows.sort(key=lambda row: (row["bucket"], row["key"]))
         named = [{_NAMES[name]: value for name, value in row.items()} for row in rows]
         with self._transaction(self._writing) as connection:
-            connection.execute(self._insert, named)
+            result = connection.execute(self._insert, named)
+            added = len(result.all()) if result.returns_rows else result.rowcount
+            if added == len(rows) == len(entries):
+                return []
+            # Some key was taken: what lies there decides.
             stored = _stored(connection, rows)
         return [entry for entry in entries if stored.get((entry.bucket, entry.key)) != _what(entry)]
 

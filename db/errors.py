@@ -55,6 +55,7 @@ _SQLSTATE = {
 _SQLSTATE_SCHEMA = ("42P01", "42703", "42P07", "3F000")
 
 _CONNECTING = (
+    ("connection option", "HIMURO_DATABASE_URL に誤りがあります"),
     ("password", "ユーザー名またはパスワードが正しくありません"),
     ("authentication", "ユーザー名またはパスワードが正しくありません"),
     ("pg_hba.conf", "この接続元からの接続が許可されていません"),
@@ -66,6 +67,7 @@ _CONNECTING = (
     ("refused", "データベースが起動していません"),
     ("no such file", "データベースが起動していません"),
     ("does not exist", "指定されたデータベースまたはユーザーがありません"),
+    ("invalid", "HIMURO_DATABASE_URL に誤りがあります"),
 )
 """libpq gives no SQLSTATE for a connection that was never made, only English words."""
 
@@ -110,8 +112,10 @@ def _fatal_postgresql(exc: DBAPIError, state: str) -> FatalError | None:
     for length in (5, 3, 2):
         if state and state[:length] in _SQLSTATE:
             return FatalError(Code.DATABASE_UNAVAILABLE, _SQLSTATE[state[:length]])
-    if not (exc.connection_invalidated or isinstance(exc, OperationalError | InterfaceError)):
-        return None
     words = str(exc.orig).lower()
+    # psycopg2 calls an option it does not know a mistake in the program.
+    lost = isinstance(exc, OperationalError | InterfaceError) or words.startswith("invalid dsn")
+    if not (exc.connection_invalidated or lost):
+        return None
     detail = next((ours for theirs, ours in _CONNECTING if theirs in words), "接続が切れました")
     return FatalError(Code.DATABASE_UNAVAILABLE, detail)

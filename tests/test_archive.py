@@ -17,7 +17,7 @@ from core.model import ListSource, RunRequest, RunState
 from core.run import ArchiveRun, recover
 from core.runfolder import RunFolder
 from core.runner import StopSignal
-from core.shares import FileSystem
+from core.shares import FileSystem, Shares
 from tests.arrange import BUCKET, UNC, Desk, Done, rows
 
 
@@ -171,6 +171,65 @@ def test_an_answer_lost_after_the_object_was_stored_is_a_success(desk: Desk) -> 
     assert first.failed == [rf"{UNC}\a.txt"]
     assert desk.archive(UNC).record.state is RunState.DONE
     assert desk.store.writes == ["fsx01/share/a.txt"]
+
+
+def test_a_file_that_changed_before_its_object_got_a_row_is_told_to_the_administrator(
+    desk: Desk,
+) -> None:
+    path = desk.write("a.txt", "before")
+
+    def database_is_gone(_entries: object) -> None:
+        raise FatalError(Code.DATABASE_UNAVAILABLE)
+
+    desk.catalogue.before_add = database_is_gone
+    desk.archive(UNC)
+    desk.catalogue.before_add = lambda _entries: None
+    path.write_text("after")
+    os.utime(path, ns=(0, 0))
+    done = desk.archive(UNC)
+    assert done.record.state is RunState.DONE
+    assert [row.key for row in desk.catalogue.rows] == ["fsx01/share/a_19700101-090000.txt"]
+    log = done.read("error_log.txt")
+    assert rf"WARNING: {UNC}\a.txt - " in log
+    assert "fsx01/share/a.txt" in log
+    assert "(OBJECT_UNLISTED)" in log
+
+
+def test_a_progress_that_breaks_does_not_cost_the_run_its_end(desk: Desk) -> None:
+    desk.write("a.txt", "x")
+    run = desk.new_run(UNC.encode())
+    run.begin(run.check())
+
+    def broken(_progress: object) -> None:
+        raise RuntimeError("no screen")
+
+    assert run.execute(lambda: desk.store, desk.stop, broken).state is RunState.DONE
+
+
+def test_a_share_that_goes_away_while_a_file_is_read_stops_the_run(desk: Desk) -> None:
+    desk.write("a.txt", "x")
+    elsewhere = desk.root / "elsewhere"
+
+    class Vanishing(FileSystem):
+        def stat(self, path: str) -> os.stat_result:
+            if desk.share.exists():
+                desk.share.rename(elsewhere)
+            return super().stat(path)
+
+    desk.fs = Vanishing()
+    done = desk.archive(UNC)
+    assert done.record.state is RunState.ERROR
+    assert "共有フォルダーに接続できません" in done.record.message
+
+
+def test_opening_what_is_no_file_leaves_no_descriptor_behind(desk: Desk) -> None:
+    desk.write("d/a.txt", "x")
+    shares = Shares(desk.settings.shares)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        with pytest.raises(ItemError):
+            shares.open(rf"{UNC}\d", str(desk.share / "d"))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 class _Growing(FileSystem):
@@ -498,3 +557,60 @@ def test_a_damaged_run_folder_harms_nothing(desk: Desk) -> None:
         (folder / "run.json").write_text(text)
     assert recover(desk.settings) == []
     assert [r.run_id for r in records(desk.settings)] == [good.run_id]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("が.txt", "か\u3099.txt"),
+        ("A.txt", "a.txt"),
+        ("b.txt", "b.txt ", "b.txt\u3000", "b.txt\u00a0", "\u3000b.txt"),
+        ("b?.txt", "b:c.txt", 'q"q.txt', '"q"', "<x>|*.txt", "c\u2028d.txt", "e,f.txt"),
+    ],
+)
+def test_the_error_file_list_names_every_file_that_failed(desk: Desk, names: list[str]) -> None:
+    for name in names:
+        desk.write(f"d/{name}", f"content of {name}")
+
+    def fail(call: str, key: str) -> None:
+        if call == "create":
+            raise ItemError(Code.UPLOAD_FAILED)
+
+    desk.store.before = fail
+    first = desk.archive(rf"{UNC}\d")
+    assert first.record.failed_files == len(names)
+    desk.store.before = lambda _call, _key: None
+    second = desk.run((first.folder / "failed_uploads.txt").read_bytes())
+    assert (second.record.state, second.plan.problems) == (RunState.DONE, ())
+    assert {row.path for row in desk.catalogue.rows} == {rf"{UNC}\d\{name}" for name in names}
+
+
+def test_the_error_file_list_never_means_the_neighbour(desk: Desk) -> None:
+    desk.write("d/b.txt", "1")
+    desk.write("d/b.txt\u3000", "2")
+
+    def fail(call: str, key: str) -> None:
+        if call == "create" and key.endswith("\u3000"):
+            raise ItemError(Code.UPLOAD_FAILED)
+
+    desk.store.before = fail
+    first = desk.archive(rf"{UNC}\d")
+    assert (first.record.archived_files, first.record.failed_files) == (1, 1)
+    desk.store.before = lambda _call, _key: None
+    second = desk.run((first.folder / "failed_uploads.txt").read_bytes())
+    assert (second.record.archived_files, second.record.unchanged_files) == (1, 0)
+    assert {row.sha256 for row in desk.catalogue.rows} == {sha256("1"), sha256("2")}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("d/が.txt", "d/か\u3099.txt"), ("d/a.txt", "d/A.TXT"), ("が/a.txt", "か\u3099/a.txt")],
+)
+def test_a_twin_that_comes_later_gets_its_own_row(desk: Desk, first: str, second: str) -> None:
+    path = desk.write(first, "same")
+    desk.archive(UNC)
+    twin = desk.write(second, "same")
+    os.utime(twin, ns=(0, path.stat().st_mtime_ns))
+    done = desk.archive(UNC)
+    assert (done.record.archived_files, done.record.unchanged_files) == (1, 1)
+    assert {row.key for row in desk.catalogue.rows} == {f"fsx01/share/{n}" for n in (first, second)}

@@ -12,6 +12,7 @@ import pytest
 from core.check import ArchiveCheck
 from core.errors import Code, FatalError
 from core.model import Standing
+from core.resolve import Resolver
 from core.settings import ShareSetting
 from core.shares import FileSystem, Kind, Shares
 from core.workers import Cancelled, parallel
@@ -260,7 +261,7 @@ def test_a_share_that_is_not_mounted_is_one_message(desk: Desk) -> None:
 class _Broken(FileSystem):
     """A share on which one file cannot be opened."""
 
-    def open(self, path: str):
+    def open(self, path: str) -> int:
         if path.endswith("locked.xlsx"):
             raise PermissionError(13, "in use")
         return super().open(path)
@@ -310,7 +311,7 @@ class _Counting(FileSystem):
         self._count()
         return super().stat(path)
 
-    def open(self, path: str):
+    def open(self, path: str) -> int:
         self._count()
         return super().open(path)
 
@@ -338,3 +339,175 @@ def _parsed(text: str):
     from core.request_list import parse
 
     return parse([ListSource("l.txt", text.encode())], ListKind.ARCHIVE, ZoneInfo("Asia/Tokyo"))
+
+
+def test_spellings_of_one_file_are_taken_once_and_said(desk: Desk) -> None:
+    desk.write("d/Report.txt", "x")
+    plan = desk.check(rf"{UNC}\d\Report.txt", rf"{UNC}\D\REPORT.TXT", rf"{UNC}\d\Report.txt ")
+    assert [i.name for i in plan.items] == ["Report.txt"]
+    assert [(p.code, p.line) for p in plan.problems] == [
+        (Code.DUPLICATE_ENTRY, 3),
+        (Code.DUPLICATE_ENTRY, 4),
+    ]
+    assert all("2行目" in p.detail for p in plan.problems)
+
+
+@pytest.mark.parametrize("name", ["資料\u3000", " 資料", "資料\u00a0"])
+def test_spaces_that_nobody_sees_need_not_be_in_the_list(desk: Desk, name: str) -> None:
+    desk.write(f"{name}/b.txt", "1")
+    for written in ("資料", name):
+        assert [i.path for i in desk.check(rf"{UNC}\{written}").items] == [rf"{UNC}\{name}\b.txt"]
+    desk.write("資料/c.txt", "2")
+    assert [i.name for i in desk.check(rf"{UNC}\資料").items] == ["c.txt"]
+    assert [i.name for i in desk.check(rf"{UNC}\{name.strip(' ')}").items] == (
+        ["b.txt"] if name[0] != " " else ["c.txt"]
+    )
+
+
+def test_two_names_that_differ_in_spaces_only_are_not_guessed(desk: Desk) -> None:
+    desk.write("資料\u3000/b.txt")
+    desk.write("資料\u00a0/b.txt")
+    assert codes(desk, rf"{UNC}\資料") == [(Code.SOURCE_AMBIGUOUS, 2)]
+
+
+def test_names_that_no_line_of_a_list_can_hold_are_refused(desk: Desk) -> None:
+    for name in ("d/\u3000", "d/. ", "d/..\u3000/a.txt", "d/good.txt"):
+        desk.write(name, "x")
+    assert codes(desk, UNC) == [(Code.NAME_NOT_STORABLE, 2)] * 3
+
+
+def test_a_lost_letter_is_named_as_such(desk: Desk) -> None:
+    desk.write("d/a.txt")
+    (problem,) = desk.new_run(f"{UNC}\\d\\見積?.txt\n".encode()).check().problems
+    assert problem.code is Code.SOURCE_NOT_FOUND
+    assert "失われた文字" in problem.reason
+
+
+def test_a_plan_is_no_larger_than_a_list_may_be(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        desk.write(f"d/{name}.txt")
+    paths = [rf"{UNC}\d\{name}.txt" for name in "abc"]
+    error_list = ("\ufeff" + "".join(f"{path}\r\n" for path in paths)).encode()
+    monkeypatch.setattr("core.check.MAX_ROWS", 3)
+    monkeypatch.setattr("core.check.MAX_BYTES", len(error_list))
+    assert not desk.check(UNC).refused
+    monkeypatch.setattr("core.check.MAX_BYTES", len(error_list) - 1)
+    assert [p.code for p in desk.check(UNC).problems] == [Code.LIST_TOO_LARGE]
+    monkeypatch.setattr("core.check.MAX_ROWS", 2)
+    plan = desk.check(UNC)
+    assert plan.refused
+    assert [p.code for p in plan.problems] == [Code.LIST_TOO_LARGE]
+    assert "3件" in plan.problems[0].reason
+
+
+class _Hanging(FileSystem):
+    """A share that stops answering below its root."""
+
+    def __init__(self) -> None:
+        self.hangs = threading.Event()
+        self.released = threading.Event()
+
+    def list(self, directory: str) -> list[tuple[str, Kind]]:
+        if directory.endswith("/d"):
+            self.hangs.set()
+            self.released.wait()
+        return super().list(directory)
+
+
+def test_a_check_on_a_share_that_hangs_can_be_cancelled(tmp_path: Path) -> None:
+    fs = _Hanging()
+    desk = Desk(tmp_path, fs=fs)
+    desk.write("d/a.txt")
+    run = desk.new_run(f"{UNC}\\d\n".encode())
+    try:
+        with pytest.raises(Cancelled):
+            run.check(cancelled=fs.hangs.is_set)
+    finally:
+        fs.released.set()
+
+
+def test_few_items_do_not_start_many_threads() -> None:
+    for items, most in ((0, 0), (1, 1), (5, 5), (1000, 32)):
+        names = {
+            name for _, name in parallel(lambda _: threading.current_thread().name, range(items))
+        }
+        assert {int(name.rpartition("-")[2]) for name in names} <= set(range(most))
+
+
+class _Bad(FileSystem):
+    def list(self, directory: str) -> list[tuple[str, Kind]]:
+        raise ValueError("embedded null byte")
+
+
+def test_a_directory_that_cannot_be_listed_is_heard_by_everyone(desk: Desk) -> None:
+    setting = ShareSetting(UNC, desk.share)
+    resolver = Resolver(Shares([setting], _Bad()))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="null byte"):
+            resolver.listing(str(desk.share), setting)
+
+
+def test_directories_that_link_to_each_other_are_walked_once(desk: Desk) -> None:
+    names = [str(number) for number in range(8)]
+    for name in names:
+        desk.write(f"r/{name}/f.txt", "1")
+    for name in names:
+        for other in names:
+            if name != other:
+                (desk.share / "r" / name / f"to{other}").symlink_to(desk.share / "r" / other)
+    plan = desk.check(rf"{UNC}\r")
+    assert [i.path for i in plan.items] == [rf"{UNC}\r\{name}\f.txt" for name in names]
+    assert [p.code for p in plan.problems] == [Code.LINK_TWICE] * 56
+    assert not plan.refused
+    # From inside: the others are reached through the links of the one that is listed.
+    plan = desk.check(rf"{UNC}\r\0")
+    assert [i.path for i in plan.items] == [
+        rf"{UNC}\r\0\f.txt",
+        *(rf"{UNC}\r\0\to{name}\f.txt" for name in names[1:]),
+    ]
+    assert not plan.refused
+
+
+def test_the_real_place_comes_before_a_link_wherever_it_is_listed(desk: Desk) -> None:
+    desk.write("z/real/a.txt", "1")
+    desk.write("a/b.txt", "1")
+    (desk.share / "a/link").symlink_to(desk.share / "z/real")
+    (desk.share / "b").symlink_to(desk.share / "z/real")
+    plan = desk.check(rf"{UNC}\b", rf"{UNC}\a", rf"{UNC}\z")
+    assert [i.path for i in plan.items] == [rf"{UNC}\a\b.txt", rf"{UNC}\z\real\a.txt"]
+    assert [(p.code, p.line, p.path) for p in plan.problems] == [
+        (Code.LINK_TWICE, 2, rf"{UNC}\b"),
+        (Code.LINK_TWICE, 3, rf"{UNC}\a\link"),
+    ]
+    assert rf"{UNC}\z\real" in plan.problems[0].reason
+
+
+def test_of_links_to_nested_directories_the_outer_one_is_followed(desk: Desk) -> None:
+    desk.write("x/y/a.txt", "1")
+    desk.write("x/b.txt", "1")
+    (desk.share / "d").mkdir()
+    (desk.share / "d/1").symlink_to(desk.share / "x/y")
+    (desk.share / "d/2").symlink_to(desk.share / "x")
+    (desk.share / "d/3").symlink_to(desk.share / "x")
+    plan = desk.check(rf"{UNC}\d")
+    assert [i.path for i in plan.items] == [rf"{UNC}\d\2\b.txt", rf"{UNC}\d\2\y\a.txt"]
+    assert [(p.code, p.path) for p in plan.problems] == [
+        (Code.LINK_TWICE, rf"{UNC}\d\1"),
+        (Code.LINK_TWICE, rf"{UNC}\d\3"),
+    ]
+
+
+def test_a_directory_does_not_make_a_file_a_marker(desk: Desk) -> None:
+    desk.write("foo/x.txt", "1")
+    desk.write("foo_archived.txt")
+    desk.write("bar.txt", "1")
+    (desk.share / "link.txt").symlink_to(desk.share / "bar.txt")
+    desk.write("link.txt_archived.txt")
+    assert [i.name for i in desk.check(UNC).items] == [
+        "bar.txt",
+        "x.txt",
+        "foo_archived.txt",
+        "link.txt",
+    ]

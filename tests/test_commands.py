@@ -9,15 +9,28 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import openpyxl
 import pytest
 
+from core import search_command, terminal
 from core.__main__ import init_db, open_catalogue, open_store
 from core.commands import Wiring, main
+from core.errors import Code, FatalError
+from core.model import Progress, SearchPage, SearchQuery
+from core.ports import Catalogue, ObjectStore
+from core.settings import Settings, load_settings
+from core.shares import FileSystem
+from core.signals import announced, stoppable
 from tests.arrange import UNC, archive_list
+from tests.entries import entry
+from tests.fakes import MemoryCatalogue
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
 from tests.servers import CHECKOUT, free_port
@@ -31,6 +44,7 @@ class Console:
     def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.root, self.share, self.data = root, root / "share", root / "data"
         self._capsys = capsys
+        self.wiring = Wiring(open_catalogue, open_store, init_db)
         self.share.mkdir()
 
     def write(self, name: str, text: str = "x") -> None:
@@ -44,7 +58,7 @@ class Console:
         return str(path)
 
     def run(self, *argv: str) -> tuple[int, str, str]:
-        code = main(argv, Wiring(open_catalogue, open_store, init_db))
+        code = main(argv, self.wiring)
         out, err = self._capsys.readouterr()
         return code, out, err
 
@@ -243,6 +257,20 @@ class TestEnvironment:
         assert "データベースに接続できません" in message
         assert "geheim" not in message
 
+    @pytest.mark.parametrize("option", ["foo=1", "sslmode=maybe", "connect_timeout=soon"])
+    def test_a_database_url_with_a_wrong_option(
+        self, console: Console, monkeypatch: pytest.MonkeyPatch, option: str
+    ) -> None:
+        url = f"postgresql://himuro:geheim@127.0.0.1:{free_port()}/himuro?{option}"
+        monkeypatch.setenv("HIMURO_DATABASE_URL", url)
+        message = self.failure(console)
+        assert "HIMURO_DATABASE_URL に誤りがあります" in message
+        assert "geheim" not in message
+
+    def test_a_file_of_settings_in_an_unknown_encoding(self, console: Console) -> None:
+        (console.root / ".env").write_bytes("HIMURO_BUCKET=a".encode("utf-16"))
+        assert "UTF-8で保存し直してください" in self.failure(console)
+
     def test_schema_missing(self, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HIMURO_DATABASE_URL", f"sqlite:///{console.root}/new.db")
         assert "init-db" in self.failure(console)
@@ -278,9 +306,149 @@ def test_options_are_checked(console: Console) -> None:
     assert console.run("archive", path, "--request-id", " ", "--requester", "x")[0] == 2
     assert console.run("archive", path, "--request-id", "x" * 256, "--requester", "x")[0] == 2
     assert console.run("archive", "missing.csv", *WHO)[0] == 2
-    with pytest.raises(SystemExit) as caught:
-        console.run("archive", path)
-    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["archive", "a.csv"], "必要な指定がありません: --request-id, --requester"),
+        (["archive", "a.csv", "--request-id"], "--request-id に値がありません"),
+        (["nonsense"], "次のどれかにしてください"),
+        (["validate", "a.csv", "--kind", "x"], "次のどれかにしてください"),
+        (["search", "--page", "one"], "整数で指定してください"),
+        (["runs", "--lim", "3"], "知らない指定です: --lim"),
+        ([], "必要な指定がありません: コマンド"),
+    ],
+)
+def test_arguments_that_cannot_be_meant(console: Console, argv: list[str], words: str) -> None:
+    code, out, err = console.run(*argv)
+    assert (code, out) == (2, "")
+    assert words in err
+    code, out, _ = console.run(*argv, "--json")
+    (line,) = out.splitlines()
+    result = json.loads(line)
+    assert (code, result["state"], result["folder"]) == (2, "refused", None)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_a_stop_during_the_check_is_said_in_json_too(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.write("a.txt")
+    look = FileSystem.open
+
+    def struck(self: FileSystem, path: str) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return look(self, path)
+
+    monkeypatch.setattr(FileSystem, "open", struck)
+    for command in (["archive", console.list(UNC), *WHO], ["validate", console.list(UNC)]):
+        code, out, _ = console.run(*command, "--json")
+        assert (code, json.loads(out)["state"]) == (130, "stopped")
+    assert list(console.share.iterdir()) == [console.share / "a.txt"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_a_signal_before_the_check_is_an_end_in_order(
+    console: Console, number: signal.Signals
+) -> None:
+    def strike(settings: Settings) -> Catalogue:
+        os.kill(os.getpid(), number)
+        return open_catalogue(settings)
+
+    console.wiring = replace(console.wiring, open_catalogue=strike)
+    # The main thread hears of it while it waits for the others, or just after.
+    code, result = console.json("archive", console.list(UNC), *WHO)
+    assert (code, result["state"]) == (130, "stopped")
+
+
+def test_a_signal_only_sets_a_flag_and_the_message_waits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown: list[Progress] = []
+    with stoppable() as stop:
+        progress = announced(stop, shown.append, terminal.say)
+        progress(Progress())
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        assert not stop.expired
+        assert capsys.readouterr().err == ""
+        progress(Progress())
+        progress(Progress())
+        assert capsys.readouterr().err.count("停止しています") == 1
+        signal.raise_signal(signal.SIGINT)
+        assert stop.expired
+    assert len(shown) == 3
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_a_database_that_is_down_does_not_wait_for_a_slow_s3(console: Console) -> None:
+    release, released = threading.Event(), []
+
+    def slow(settings: Settings) -> ObjectStore:
+        released.append(release.wait(60))
+        return open_store(settings)
+
+    def down(_settings: Settings) -> Catalogue:
+        raise FatalError(Code.DATABASE_UNAVAILABLE)
+
+    console.wiring = replace(console.wiring, open_store=slow, open_catalogue=down)
+    code, _, err = console.run("archive", console.list(UNC), *WHO)
+    assert (code, released) == (3, [])
+    assert "データベースに接続できません" in err
+    release.set()
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_the_unexpected_is_an_error_with_its_traceback_in_the_log(
+    console: Console, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_settings: Settings) -> Catalogue:
+        raise ZeroDivisionError
+
+    console.wiring = replace(console.wiring, open_catalogue=broken)
+    code, result = console.json("archive", console.list(UNC), *WHO)
+    assert (code, result["state"]) == (3, "error")
+    assert "予期しないエラーが発生しました（ZeroDivisionError）" in result["message"]
+    assert "Traceback" in caplog.text
+
+
+def test_rows_that_come_while_they_are_written_out_repeat_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Growing(MemoryCatalogue):
+        """Another run commits three rows between any two pages."""
+
+        def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
+            found = super().search(query, page=page, per_page=per_page)
+            if len(self.rows) < 60:
+                self.grow(3)
+            return found
+
+        def grow(self, number: int) -> None:
+            start = len(self.rows)
+            when = entry("x").archived_at
+            self.add(
+                [
+                    entry(f"{n}.txt", archived_at=when + timedelta(seconds=n // 4))
+                    for n in range(start, start + number)
+                ]
+            )
+
+    catalogue = Growing()
+    catalogue.grow(20)
+    monkeypatch.setattr(search_command, "_EXPORT_PAGE", 5)
+    monkeypatch.chdir(tmp_path)
+    parser = ArgumentParser()
+    parser.set_defaults(json=False)
+    search_command.add_search_arguments(parser)
+    options = parser.parse_args(["--out", "all.csv"])
+    assert search_command.search(options, load_settings({}), catalogue) == 0
+    rows = list(csv.reader(io.StringIO((tmp_path / "all.csv").read_text("utf-8-sig"))))[1:]
+    assert [row[4].rpartition("/")[2] for row in rows] == [f"{n}.txt" for n in range(19, -1, -1)]
+    assert "20件" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -295,16 +463,49 @@ def test_settings_come_from_a_file_too(
     os.environ.pop("HIMURO_BUCKET")
 
 
-def start(console: Console, argv: Sequence[str]) -> subprocess.Popen[str]:
+def start(
+    console: Console,
+    argv: Sequence[str],
+    *,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "core", *argv],
         cwd=console.root,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         text=True,
         encoding="utf-8",
     )
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("lost", [("stdout",), ("stdout", "stderr")])
+def test_the_exit_code_outlives_whoever_reads(
+    console: Console, bucket: Bucket, lost: tuple[str, ...]
+) -> None:
+    def run(*argv: str) -> int:
+        reader, writer = os.pipe()
+        os.close(reader)
+        streams = dict.fromkeys(lost, writer)
+        with start(console, argv, **streams) as process:
+            os.close(writer)
+            _, err = process.communicate(timeout=60)
+        assert "BrokenPipe" not in (err or "")
+        return process.returncode
+
+    console.write("a.txt")
+    path = console.list(UNC)
+    missing = console.root / "誤り.csv"
+    missing.write_bytes(archive_list(rf"{UNC}\none"))
+    assert run("archive", str(missing), *WHO) == 2
+    assert bucket.object_keys() == []
+    assert run("archive", path, *WHO) == 0
+    assert bucket.object_keys() == ["fsx01/share/a.txt"]
+    assert run("search") == run("runs") == run("--help") == 0
+    assert run("search", "--from", "きのう") == 2
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)

@@ -11,6 +11,7 @@ import pytest
 from core.errors import Code, FatalError, ListError
 from core.jobs import Draft, DraftState, Jobs
 from core.model import ListSource, RunState
+from core.runfolder import RunFolder
 from tests.arrange import REQUEST, UNC, Desk, archive_list
 
 SECONDS = 30
@@ -163,7 +164,9 @@ def test_others_wait_in_view_and_can_be_cancelled(office: Office) -> None:
     assert [job.queued for job in active] == [False, True, True]
     assert active[0].progress.total_files == 1
     office.jobs.stop(runs[1])
-    assert [job.stopping for job in office.jobs.active()] == [False, True, False]
+    assert [job.run_id for job in office.jobs.active()] == [runs[0], runs[2]]
+    assert office.jobs.record(runs[1]).state is RunState.STOPPED
+    office.jobs.stop(runs[1])
     gate.opened.set()
     office.ended(runs[2])
     states = [office.jobs.record(run_id).state for run_id in runs]
@@ -208,7 +211,8 @@ def test_closing_stops_what_runs_and_what_waits(office: Office) -> None:
     assert gate.reached.wait(SECONDS)
     closing = threading.Thread(target=office.jobs.close)
     closing.start()
-    office.until(lambda: all(job.stopping for job in office.jobs.active()))
+    office.until(lambda: office.jobs.record(second).state is RunState.STOPPED)
+    assert [(job.run_id, job.stopping) for job in office.jobs.active()] == [(first, True)]
     gate.opened.set()
     closing.join(SECONDS)
     assert not closing.is_alive()
@@ -240,3 +244,56 @@ def test_a_discarded_check_is_gone(office: Office) -> None:
     assert office.jobs.draft(draft.draft_id) is None
     with pytest.raises(ListError):
         office.jobs.start(draft.draft_id)
+
+
+def test_a_start_that_failed_can_be_tried_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.desk.write("a.txt", "x")
+    draft = office.checked(UNC)
+
+    def full(_folder: RunFolder, _items: object) -> None:
+        raise FatalError(Code.DATA_DIR_UNWRITABLE, "空き容量がありません")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_plan", full)
+        with pytest.raises(FatalError):
+            office.jobs.start(draft.draft_id)
+    (failed,) = office.jobs.records(10)
+    assert failed.state is RunState.ERROR
+    run_id = office.jobs.start(draft.draft_id)
+    office.ended(run_id)
+    assert [(r.run_id, r.state) for r in office.jobs.records(10)] == [(run_id, RunState.DONE)]
+    assert run_id == failed.run_id
+
+
+def test_a_check_that_hangs_does_not_keep_the_console_from_closing(office: Office) -> None:
+    office.desk.write("a.txt", "x")
+    reached, released = threading.Event(), threading.Event()
+
+    def hang(_call: str, _key: str) -> None:
+        reached.set()
+        assert released.wait(SECONDS)
+
+    office.desk.store.before = hang
+    draft_id = office.check(UNC)
+    assert reached.wait(SECONDS)
+    office.jobs.close()
+    assert not released.is_set()
+    assert office.draft(draft_id).state is DraftState.CHECKING
+    with pytest.raises(ListError):
+        office.jobs.start(draft_id)
+    released.set()
+
+
+def test_runs_that_wait_are_ended_by_a_queue_that_was_never_opened(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write("a.txt", "x")
+    office = Office(tmp_path)
+    office.jobs.close()
+    office.jobs = Jobs(desk.settings, desk.catalogue, lambda _settings: desk.store)
+    run_id = office.jobs.start(office.checked(UNC).draft_id)
+    office.jobs.close()
+    assert office.jobs.active() == ()
+    assert office.jobs.record(run_id).state is RunState.STOPPED
+    assert office.jobs.file(run_id, "failed_uploads.txt")

@@ -84,7 +84,13 @@ def test_restore_list() -> None:
 def test_a_row_keeps_what_was_written() -> None:
     parsed = read(HEADER + "//fsx01/share/営業部/ , a.txt \n")
     assert parsed.rows == (
-        ListRow("list.csv", 2, "//fsx01/share/営業部/a.txt", r"\\fsx01\share\営業部\a.txt"),
+        ListRow(
+            "list.csv",
+            2,
+            "//fsx01/share/営業部/a.txt",
+            r"\\fsx01\share\営業部\a.txt",
+            exact="\\\\fsx01\\share\\営業部\\ \\a.txt ",
+        ),
     )
 
 
@@ -231,7 +237,7 @@ def test_undecodable(content: bytes) -> None:
 
 
 def test_duplicates_are_named_with_their_first_place() -> None:
-    first = ListSource("a.csv", (HEADER + "\\\\s\\d,が.txt\n//S/D,が.TXT\n").encode())
+    first = ListSource("a.csv", (HEADER + "\\\\s\\d,が.txt\n//s/d/,が.txt\n").encode())
     again = ListSource("b.txt", "\\\\s\\d\\が.txt\n\\\\s\\d\n".encode())
     parsed = parse([first, again], ListKind.ARCHIVE, TOKYO)
     assert [(p.source, p.line, p.code, p.detail) for p in parsed.problems] == [
@@ -307,3 +313,52 @@ def test_too_large() -> None:
 
 def test_nothing_uploaded() -> None:
     assert parse([], ListKind.ARCHIVE, TOKYO) == ParsedList((), (), ())
+
+
+def test_only_the_same_spelling_is_a_duplicate() -> None:
+    names = ["A.txt", "a.txt", "が.txt", "か\u3099.txt", "b.txt", "b.txt ", "b.txt\u3000"]
+    lines = [rf"\\s\d\{name}" for name in names]
+    parsed = read("\ufeff" + "".join(f"{line}\r\n" for line in lines), name="failed_uploads.txt")
+    assert parsed.problems == ()
+    assert [row.exact or row.path for row in parsed.rows] == lines
+    assert [row.path for row in parsed.rows[-3:]] == [r"\\s\d\b.txt"] * 3
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "exact"),
+    [
+        ("\\\\s\\d\\x\u3000", r"\\s\d\x", "\\\\s\\d\\x\u3000"),
+        (' "\\\\s\\d\\x\u3000" ', r"\\s\d\x", "\\\\s\\d\\x\u3000"),
+        ("\u202a//s/d/x\u00a0", r"\\s\d\x", "\\\\s\\d\\x\u00a0"),
+        ("  \\\\s\\d\\x", r"\\s\d\x", ""),
+        ("\\\\s\\d\\x\\", r"\\s\d\x", ""),
+    ],
+)
+def test_spaces_at_the_end_of_a_path_are_kept_beside(line: str, path: str, exact: str) -> None:
+    (row,) = read(line + "\n").rows
+    assert (row.path, row.exact) == (path, exact)
+
+
+def test_spaces_around_names_in_columns_are_kept_beside() -> None:
+    text = (
+        HEADER
+        + '\\\\s\\資料\u3000,"\u3000a.txt"\n\\\\s\\d,\\\\s\\d\\b.txt\u200b\n\\\\s\\d\u3000,　\n'
+    )
+    assert [(row.path, row.exact) for row in read(text).rows] == [
+        (r"\\s\資料\a.txt", "\\\\s\\資料\u3000\\\u3000a.txt"),
+        (r"\\s\d\b.txt", "\\\\s\\d\\b.txt\u200b"),
+        (r"\\s\d", "\\\\s\\d\u3000"),
+    ]
+
+
+def test_a_path_list_may_hold_what_windows_forbids() -> None:
+    lines = [rf"\\s\d\{name}" for name in ("a?.txt", "b:c", 'q"q', "<x>|*", "ディレクトリパス")]
+    assert paths(read("".join(f"{line}\n" for line in lines))) == lines
+    assert faults(read("\\\\s\\d\\a\x01b\n")) == [(1, Code.PATH_SYNTAX)]
+    (problem,) = read(HEADER + "\\\\s\\d,見積?.txt\n").problems
+    assert (problem.code, "CSV UTF-8" in problem.detail) == (Code.PATH_SYNTAX, True)
+
+
+def test_a_path_that_holds_the_heading_after_a_comma_is_a_path() -> None:
+    line = r"\\s\d\a,ディレクトリパス,b.txt"
+    assert paths(read(f"{line}\n\\\\s\\d\\c.txt\n")) == [line, r"\\s\d\c.txt"]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
+from core import s3
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.ports import NewObject, ObjectStore, Part
 from core.s3 import MAX_PARTS, PART_BYTES, S3ObjectStore, explain
@@ -23,6 +28,7 @@ from core.settings import load_settings
 from tests.fakes import MemoryStore
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
+from tests.servers import aws_environment
 
 MIB = 1024 * 1024
 UNC = r"\\fsx01\share\営業部\見積書～.txt"
@@ -187,6 +193,122 @@ def test_missing_credentials_are_said_at_once(
     assert caught.value.code is Code.NO_CREDENTIALS
 
 
+@pytest.fixture
+def metadata_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """An address for instance metadata that knows no role; the requests it was sent."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:  # noqa: N802
+            asked.append(f"{self.command} {self.path}")
+            self.send_error(404)
+
+        do_GET = do_PUT  # noqa: N815
+
+        def log_message(self, *_args: object) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", address)
+        yield asked
+        server.shutdown()
+        thread.join()
+
+
+def test_missing_credentials_are_looked_up_once(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, metadata_service: list[str]
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(FatalError) as caught:
+        bucket.store()
+    assert caught.value.code is Code.NO_CREDENTIALS
+    assert metadata_service.count("PUT /latest/api/token") == 1
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(None, 0.5), ("3", 3)])
+def test_what_the_user_set_for_instance_metadata_counts(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, seconds: float
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("AWS_METADATA_SERVICE_TIMEOUT", raising=False)
+    if given:
+        monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", given)
+    session = s3._session()._session
+    assert session.get_config_variable("metadata_service_timeout") == seconds
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """Make S3 an endpoint that takes connections and never answers; the connections so far.
+
+    Twenty times less patience than in earnest, the same number of attempts.
+    """
+    config = s3._config
+    monkeypatch.setattr(
+        s3,
+        "_config",
+        lambda attempts, *, connect, read: config(attempts, connect=connect / 20, read=read / 20),
+    )
+    monkeypatch.setattr(s3, "SMALL_SECONDS", s3.SMALL_SECONDS / 20)
+    taken: list[socket.socket] = []
+
+    def take() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for name, value in aws_environment(endpoint).items():
+            monkeypatch.setenv(name, value)
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        yield taken
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in taken:
+        connection.close()
+
+
+@pytest.mark.parametrize("call", ["small", "large", "parts", "head"])
+def test_an_endpoint_that_never_answers_stops_the_run(
+    silence: list[socket.socket], call: str
+) -> None:
+    store = S3ObjectStore(load_settings({"HIMURO_BUCKET": "himuro-silent"}))
+    data = b"x" * (10 if call == "small" else 9 * MIB)
+    calls: dict[str, Callable[[], object]] = {
+        "head": lambda: store.head("k"),
+        "parts": lambda: store.create_in_parts(new("k", data), parts(data, 5 * MIB)),
+    }
+    with pytest.raises(FatalError) as caught:
+        calls.get(call, lambda: store.create(new("k", data), data))()
+    assert caught.value.code is Code.S3_UNREACHABLE
+    assert len(silence) <= 1 + 2  # one attempt, and the check with its second one
+
+
+def test_one_hiccup_does_not_refuse_a_run(bucket: Bucket) -> None:
+    faults = [Fault.INTERNAL]
+    bucket.proxy.decide = lambda _method, _path: faults.pop() if faults else Fault.NONE
+    bucket.store().check()
+    assert [fault for _, _, fault in bucket.proxy.seen] == [Fault.INTERNAL, Fault.NONE]
+
+
+def test_s3_that_is_busy_is_not_gone(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = s3._config
+    monkeypatch.setattr(
+        s3, "_config", lambda _attempts, *, connect, read: config(1, connect=connect, read=read)
+    )
+    bucket.proxy.decide = lambda method, _path: Fault.RESET if method == "PUT" else Fault.SLOW_DOWN
+    with pytest.raises(ItemError) as caught:
+        bucket.store().create(new("k", b"x"), b"x")
+    assert caught.value.code is Code.UPLOAD_FAILED
+
+
 def client_error(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code}}, "PutObject")
 
@@ -204,6 +326,7 @@ def client_error(code: str) -> ClientError:
         (client_error("PermanentRedirect"), (FatalError, Code.S3_UNREACHABLE)),
         (NoCredentialsError(), (FatalError, Code.NO_CREDENTIALS)),
         (client_error("BadDigest"), (ItemError, Code.CHANGED_WHILE_READING)),
+        (client_error("XAmzContentSHA256Mismatch"), (ItemError, Code.CHANGED_WHILE_READING)),
         (client_error("SlowDown"), (ItemError, Code.UPLOAD_FAILED)),
         (client_error("InternalError"), (ItemError, Code.UPLOAD_FAILED)),
         (client_error("EntityTooLarge"), (ItemError, Code.UPLOAD_FAILED)),

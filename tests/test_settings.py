@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from core.errors import SettingsError
-from core.settings import ShareSetting, load_settings
+from core.settings import ShareSetting, load_environment, load_settings
 
 
 def problems(**environ: str) -> list[str]:
@@ -61,3 +62,58 @@ def test_passwords_are_not_shown() -> None:
 def test_the_embedded_database_lies_in_the_data_directory(tmp_path: Path) -> None:
     settings = load_settings({"HIMURO_DATA_DIR": str(tmp_path)})
     assert settings.database_url == f"sqlite:///{tmp_path}/catalogue.db"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["バケット", "Upper", "under_score", "ab", "a" * 64, "-a-", "a..b", "abc-", "a\nb", "ａｂｃ"],
+)
+def test_a_bucket_has_a_name_that_s3_takes(name: str) -> None:
+    (problem,) = problems(HIMURO_BUCKET=name)
+    assert "HIMURO_BUCKET" in problem
+    assert load_settings({"HIMURO_BUCKET": "himuro.archive-2026"}).bucket == "himuro.archive-2026"
+
+
+@pytest.mark.parametrize("prefix", ["=a/", "+a/", "-a/", "@a/"])
+def test_keys_do_not_begin_as_a_formula(prefix: str) -> None:
+    assert len(problems(HIMURO_KEY_PREFIX=prefix)) == 1
+    assert load_settings({"HIMURO_KEY_PREFIX": f"a{prefix}"}).key_prefix == f"a{prefix}"
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Replaces ``os.environ`` for a test that reads a file into it."""
+    environ: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", environ)
+    return environ
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp932", "utf-16"])
+def test_a_file_of_settings_is_read_as_windows_writes_it(
+    tmp_path: Path, environ: dict[str, str], encoding: str
+) -> None:
+    text = "HIMURO_KEY_PREFIX=保管/\r\n# 設定\r\nHIMURO_BUCKET=file\r\n"
+    (tmp_path / ".env").write_bytes(text.encode(encoding))
+    environ["HIMURO_BUCKET"] = "set"
+    if encoding == "utf-16":
+        with pytest.raises(SettingsError, match="UTF-8"):
+            load_environment(tmp_path)
+        return
+    load_environment(tmp_path)
+    assert environ["HIMURO_KEY_PREFIX"] == "保管/"
+    assert environ["HIMURO_BUCKET"] == "set"
+
+
+def test_a_file_of_settings_that_cannot_be_read(tmp_path: Path, environ: dict[str, str]) -> None:
+    load_environment(tmp_path)
+    (tmp_path / ".env").symlink_to(".env")
+    with pytest.raises(SettingsError, match="読み取れません"):
+        load_environment(tmp_path)
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").write_bytes("A=b".encode("utf-16-le"))
+    with pytest.raises(SettingsError, match="UTF-8"):
+        load_environment(tmp_path)
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").mkdir()
+    load_environment(tmp_path)
+    assert [name for name in environ if not name.startswith("PYTEST_")] == []

@@ -1,0 +1,80 @@
+"""The end of runs whose process died: what they left behind becomes their error file list."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from core.errors import Code, HimuroError, Severity
+from core.locks import RunLock
+from core.model import RunRecord, RunState
+from core.record import counted, utc_now
+from core.runfolder import RunFolder
+from core.settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+
+def recover(settings: Settings, now: Callable[[], datetime] = utc_now) -> list[RunRecord]:
+    """Give every run whose process is gone its end; returns those that were found.
+
+    Its error file list is the plan minus what is settled (contract, "Run folder"). Runs that
+    are still alive in another process are left alone. A folder that cannot be read or written
+    harms no other: it stays ``running`` and is tried again by the next call.
+    """
+    found = []
+    for path in _folders(settings.runs_dir):
+        try:
+            record = _recover_one(RunFolder(path, settings.timezone), now)
+        except (HimuroError, OSError, ValueError) as exc:
+            _logger.warning("run %s cannot be ended: %s", path.name, exc)
+            continue
+        if record is not None:
+            found.append(record)
+    return found
+
+
+def _folders(runs_dir: Path) -> list[Path]:
+    try:
+        return sorted(runs_dir.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as exc:
+        _logger.warning("past runs cannot be read: %s", exc)
+        return []
+
+
+def _recover_one(folder: RunFolder, now: Callable[[], datetime]) -> RunRecord | None:
+    if not _is_running(folder.read_record()):
+        return None
+    lock = RunLock(folder.path)
+    if not lock.try_acquire():
+        return None
+    try:
+        # It may have ended between the two looks.
+        record = folder.read_record()
+        return _interrupt(folder, record, now()) if record and _is_running(record) else None
+    finally:
+        lock.release()
+
+
+def _is_running(record: RunRecord | None) -> bool:
+    return record is not None and record.state is RunState.RUNNING
+
+
+def _interrupt(folder: RunFolder, record: RunRecord, when: datetime) -> RunRecord:
+    planned = dict.fromkeys(folder.read_plan())
+    outcomes = {o.path: o for o in folder.read_outcomes() if o.path in planned}
+    folder.finish(list(planned), outcomes, Code.INTERRUPTED)
+    ended = counted(record, len(planned), outcomes)
+    if planned:
+        message = f"実行中に終了したため、{ended.failed_files:,}件の完了を確認できません"
+    else:
+        message = "確認の途中で終了したため、何も処理していません"
+    folder.log(when, Severity.ERROR, record.run_id, message, Code.INTERRUPTED)
+    ended = replace(ended, state=RunState.INTERRUPTED, message=message, finished_at=when)
+    folder.write_record(ended)
+    return ended
