@@ -76,8 +76,8 @@ def _count(value: Any) -> int:
 
 def _moment(value: Any) -> datetime:
     moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None or not 1 < moment.year < 9999:  # noqa: PLR2004 - see below
-        raise ValueError(value)  # the first and the last year do not fit every time zone
+    if moment.tzinfo is None or not 1 < moment.year < 9999:
+        raise ValueError(value)  # the first and the last year do not fit into every time zone
     return moment
 
 

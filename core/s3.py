@@ -1,15 +1,16 @@
-"""The only module that talks to S3, and the one table that says what its errors mean.
+"""The only module that talks to S3; ``s3_codes.py`` says what its error codes mean.
 
 Two clients share the work, chosen by measurement (docs/architecture.md): obstore creates
 small objects several times faster than boto3, which is bound by the interpreter lock; boto3
 sends large ones, which obstore cannot create conditionally in parts, and explains failures.
 Whatever obstore does not simply accept is done again by boto3.
 
-How long one call may take: retries answer what passes (503, 500, a reset, a lost answer) for
-some 20 s: 1 s in obstore, then five attempts of boto3 with pauses of up to 1, 2, 4 and 8 s.
-So in a storm of 503 every file costs its thread 20 s before it goes to the error file list.
-An endpoint that takes connections and never answers is told apart by the bucket's own check
-after the first time-out: within 15 s for a small object, 70 s for the largest.
+How long one call may take: what passes (503, 500, a reset, a lost answer) is retried for 1 s
+by obstore, then by five attempts of boto3, which pauses up to 1, 2, 4 and 8 s after a 503 and
+for less than a second in all after the rest. So in a storm of 503 every file costs its thread
+up to 20 s before it goes to the error file list. An endpoint that takes connections and never
+answers is told apart by the bucket's own check after the first time-out: within 15 s for a
+small object, 70 s for the largest.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import boto3
 import botocore.session
 import obstore
 from botocore.config import Config
+from botocore.configprovider import ConstantProvider
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -266,7 +268,9 @@ def _session() -> Any:
     session = botocore.session.get_session()
     given = session.get_scoped_config().get("metadata_service_timeout")
     if not given and "AWS_METADATA_SERVICE_TIMEOUT" not in os.environ:
-        session.set_config_variable("metadata_service_timeout", 0.5)
+        # set_config_variable would make it a whole number.
+        variables = session.get_component("config_store")
+        variables.set_config_provider("metadata_service_timeout", ConstantProvider(0.5))
     return boto3.Session(botocore_session=session)
 
 
