@@ -23,8 +23,8 @@ from core.ports import Catalogue, ObjectStore
 from core.record import utc_now
 from core.recovery import recover
 from core.run import ArchiveRun
-from core.runner import StopSignal
 from core.settings import Settings
+from core.stop import StopSignal
 
 DRAIN_SECONDS = 20.0
 """How long files under way may go on when the container is told to stop."""

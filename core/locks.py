@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from core.errors import Code, FatalError, os_reason
 from core.model import Progress
 from core.ports import ProgressSink
-from core.runner import StopSignal
+from core.stop import StopSignal
 
 _LOOK_UP_SECONDS = 0.25
 """How long a wait for the turn may keep a request to stop waiting."""

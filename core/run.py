@@ -24,9 +24,10 @@ from core.recovery import recover as recover
 from core.request_list import parse
 from core.restore_check import check_restore
 from core.runfolder import RunFolder, new_run_id
-from core.runner import ArchiveRunner, RunResult, StopSignal, clear_leftovers
+from core.runner import ArchiveRunner, RunResult, clear_leftovers
 from core.settings import Settings
 from core.shares import Shares
+from core.stop import StopSignal
 from core.workers import Cancelled, parallel
 
 _logger = logging.getLogger(__name__)

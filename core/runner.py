@@ -12,7 +12,6 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,6 +20,7 @@ from core.errors import Code, FatalError, HimuroError, ItemError, Severity, sent
 from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
+from core.stop import StopSignal
 
 THREADS = 16
 BATCH_ROWS = 200
@@ -33,32 +33,6 @@ GIVE_UP_SECONDS = 2.0
 """How long a file that was told to give up may take to withdraw its parts."""
 
 _logger = logging.getLogger(__name__)
-
-
-class StopSignal:
-    """A request to stop that any thread may make and everybody can see."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._requested = threading.Event()
-        self._deadline: float | None = None
-
-    def request(self, within: float | None = None) -> None:
-        """Ask to stop. Files under way finish, for ``within`` seconds at most; None: no limit.
-        Asked twice, the earlier deadline counts."""
-        if within is not None:
-            deadline = self._clock() + within
-            self._deadline = min(deadline, self._deadline or deadline)
-        self._requested.set()
-
-    @property
-    def requested(self) -> bool:
-        return self._requested.is_set()
-
-    @property
-    def expired(self) -> bool:
-        """True once files under way have to be given up as well."""
-        return self._deadline is not None and self._clock() >= self._deadline
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from core.check import refusal
 from core.model import ListSource, Plan, RunRecord, RunRequest
 from core.ports import Catalogue, ObjectStore
 from core.run import ArchiveRun
-from core.runner import StopSignal
 from core.settings import Settings, load_settings
 from core.shares import FileSystem, Shares
+from core.stop import StopSignal
 from tests.fakes import MemoryCatalogue, MemoryStore
 
 UNC = r"\\fsx01\share"

@@ -16,8 +16,8 @@ from core.history import file_of, record_of, records
 from core.model import ListSource, RunRequest, RunState
 from core.run import ArchiveRun, recover
 from core.runfolder import RunFolder
-from core.runner import StopSignal
 from core.shares import FileSystem, Shares
+from core.stop import StopSignal
 from tests.arrange import BUCKET, UNC, Desk, Done, rows
 
 

@@ -33,7 +33,7 @@ from core.request_list import parse
 from core.restore_check import check_restore
 from core.run import ArchiveRun
 from core.runfolder import RunFolder
-from core.runner import StopSignal
+from core.stop import StopSignal
 from tests.arrange import REQUEST, UNC, Desk, Done, archive_list
 from tests.fakes import MemoryCatalogue
 
