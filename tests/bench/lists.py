@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from core.check import ArchiveCheck
@@ -38,7 +38,7 @@ class SlowShare(FileSystem):
         time.sleep(DELAY)
         return super().stat(path)
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str) -> int:
         time.sleep(DELAY)
         return super().open(path)
 
