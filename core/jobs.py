@@ -24,10 +24,8 @@ from core.record import utc_now
 from core.recovery import recover
 from core.run import ArchiveRun
 from core.settings import Settings
-from core.stop import StopSignal
+from core.stop import DRAIN_SECONDS, StopSignal
 
-DRAIN_SECONDS = 20.0
-"""How long files under way may go on when the container is told to stop."""
 LISTS_SECONDS = 10.0
 """How long a run may take after that to write its lists."""
 

@@ -15,6 +15,9 @@ from core.errors import Code, Severity, sentence
 MARKER_SUFFIX = "_archived.txt"
 """What is added to an original's name to make its marker's name (contract, "decisions")."""
 
+MOST_TYPED = 255
+"""Longest request ID and requester, in characters (contract, "Table")."""
+
 
 class ListKind(StrEnum):
     """What a list is for; the column with the file name has another title in each."""

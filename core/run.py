@@ -16,7 +16,7 @@ from core.archive import Archiver
 from core.check import ArchiveCheck, refusal
 from core.errors import Code, FatalError, HimuroError, ListError, Severity
 from core.locks import RunLock, wait_for_turn
-from core.model import ListKind, ListSource, Plan, RunRecord, RunRequest, RunState
+from core.model import MOST_TYPED, ListKind, ListSource, Plan, RunRecord, RunRequest, RunState
 from core.names import printable, typed
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.record import counted, utc_now
@@ -265,10 +265,6 @@ class ArchiveRun:
         self.record = replace(self.record, state=state, message=message, finished_at=self._now())
         self.folder.write_record(self.record)
         return self.record
-
-
-MOST_TYPED = 255
-"""Longest request ID and requester (contract, "Table")."""
 
 
 def _cleaned(request: RunRequest) -> RunRequest:

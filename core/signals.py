@@ -14,10 +14,7 @@ from types import FrameType
 
 from core.model import Progress
 from core.ports import ProgressSink
-from core.stop import StopSignal
-
-DRAIN_SECONDS = 20.0
-"""How long files under way may go on after SIGTERM."""
+from core.stop import DRAIN_SECONDS, StopSignal
 
 Handler = Callable[[int, FrameType | None], None]
 

@@ -6,6 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
+DRAIN_SECONDS = 20.0
+"""How long files under way may go on when the process is told to end (SIGTERM)."""
+
 
 class StopSignal:
     """A request to stop that any thread may make and everybody can see."""

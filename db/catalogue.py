@@ -9,10 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable, Row, func, select
 
-from core.model import Entry, SearchPage, SearchQuery
+from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
 from db.engine import writing
 from db.errors import translated
-from db.models import TYPED_LENGTH
 from db.models import ArchivedFile as File
 from db.revision import require_current
 from db.search import clean, conditions, storable
@@ -153,8 +152,8 @@ def _entry(row: Row[*tuple[Any, ...]]) -> Entry:
 def _values(entry: Entry) -> dict[str, Any]:
     """Return an entry as columns; what was not given is NULL."""
     for typed in (entry.request_id, entry.requester):
-        if len(typed) > TYPED_LENGTH:
-            raise ValueError(f"longer than {TYPED_LENGTH} characters: {typed!r}")
+        if len(typed) > MOST_TYPED:
+            raise ValueError(f"longer than {MOST_TYPED} characters: {typed!r}")
     return {
         "directory": entry.directory,
         "archived_name": entry.archived_name,

@@ -26,8 +26,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
-TYPED_LENGTH = 255
-"""Most characters of a request ID and of a requester's name."""
+from core.model import MOST_TYPED
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -88,9 +87,9 @@ class ArchivedFile(Base):
     archived_at: Mapped[datetime] = mapped_column(
         "アーカイブ日時", UtcDateTime, server_default=_Now()
     )
-    request_id: Mapped[str | None] = mapped_column("依頼ID", String(TYPED_LENGTH))
+    request_id: Mapped[str | None] = mapped_column("依頼ID", String(MOST_TYPED))
     comment: Mapped[str | None] = mapped_column("コメント", Text)
-    requester: Mapped[str | None] = mapped_column("依頼者", String(TYPED_LENGTH))
+    requester: Mapped[str | None] = mapped_column("依頼者", String(MOST_TYPED))
     size: Mapped[int] = mapped_column("ファイルサイズ", BigInteger)
     sha256: Mapped[str] = mapped_column("SHA256", CHAR(64))
     modified_at: Mapped[datetime] = mapped_column("更新日時", UtcDateTime)
