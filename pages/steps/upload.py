@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.model import ListSource, RunRequest
+from core.model import MOST_TYPED, ListSource, RunRequest
 from core.settings import JOB_NEEDS
 from pages.common import guard, services
 from pages.steps import address
@@ -12,8 +12,6 @@ from pages.steps import address
 TYPES = ["csv", "txt", "tsv", "xlsx"]
 _MOST_MB = 20
 """What the lists may have (``core.request_list``); the server itself takes a little more."""
-_MOST_LETTERS = 255
-"""What the archive list's columns hold (contract, "Table")."""
 
 
 def render(here: services.Services) -> None:
@@ -33,8 +31,8 @@ def render(here: services.Services) -> None:
             key=f"lists-{generation}",
         )
         left, middle, right = st.columns([1, 1, 2])
-        request_id = left.text_input("依頼ID（必須）", max_chars=_MOST_LETTERS, key="request-id")
-        requester = middle.text_input("依頼者（必須）", max_chars=_MOST_LETTERS, key="requester")
+        request_id = left.text_input("依頼ID（必須）", max_chars=MOST_TYPED, key="request-id")
+        requester = middle.text_input("依頼者（必須）", max_chars=MOST_TYPED, key="requester")
         comment = right.text_input("コメント（任意）", max_chars=2000, key="comment")
         pressed = st.form_submit_button("内容を確認する", type="primary", key="check")
         st.caption("確認では何も変更しません。結果を見てから、実行するかどうかを決められます。")
@@ -59,7 +57,7 @@ def missing_words(request: RunRequest, lists: int) -> str:
     """Return what is not filled in, or too long, as the operator calls it; empty when nothing."""
     fields = {"一覧のファイル": lists > 0}
     for name, text in (("依頼ID", request.request_id), ("依頼者", request.requester)):
-        fields[f"{name}（{_MOST_LETTERS}文字まで）"] = 0 < len(text) <= _MOST_LETTERS
+        fields[f"{name}（{MOST_TYPED}文字まで）"] = 0 < len(text) <= MOST_TYPED
     return "、".join(name for name, good in fields.items() if not good)
 
 
