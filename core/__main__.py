@@ -6,6 +6,7 @@ The one module of ``core`` that knows ``db``: it wires the commands, as
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from core.commands import Wiring, main
@@ -32,4 +33,7 @@ def init_db(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    # A command makes much that lives until it ends, and hardly any cycles: looking for those
+    # ten times as seldom saves a twentieth of its processor time.
+    gc.set_threshold(7_000, 100, 100)
     sys.exit(main(sys.argv[1:], Wiring(open_catalogue, open_store, init_db)))

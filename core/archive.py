@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count, islice
 from zoneinfo import ZoneInfo
 
 from core.check import MAX_KEY_BYTES
 from core.content import MEMORY_BYTES, Content, MemoryBudget, parts_of, read
-from core.errors import Code, ItemError
+from core.errors import Code, FatalError, ItemError
 from core.model import ArchiveItem, Entry, RunRequest
 from core.names import generation_key, search_key
-from core.ports import STORAGE_CLASS, NewObject, ObjectStore, StoredObject
+from core.ports import STORAGE_CLASS, Lane, NewObject, ObjectStore, StoredObject
 from core.shares import OpenFile, Shares
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,6 +56,85 @@ class Archiver:
         """Files for which an interrupted run left an object of other content, with its key:
         the file has changed since, so it cannot be adopted, and nothing is ever deleted."""
 
+    def store_all(
+        self,
+        items: Iterable[ArchiveItem],
+        *,
+        sent: Callable[[int], None],
+        cancelled: Callable[[], bool] = never,
+        stopping: Callable[[], bool] = never,
+    ) -> Iterator[tuple[ArchiveItem, Entry | Exception]]:
+        """Yield ``store``'s result for each item, or what it raised, as they end.
+
+        Small files are several at a time on their way to S3; ``items`` is asked for the next
+        one as soon as there is room.
+        """
+        lane: Lane[_OnItsWay] | None = self._store.lane()
+
+        def ended() -> Iterator[tuple[ArchiveItem, Entry | Exception]]:
+            assert lane is not None  # noqa: S101 - nothing ends without one
+            for way, created in lane.wait():
+                yield way.item, self._arrive(way, created, stopping)
+
+        try:
+            for item in items:
+                way = self._set_out(item, lane, cancelled) if lane else None
+                if way is None:
+                    yield (
+                        item,
+                        _caught(
+                            lambda item=item: self.store(
+                                item, sent=sent, cancelled=cancelled, stopping=stopping
+                            )
+                        ),
+                    )
+                elif not isinstance(way, _OnItsWay):
+                    yield item, way
+                while lane and lane.is_full:
+                    yield from ended()
+            while lane and lane.busy:
+                yield from ended()
+        finally:
+            if lane:
+                lane.close()
+
+    def _set_out(
+        self, item: ArchiveItem, lane: Lane[_OnItsWay], cancelled: Callable[[], bool]
+    ) -> _OnItsWay | Entry | Exception | None:
+        """Send a small file on its way; None for one that is not small."""
+        if item.size > lane.most_bytes:
+            return None
+        try:
+            with self._opened(item) as file:
+                if file.status.st_size > lane.most_bytes:
+                    return None
+                content = self._read(item, file, None, cancelled)
+            if newest := _unchanged(item, content):
+                return newest
+            assert content.data is not None  # noqa: S101 - it was read in one piece
+            key = next(self._keys(item, content.status.st_mtime_ns))
+            way = _OnItsWay(item, content, _new_object(item, content, key))
+            lane.begin(way.new, content.data, way)
+        except Exception as exc:  # noqa: BLE001 - one file's failure is the caller's to judge
+            return exc
+        return way
+
+    def _arrive(
+        self, way: _OnItsWay, created: bool | FatalError, stopping: Callable[[], bool]
+    ) -> Entry | Exception:
+        if isinstance(created, FatalError):
+            return created
+        if created:
+            return self._entry(way.item, way.content, way.new.key)
+        if stopping():  # S3 may be gone, and to find that out takes its time
+            return ItemError(Code.STOPPED)
+        return _caught(lambda: self._store_content(way.item, way.content))
+
+    def _store_content(self, item: ArchiveItem, content: Content) -> Entry:
+        data = content.data or b""
+        key = self._upload(item, content, lambda new: self._store.create(new, data))
+        return self._entry(item, content, key)
+
     def store(
         self,
         item: ArchiveItem,
@@ -69,23 +151,48 @@ class Archiver:
         (``STOPPED`` when ``cancelled`` turned true, or ``stopping`` while it still waited for
         memory), ``FatalError`` for the environment.
         """
+        with self._opened(item) as file:
+            size = file.status.st_size
+            part_size = self._store.part_size(size)
+            with self._memory.hold(part_size or size):
+                if stopping():
+                    raise ItemError(Code.STOPPED)
+                content = self._read(item, file, part_size, cancelled)
+                if newest := _unchanged(item, content):
+                    sent(content.size)
+                    return newest
+                if content.data is not None:
+                    entry = self._store_content(item, content)
+                    sent(content.size)
+                    return entry
+                key = self._upload(
+                    item,
+                    content,
+                    lambda new: self._store.create_in_parts(
+                        new, parts_of(file, content, sent, cancelled)
+                    ),
+                )
+        return self._entry(item, content, key)
+
+    @contextmanager
+    def _opened(self, item: ArchiveItem) -> Iterator[OpenFile]:
+        """Open a file; what the file system says while it is open becomes this file's failure."""
         try:
             with self._shares.open(item.path, item.local) as file:
-                size = file.status.st_size
-                part_size = self._store.part_size(size)
-                with self._memory.hold(part_size or size):
-                    if stopping():
-                        raise ItemError(Code.STOPPED)
-                    content = read(file, part_size, cancelled)
-                    self._require_still(item, content)
-                    newest = item.newest
-                    if newest and (newest.sha256, newest.size) == (content.sha256, content.size):
-                        sent(content.size)
-                        return newest
-                    key = self._upload(item, file, content, sent, cancelled)
+                yield file
         except OSError as exc:
             raise self._explain(exc, item) from exc
-        return self._entry(item, content, key)
+
+    def _read(
+        self,
+        item: ArchiveItem,
+        file: OpenFile,
+        part_size: int | None,
+        cancelled: Callable[[], bool],
+    ) -> Content:
+        content = read(file, part_size, cancelled)
+        self._require_still(item, content)
+        return content
 
     def mark(self, item: ArchiveItem) -> None:
         """Put the empty marker beside the original; one that is there already is fine.
@@ -123,28 +230,11 @@ class Archiver:
             raise ItemError(Code.CHANGED_WHILE_READING)
 
     def _upload(
-        self,
-        item: ArchiveItem,
-        file: OpenFile,
-        content: Content,
-        sent: Callable[[int], None],
-        cancelled: Callable[[], bool],
+        self, item: ArchiveItem, content: Content, create: Callable[[NewObject], bool]
     ) -> str:
         """Return the key under which the content now lies: created or adopted."""
-
-        def create(new: NewObject) -> bool:
-            if content.data is None:
-                parts = parts_of(file, content, sent, cancelled)
-                return self._store.create_in_parts(new, parts)
-            created = self._store.create(new, content.data)
-            if created:
-                sent(content.size)
-            return created
-
         for key in islice(self._keys(item, content.status.st_mtime_ns), _MOST_GENERATIONS):
-            if len(key.encode()) > MAX_KEY_BYTES:
-                raise ItemError(Code.KEY_TOO_LONG, key)
-            new = NewObject(key, content.size, content.sha256, item.path)
+            new = _new_object(item, content, key)
             there = self._create_or_look(new, create, look_first=content.data is None)
             if there is None or _is_same(there, new):
                 return key
@@ -196,6 +286,36 @@ class Archiver:
             modified_at=_time(content.status.st_mtime_ns),
             search_key=search_key(item.directory, item.name),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _OnItsWay:
+    """A small file that is being sent."""
+
+    item: ArchiveItem
+    content: Content
+    new: NewObject
+
+
+def _new_object(item: ArchiveItem, content: Content, key: str) -> NewObject:
+    """Raises ``ItemError(KEY_TOO_LONG)``."""
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise ItemError(Code.KEY_TOO_LONG, key)
+    return NewObject(key, content.size, content.sha256, item.path)
+
+
+def _unchanged(item: ArchiveItem, content: Content) -> Entry | None:
+    """Return the newest generation when it has this content."""
+    newest = item.newest
+    same = newest and (newest.sha256, newest.size) == (content.sha256, content.size)
+    return newest if same else None
+
+
+def _caught(work: Callable[[], Entry]) -> Entry | Exception:
+    try:
+        return work()
+    except Exception as exc:  # noqa: BLE001 - one file's failure is the caller's to judge
+        return exc
 
 
 def _is_same(there: StoredObject, new: NewObject) -> bool:

@@ -169,7 +169,7 @@ class ArchiveCheck:
                 raise ItemError(Code.NAME_NOT_STORABLE, "空白や「.」だけの名前です")
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise ItemError(Code.KEY_TOO_LONG, f"{len(key.encode()):,}バイト")
-            with self._shares.open(found.path, found.local) as opened:
+            with self._shares.open_in(found.share, found.local) as opened:
                 status = opened.status
             if status.st_size > MAX_FILE_BYTES:
                 raise ItemError(Code.FILE_TOO_LARGE)
@@ -184,7 +184,7 @@ class ArchiveCheck:
         if not name_fits(item.marker_name):
             raise ItemError(Code.MARKER_NAME_TOO_LONG)
         directory = os.path.dirname(found.local)  # noqa: PTH120 - once a file
-        there = self._resolver.listing(directory, found.share).match(item.marker_name)
+        there = self._resolver.listing(directory, found.share).match_marker(item.marker_name)
         if there is None:
             return
         marker = os.path.join(directory, there)  # noqa: PTH118
@@ -198,16 +198,21 @@ class ArchiveCheck:
     def _judge(self, looked_at: list[tuple[ListedFile, ArchiveItem]]) -> list[ArchiveItem]:
         """Return the items with what the archive list says of them, our markers left out."""
         self._progress(Progress(phase="アーカイブ一覧と照合しています"))
-        keys = {search_key(item.directory, _original(item)) for _, item in looked_at}
-        keys |= {search_key(item.directory, item.name) for _, item in looked_at}
-        known = self._catalogue.find(keys)
+        keys = {item.path: search_key(item.directory, item.name) for _, item in looked_at}
+        originals = {
+            search_key(item.directory, original)
+            for _, item in looked_at
+            if (original := _original(item)) != item.name
+        }
+        known = self._catalogue.find(originals.union(keys.values()))
         items: list[ArchiveItem] = []
         for file, item in looked_at:
             if self._is_marker(file, item, known):
                 if file.listed:
                     self._problem(file.row, Code.MARKER_SKIPPED)
                 continue
-            judged = self._with_history(file.found, item, known)
+            rows = known.get(keys[item.path], ())
+            judged = self._with_history(file.found, item, rows) if rows else item
             if judged.standing is not Standing.NEW:
                 code = (
                     Code.ARCHIVED_CHANGED
@@ -232,18 +237,15 @@ class ArchiveCheck:
         rows = known.get(search_key(item.directory, original), ())
         return any(identity(r.path) == identity(f"{item.directory}\\{original}") for r in rows)
 
-    def _with_history(
-        self, found: Found, item: ArchiveItem, known: Mapping[str, Sequence[Entry]]
-    ) -> ArchiveItem:
-        """Return ``item`` with its generations.
+    def _with_history(self, found: Found, item: ArchiveItem, rows: Sequence[Entry]) -> ArchiveItem:
+        """Return ``item`` with its generations among the rows that share its search key.
 
         Rows of exactly this spelling come first: a composed and a decomposed name may both
         exist. Rows that differ in letter case only belong to the same Windows file, unless
         the file that they name stands beside this one.
         """
-        rows = known.get(search_key(item.directory, item.name), ())
         mine = [r for r in rows if r.path == item.path]
-        if rows and not mine:
+        if not mine:
             same = identity(item.path)
             mine = [r for r in rows if identity(r.path) == same and not self._twin(r, found)]
         return _standing(item, mine) if mine else item

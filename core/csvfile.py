@@ -5,22 +5,25 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TextIO
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = frozenset("=+-@\t\r")
+_APOSTROPHE_OR_FORMULA = _FORMULA | {"'"}
 _MARKED = re.compile(r"'*[=+\-@\t\r]")
 
 
 def safe_cell(value: object) -> str:
     """Return a cell's text; one that Excel would run gets an apostrophe in front (FACTS)."""
     text = str(value)
-    return "'" + text if text.startswith(_FORMULA) else text
+    return "'" + text if text[:1] in _FORMULA else text
 
 
 def marked_cell(value: object) -> str:
     """The same for a file that is read back: apostrophes that were there are told apart."""
     text = str(value)
-    return "'" + text if _MARKED.match(text) else text
+    # The look at the first letter alone settles nearly all of them.
+    return "'" + text if text[:1] in _APOSTROPHE_OR_FORMULA and _MARKED.match(text) else text
 
 
 def unmarked_cell(text: str) -> str:
@@ -28,10 +31,18 @@ def unmarked_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and _MARKED.match(text) else text
 
 
+def create_csv(path: Path) -> TextIO:
+    """Open a new file for ``write_rows``, with the mark by which Excel knows UTF-8."""
+    # Not "utf-8-sig": that codec is written in Python and would run once for every write.
+    file = path.open("w", encoding="utf-8", newline="")
+    file.write("\ufeff")
+    return file
+
+
 def write_rows(
     file: TextIO, rows: Iterable[Iterable[object]], cell: Callable[[object], str] = safe_cell
 ) -> None:
-    """Write rows to a file opened with ``encoding="utf-8-sig", newline=""``."""
+    """Write rows to a file that ``create_csv`` opened, or to text that it would take."""
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerows([cell(value) for value in row] for row in rows)
 

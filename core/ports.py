@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from core.errors import FatalError
 from core.model import Entry, Progress, SearchPage, SearchQuery
 
 STORAGE_CLASS = "DEEP_ARCHIVE"
 """Given on the put itself (contract, "S3 objects")."""
+
+T = TypeVar("T")
 
 ProgressSink = Callable[[Progress], None]
 
@@ -80,6 +83,33 @@ class Part:
     """SHA-256 of ``data``."""
 
 
+class Lane(Protocol[T]):
+    """Several small objects created at once by one thread, which closes it in the end."""
+
+    most_bytes: int
+    """Of one object."""
+
+    @property
+    def busy(self) -> int:
+        """How many objects ``wait`` still owes an answer."""
+
+    @property
+    def is_full(self) -> bool:
+        """True while ``wait`` has to be called before the next object."""
+
+    def begin(self, new: NewObject, data: bytes, token: T) -> None:
+        """Begin to create an object; ``wait`` will return its ``token``."""
+
+    def wait(self) -> Sequence[tuple[T, bool | FatalError]]:
+        """Return what has ended, at least one while any is busy.
+
+        True: it is created. False: nothing is known; ``ObjectStore.create`` finds out.
+        """
+
+    def close(self) -> None:
+        """Let go of the connections."""
+
+
 class ObjectStore(Protocol):
     """Where the objects live. Calls retry transient errors themselves.
 
@@ -98,6 +128,9 @@ class ObjectStore(Protocol):
 
         Never overwrites. S3 compares what it received with ``new.sha256``.
         """
+
+    def lane(self) -> Lane[T] | None:
+        """Return a way to create small objects for one thread; None when there is none."""
 
     def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
         """The same from parts of ``part_size(new.size)`` bytes, each compared on receipt.

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from core.errors import Code, ItemError
-from core.model import ListRow
+from core.model import MARKER_SUFFIX, ListRow
 from core.names import identity, near_key, split_unc
 from core.settings import ShareSetting
 from core.shares import Kind, Shares
@@ -43,6 +43,7 @@ class Listing:
         self._by_identity: dict[str, list[str]] | None = None
         self._by_bare: dict[str, list[str]] | None = None
         self._by_near: dict[str, list[str]] | None = None
+        self._has_markers: bool | None = None
 
     def match(self, name: str) -> str | None:
         """Return the entry that Windows would open for ``name``; None when there is none.
@@ -52,6 +53,13 @@ class Listing:
         if name in self.kinds:
             return name
         return _only(self._alike(name))
+
+    def match_marker(self, name: str) -> str | None:
+        """The same as ``match`` for the name of a marker: most directories have none at all."""
+        if self._has_markers is None:
+            length = len(MARKER_SUFFIX)
+            self._has_markers = any(n[-length:].lower() == MARKER_SUFFIX for n in self.kinds)
+        return self.match(name) if self._has_markers else None
 
     def match_bare(self, name: str) -> str | None:
         """Return the one entry that differs from ``name`` by spaces around it, if there is one.

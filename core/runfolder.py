@@ -12,11 +12,11 @@ import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from io import TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 from zoneinfo import ZoneInfo
 
-from core.csvfile import marked_cell, read_rows, write_rows
+from core.csvfile import create_csv, marked_cell, read_rows, write_rows
 from core.errors import Code, FatalError, Severity, os_reason
 from core.model import (
     RESULT_WORDS,
@@ -65,7 +65,7 @@ class RunFolder:
         self.path = path
         self._timezone = timezone
         self._created = False
-        self._outcomes: TextIOWrapper | None = None
+        self._outcomes: TextIO | None = None
 
     @property
     def run_id(self) -> str:
@@ -108,7 +108,7 @@ class RunFolder:
         rows = ((i.path, i.size, i.mtime_ns, i.key, i.standing.value) for i in items)
         with _guarded(self.path):
             draft = self.path / "plan.csv.tmp"
-            with draft.open("w", encoding="utf-8-sig", newline="") as file:
+            with create_csv(draft) as file:
                 write_rows(file, [_PLAN_HEADER])
                 write_rows(file, rows, marked_cell)
                 _to_disk(file)
@@ -128,23 +128,25 @@ class RunFolder:
         """Return the paths of ``plan.csv`` in order; empty when no plan was frozen."""
         return [row[0] for row in self._rows("plan.csv", len(_PLAN_HEADER))]
 
-    def add_outcome(self, outcome: Outcome) -> None:
-        """Append one line to ``outcomes.csv`` and hand it to the operating system."""
-        row = (
-            outcome.path,
-            outcome.result.value,
-            outcome.code.name if outcome.code else "",
-            printable(outcome.detail),
-            outcome.key,
-            outcome.size,
-            outcome.sha256,
+    def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        """Append a line each to ``outcomes.csv`` and hand them to the operating system."""
+        rows = (
+            (
+                outcome.path,
+                outcome.result.value,
+                outcome.code.name if outcome.code else "",
+                printable(outcome.detail),
+                outcome.key,
+                outcome.size,
+                outcome.sha256,
+            )
+            for outcome in outcomes
         )
         with _guarded(self.path):
             if self._outcomes is None:
-                file = (self.path / "outcomes.csv").open("w", encoding="utf-8-sig", newline="")
-                write_rows(file, [_OUTCOME_HEADER])
-                self._outcomes = file
-            write_rows(self._outcomes, [row], marked_cell)
+                self._outcomes = create_csv(self.path / "outcomes.csv")
+                write_rows(self._outcomes, [_OUTCOME_HEADER])
+            write_rows(self._outcomes, rows, marked_cell)
             self._outcomes.flush()
 
     def read_outcomes(self) -> list[Outcome]:
@@ -194,7 +196,7 @@ class RunFolder:
             self._replace("failed_uploads.txt", "\ufeff" + paths)
         with _guarded(self.path):
             draft = self.path / "report.csv.tmp"
-            with draft.open("w", encoding="utf-8-sig", newline="") as file:
+            with create_csv(draft) as file:
                 write_rows(file, [_REPORT_HEADER])
                 write_rows(file, (_report_row(p, outcomes.get(p), missing) for p in planned))
             draft.replace(self.path / "report.csv")
@@ -242,7 +244,7 @@ class _guarded:  # noqa: N801 - reads as a statement: with _guarded(path)
             raise FatalError(Code.DATA_DIR_UNWRITABLE, detail) from exc
 
 
-def _to_disk(file: TextIOWrapper) -> None:
+def _to_disk(file: TextIO) -> None:
     file.flush()
     os.fsync(file.fileno())
 

@@ -12,21 +12,27 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core.archive import Archiver
 from core.errors import Code, FatalError, HimuroError, ItemError, Severity, sentence
+from core.growth import Growth
 from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
 from core.stop import StopSignal
 
-THREADS = 16
+THREADS, FIRST_THREADS = 16, 2
 BATCH_ROWS = 200
 BATCH_SECONDS = 0.3
 """Rows are committed when so many have come together or the oldest has waited so long."""
 POLL_SECONDS = 0.02
+MARKS_TOGETHER = 50
+"""Markers that one worker makes in a row. Several workers at one directory of a local disk only
+wait for each other; on a slow share so many are made within a moment all the same."""
 FATAL_DRAIN_SECONDS = 30.0
 """How long files that are under way may go on after the environment broke."""
 GIVE_UP_SECONDS = 2.0
@@ -45,6 +51,10 @@ class RunResult:
     """What stopped the run early."""
     stopped: bool
     """True when a stop was asked for before everything was done."""
+
+
+_Mark = tuple[ArchiveItem, Outcome]
+"""A marker to be made, and the outcome of its file once it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +92,16 @@ class ArchiveRunner:
         self._taking = threading.Lock()
         self._taken = 0
         self._results: deque[_Done] = deque()
-        self._marks: queue.SimpleQueue[tuple[ArchiveItem, Outcome] | None] = queue.SimpleQueue()
+        self._marks: queue.SimpleQueue[Sequence[_Mark] | None] = queue.SimpleQueue()
+        self._to_mark: list[_Mark] = []
+        self._finished: list[Outcome] = []
         self._halted = threading.Event()
         self._over = threading.Event()
         self._current = ""
-        self._in_flight = dict.fromkeys(range(threads), 0)
+        self._in_flight: dict[int, int] = {}
+        self._busy_seconds: dict[int, float] = {}
+        self._growth = Growth()
+        self._lost: FatalError | None = None
         self._outcomes: dict[str, Outcome] = {}
         self._done_bytes = 0
         self._failed = 0
@@ -99,9 +114,7 @@ class ArchiveRunner:
         Never raises for a broken environment: that is in the result, so that the lists of
         what was not done can still be written.
         """
-        for number in range(self._threads):
-            name = f"himuro-archive-{number}"
-            threading.Thread(target=self._work, args=(number,), name=name, daemon=True).start()
+        self._start(FIRST_THREADS)
         try:
             self._collect()
         except Exception as exc:
@@ -120,20 +133,57 @@ class ArchiveRunner:
 
     # Workers
 
+    def _start(self, more: int) -> None:
+        begun = len(self._in_flight)
+        for number in range(begun, min(begun + more, self._threads)):
+            self._in_flight[number] = 0
+            name = f"himuro-archive-{number}"
+            threading.Thread(target=self._work, args=(number,), name=name, daemon=True).start()
+
     def _work(self, number: int) -> None:
+        try:
+            self._archive(number)
+        except Exception as exc:
+            # Nobody may wait for the files that this thread had taken.
+            _logger.exception("a worker of run %s failed", self._folder.run_id)
+            self._lost = FatalError(Code.INTERNAL, type(exc).__name__)
+            self._halted.set()
+
+    def _archive(self, number: int) -> None:
+        def sent(size: int) -> None:
+            self._in_flight[number] += size
+
+        ended = self._archiver.store_all(
+            self._items(), sent=sent, cancelled=self._cancelled, stopping=self._stopping
+        )
+        for item, value in ended:
+            if isinstance(value, FatalError):
+                self._halted.set()
+            known = isinstance(value, Entry | FatalError)
+            self._results.append(_Done(item, value if known else _failure(item, value)))
+            self._in_flight[number] = 0
+            self._busy_seconds[number] = time.thread_time()
+        while (marks := self._marks.get()) is not None:
+            self._make(marks)
+
+    def _items(self) -> Iterator[ArchiveItem]:
+        """Yield what is to be archived next; markers that wait are made first."""
         while True:
-            try:
-                mark = self._marks.get_nowait()
-            except queue.Empty:
-                item = self._take()
-                if item is not None:
-                    self._results.append(_Done(item, self._upload(number, item)))
-                    self._in_flight[number] = 0
-                    continue
-                mark = self._marks.get()
-            if mark is None:
+            with suppress(queue.Empty):
+                marks = self._marks.get_nowait()
+                if marks is None:
+                    self._marks.put(None)
+                    return
+                self._make(marks)
+            item = self._take()
+            if item is None:
                 return
-            self._results.append(_Done(mark[0], self._mark(*mark), marked=True))
+            self._current = item.path
+            yield item
+
+    def _make(self, marks: Sequence[_Mark]) -> None:
+        for item, outcome in marks:
+            self._results.append(_Done(item, self._mark(item, outcome), marked=True))
 
     def _take(self) -> ArchiveItem | None:
         with self._taking:
@@ -143,29 +193,13 @@ class ArchiveRunner:
             self._taken += item is not None
             return item
 
-    def _upload(self, number: int, item: ArchiveItem) -> Entry | Outcome | FatalError:
-        self._current = item.path
-
-        def sent(size: int) -> None:
-            self._in_flight[number] += size
-
-        try:
-            return self._archiver.store(
-                item, sent=sent, cancelled=self._cancelled, stopping=self._stopping
-            )
-        except FatalError as exc:
-            self._halted.set()
-            return exc
-        except Exception as exc:  # noqa: BLE001 - one file's failure must not end the others
-            return _failure(item, exc)
-
     def _mark(self, item: ArchiveItem, outcome: Outcome) -> Outcome | FatalError:
         try:
             self._archiver.mark(item)
         except FatalError as exc:
             self._halted.set()
             return exc
-        except Exception as exc:  # noqa: BLE001 - see _upload
+        except Exception as exc:  # noqa: BLE001 - one file's failure must not end the others
             return _failure(item, exc)
         return outcome
 
@@ -191,16 +225,22 @@ class ArchiveRunner:
                     since = since if batch else time.monotonic()
                     batch.append(done)
                 else:
-                    marking += self._settle(done)
+                    self._settle(done)
             now = time.monotonic()
             idle = self._all_returned(returned)
             if batch and (len(batch) >= BATCH_ROWS or idle or now - since >= BATCH_SECONDS):
-                marking += self._register(batch)
+                self._register(batch)
                 batch = []
+            if self._lost:
+                self._break(self._lost, "")
+            marking += self._ask_for_marks()
+            self._write_outcomes()
             self._note_unlisted()
             if now - reported >= BATCH_SECONDS:
                 reported = now
                 self._report()
+            if not idle and self._growth.is_due(now, *self._work_done(returned)):
+                self._start(len(self._in_flight))
             if idle and not batch and not marking:
                 return
             # A look every now and then costs far less than being woken for every file: each
@@ -208,6 +248,20 @@ class ArchiveRunner:
             time.sleep(POLL_SECONDS)
         if batch:
             self._register(batch)
+            self._write_outcomes()
+
+    def _work_done(self, returned: int) -> tuple[float, float]:
+        """Return the processor time of the workers, and how much they have done: one for each
+        file and for each MiB."""
+        done = self._done_bytes + sum(self._in_flight.copy().values())
+        return sum(self._busy_seconds.copy().values()), returned + done / 1024**2
+
+    def _ask_for_marks(self) -> int:
+        """Hand the workers what is to be marked; returns how many markers that is."""
+        marks, self._to_mark = self._to_mark, []
+        for start in range(0, len(marks), MARKS_TOGETHER):
+            self._marks.put(marks[start : start + MARKS_TOGETHER])
+        return len(marks)
 
     def _all_returned(self, returned: int) -> bool:
         """Return whether no file is under way and none will be begun."""
@@ -227,8 +281,8 @@ class ArchiveRunner:
         self._abandon_at = min(limit, self._abandon_at or limit)
         return now >= self._abandon_at
 
-    def _settle(self, done: _Done) -> int:
-        """Take in what is not to be registered; returns how many markers were asked for."""
+    def _settle(self, done: _Done) -> None:
+        """Take in what is not to be registered."""
         value = done.value
         if isinstance(value, FatalError):
             self._break(value, done.item.path)
@@ -236,14 +290,12 @@ class ArchiveRunner:
             unchanged = Outcome(
                 done.item.path, Result.UNCHANGED, value.size, value.key, value.sha256
             )
-            self._marks.put((done.item, unchanged))
-            return 1
+            self._to_mark.append((done.item, unchanged))
         else:
             self._finish(value)
-        return 0
 
-    def _register(self, batch: list[_Done]) -> int:
-        """Commit rows, then ask for their markers; returns how many were asked for."""
+    def _register(self, batch: list[_Done]) -> None:
+        """Commit rows; what is registered is to be marked next."""
         rows = [(d.item, d.value) for d in batch if isinstance(d.value, Entry)]
         try:
             taken = {(e.bucket, e.key) for e in self._catalogue.add([row for _, row in rows])}
@@ -251,28 +303,33 @@ class ArchiveRunner:
             self._break(exc, "")
             for item, _ in rows:
                 self._finish(Outcome(item.path, Result.FAILED, code=Code.NOT_REGISTERED))
-            return 0
-        marks = 0
+            return
         for item, row in rows:
             if (row.bucket, row.key) in taken:
                 failed = Outcome(item.path, Result.FAILED, code=Code.KEY_OCCUPIED, detail=row.key)
                 self._finish(failed)
             else:
                 archived = Outcome(item.path, Result.ARCHIVED, row.size, row.key, row.sha256)
-                self._marks.put((item, archived))
-                marks += 1
-        return marks
+                self._to_mark.append((item, archived))
 
     def _finish(self, outcome: Outcome) -> None:
         self._outcomes[outcome.path] = outcome
+        self._finished.append(outcome)
         self._done_bytes += outcome.size
         self._failed += not outcome.settled
+
+    def _write_outcomes(self) -> None:
+        """Write what has finished since the last time."""
+        finished, self._finished = self._finished, []
+        if not finished:
+            return
         try:
-            self._folder.add_outcome(outcome)
-            if outcome.code and outcome.code is not Code.STOPPED:
-                text = f"{outcome.reason} 対処: {outcome.code.remedy}"
-                now = datetime.now(UTC)
-                self._folder.log(now, Severity.ERROR, outcome.path, text, outcome.code)
+            self._folder.add_outcomes(finished)
+            for outcome in finished:
+                if outcome.code and outcome.code is not Code.STOPPED:
+                    text = f"{outcome.reason} 対処: {outcome.code.remedy}"
+                    now = datetime.now(UTC)
+                    self._folder.log(now, Severity.ERROR, outcome.path, text, outcome.code)
         except FatalError as exc:
             self._break(exc, "")
 
@@ -303,7 +360,7 @@ class ArchiveRunner:
             total_files=len(self._plan.items),
             total_bytes=self._total_bytes,
             done_files=len(self._outcomes),
-            done_bytes=self._done_bytes + sum(self._in_flight.values()),
+            done_bytes=self._done_bytes + sum(self._in_flight.copy().values()),
             failed_files=self._failed,
             current=self._current,
             phase="停止しています" if self._stop.requested else "アーカイブしています",

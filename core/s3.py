@@ -1,12 +1,11 @@
 """The only module that talks to S3; ``s3_codes.py`` says what its error codes mean.
 
-Two clients share the work, chosen by measurement (docs/architecture.md): obstore creates
-small objects several times faster than boto3, which is bound by the interpreter lock; boto3
-sends large ones, which obstore cannot create conditionally in parts, and explains failures.
-Whatever obstore does not simply accept is done again by boto3.
+Two clients share the work, chosen by measurement (docs/architecture.md): ``s3_put.py`` creates
+objects of a single request with a fraction of boto3's work; boto3 does all the rest, explains
+failures, and does again whatever the other one could not simply do.
 
-How long one call may take: what passes (503, 500, a reset, a lost answer) is retried for 1 s
-by obstore, then by five attempts of boto3, which pauses up to 1, 2, 4 and 8 s after a 503 and
+How long one call may take: what passes (503, 500, a reset, a lost answer) is tried once by the
+lean client, then by five attempts of boto3, which pauses up to 1, 2, 4 and 8 s after a 503 and
 for less than a second in all after the rest. So in a storm of 503 every file costs its thread
 up to 20 s before it goes to the error file list. An endpoint that takes connections and never
 answers is told apart by the bucket's own check after the first time-out: within 15 s for a
@@ -16,14 +15,14 @@ small object, 70 s for the largest.
 from __future__ import annotations
 
 import base64
+import logging
 import os
-from collections.abc import Iterable
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import boto3
 import botocore.session
-import obstore
 from botocore.config import Config
 from botocore.configprovider import ConstantProvider
 from botocore.exceptions import (
@@ -38,29 +37,38 @@ from botocore.exceptions import (
     ReadTimeoutError,
     TokenRetrievalError,
 )
-from obstore.auth.boto3 import Boto3CredentialProvider
-from obstore.exceptions import BaseError as ObstoreError
-from obstore.store import S3Store
+from botocore.httpsession import get_cert_path
+from botocore.utils import get_environ_proxies
 
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.names import decode_metadata, encode_metadata
-from core.ports import STORAGE_CLASS, NewObject, Part, StoredObject
+from core.ports import STORAGE_CLASS, Lane, NewObject, Part, StoredObject
 from core.s3_codes import EXISTS_CODES, meaning
+from core.s3_put import AnswerError, Put, PutClient, PutLane
+from core.s3_sign import Endpoint, PutSigner
 
 if TYPE_CHECKING:
     from core.settings import Settings
 
 MIB = 1024 * 1024
-FAST_BYTES = 8 * MIB
-"""Up to here obstore is the faster client; beyond it the network decides, not the client."""
 SMALL_BYTES = MIB // 2
-"""Up to here obstore may be impatient. Its limit counts for a whole request: so much is sent
-within it by sixteen threads over a line of 10 Mbit/s. What takes longer is sent by boto3."""
-SMALL_SECONDS = 8.0
+"""Up to here a request may be impatient: so much is sent by sixteen threads over a line of
+10 Mbit/s before the first of them gives up."""
+SMALL_SECONDS, LARGE_SECONDS = 8.0, 60.0
+LANE_BYTES = MIB // 4
+LANE_CONNECTIONS = 8
+"""Objects of up to so many bytes go so many at a time from one thread."""
 PART_BYTES = 64 * MIB
 MAX_PARTS = 10_000
 METADATA_BYTES = 2048
 """S3's limit for all user metadata, names and values together (FACTS)."""
+
+
+_CHECKSUM = "x-amz-checksum-sha256"
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 
 def explain(error: Exception) -> HimuroError:
@@ -91,11 +99,13 @@ class S3ObjectStore:
             self._client: Any = session.client("s3", config=_config(5, connect=10, read=20))
             # The limits count for each piece sent or received, but what the network still
             # holds of 64 MiB on a slow line delays the answer.
-            self._large: Any = session.client("s3", config=_config(5, connect=10, read=60))
+            self._large: Any = session.client(
+                "s3", config=_config(5, connect=10, read=LARGE_SECONDS)
+            )
             for client in (self._client, self._large):
                 client.meta.events.register("needs-retry.s3", self._look_before_retry)
-            self._fast = _fast_store(settings.bucket, session, self._client, SMALL_SECONDS)
-            self._fast_large = _fast_store(settings.bucket, session, self._client, 60)
+            self._lean = _lean_client(settings.bucket, session, self._client, SMALL_SECONDS)
+            self._lean_large = _lean_client(settings.bucket, session, self._client, LARGE_SECONDS)
         except (BotoCoreError, ValueError) as exc:
             raise _fatal(exc) from exc
 
@@ -133,18 +143,20 @@ class S3ObjectStore:
         return max(PART_BYTES, -(-size // (MAX_PARTS * MIB)) * MIB)
 
     def create(self, new: NewObject, data: bytes) -> bool:
-        metadata = _metadata(new)
-        if len(data) <= FAST_BYTES and self._create_fast(new, data, metadata):
-            return True
-        client = self._client if len(data) <= FAST_BYTES else self._large
+        put = _put(new, data)
+        small = len(data) <= SMALL_BYTES
+        lean = self._lean if small else self._lean_large
+        status = self._send(lean, put) if lean else None
+        if status in (HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED):
+            return status == HTTPStatus.OK
         try:
-            client.put_object(
+            (self._client if small else self._large).put_object(
                 Bucket=self._bucket,
                 Key=new.key,
                 Body=data,
                 StorageClass=STORAGE_CLASS,
-                Metadata=metadata,
-                ChecksumSHA256=_base64(bytes.fromhex(new.sha256)),
+                Metadata=_metadata(new),
+                ChecksumSHA256=put.headers[_CHECKSUM],
                 IfNoneMatch="*",
             )
         except (ClientError, BotoCoreError) as exc:
@@ -153,25 +165,18 @@ class S3ObjectStore:
             raise self._cause(exc) from exc
         return True
 
-    def _create_fast(self, new: NewObject, data: bytes, metadata: dict[str, str]) -> bool:
-        """Return whether obstore created the object; where it did not, boto3 asks again and
-        finds the words (an object that is there answers it with 412)."""
+    def _send(self, lean: PutClient, put: Put) -> int | None:
+        """Return what S3 said to the lean client; None when that cannot be known."""
         try:
-            obstore.put(
-                self._fast if len(data) <= SMALL_BYTES else self._fast_large,
-                new.key,
-                data,
-                attributes={"Storage-Class": STORAGE_CLASS, **metadata},
-                mode="create",
-                use_multipart=False,
-            )
-        except ObstoreError as exc:
-            if "kind: Timeout" in str(exc):  # it has no class of its own
-                self._check_again()
-            return False
-        except (OSError, ValueError):
-            return False
-        return True
+            return lean.put(put)
+        except TimeoutError:
+            self._check_again()
+        except (OSError, AnswerError, BotoCoreError) as exc:
+            _logger.debug("asking again for %s: %s", put.key, type(exc).__name__)
+        return None
+
+    def lane(self) -> Lane[T] | None:
+        return _S3Lane(self._lean, self._check_again) if self._lean else None
 
     def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
         where = {"Bucket": self._bucket, "Key": new.key}
@@ -259,6 +264,44 @@ class S3ObjectStore:
         return cause
 
 
+class _S3Lane(Generic[T]):
+    """``Lane`` over the lean client."""
+
+    most_bytes = LANE_BYTES
+
+    def __init__(self, client: PutClient, check: Callable[[], None]) -> None:
+        self._lane = PutLane[T](client, LANE_CONNECTIONS)
+        self._check = check
+
+    @property
+    def busy(self) -> int:
+        return self._lane.busy
+
+    @property
+    def is_full(self) -> bool:
+        return self._lane.is_full
+
+    def begin(self, new: NewObject, data: bytes, token: T) -> None:
+        try:
+            self._lane.begin(_put(new, data), token)
+        except BotoCoreError as exc:
+            raise _fatal(exc) from exc
+
+    def wait(self) -> list[tuple[T, bool | FatalError]]:
+        return [(token, self._meaning(status)) for token, status in self._lane.wait()]
+
+    def _meaning(self, status: int | None) -> bool | FatalError:
+        if status == HTTPStatus.REQUEST_TIMEOUT:
+            try:
+                self._check()
+            except FatalError as exc:
+                return exc
+        return status == HTTPStatus.OK
+
+    def close(self) -> None:
+        self._lane.close()
+
+
 def _session() -> Any:
     """Return a session that hears soon that there is no instance metadata.
 
@@ -286,20 +329,23 @@ def _config(attempts: int, *, connect: float, read: float) -> Config:
     )
 
 
-def _fast_store(bucket: str, session: Any, client: Any, seconds: float) -> S3Store:
-    return S3Store(
-        bucket,
-        endpoint=client.meta.endpoint_url,
-        region=client.meta.region_name or "us-east-1",
-        credential_provider=Boto3CredentialProvider(session, ttl=timedelta(minutes=5)),
-        checksum_algorithm="sha256",
-        client_options={
-            "allow_http": True,
-            "connect_timeout": timedelta(seconds=3),
-            "timeout": timedelta(seconds=seconds),
-        },
-        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=5)},
-    )
+def _lean_client(bucket: str, session: Any, client: Any, seconds: float) -> PutClient | None:
+    """Return a client for the address that boto3 itself would send to; None behind a proxy."""
+    presigned = client.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "k"})
+    url = presigned.partition("?")[0].removesuffix("/k")
+    if get_environ_proxies(url):
+        return None
+    given = session._session.get_config_variable("ca_bundle")
+    endpoint = Endpoint(url, client.meta.region_name, get_cert_path(given or True))
+    signer = PutSigner(endpoint, session.get_credentials().get_frozen_credentials)
+    return PutClient(endpoint, signer, seconds)
+
+
+def _put(new: NewObject, data: bytes) -> Put:
+    headers = {f"x-amz-meta-{name}": value for name, value in _metadata(new).items()}
+    headers[_CHECKSUM] = _base64(bytes.fromhex(new.sha256))
+    headers["x-amz-storage-class"] = STORAGE_CLASS
+    return Put(new.key, data, new.sha256, headers)
 
 
 def _metadata(new: NewObject) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from core import terminal
-from core.csvfile import safe_cell, write_rows
+from core.csvfile import create_csv, safe_cell, write_rows
 from core.errors import Code, FatalError, ListError, os_reason
 from core.model import Entry, SearchQuery
 from core.ports import Catalogue
@@ -165,7 +165,7 @@ def _write_csv(path: Path, hits: Iterator[tuple[str | int, ...]]) -> int:
             written += 1
             yield row
 
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
+    with create_csv(path) as file:
         write_rows(file, [_COLUMNS])
         write_rows(file, counted())
     return written

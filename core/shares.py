@@ -19,6 +19,8 @@ _WINDOWS = os.name == "nt"
 _PROC_FD = os.path.isdir("/proc/self/fd")
 _MAX_NAME = 255
 """Longest name: UTF-16 units on NTFS, bytes in UTF-8 on Linux."""
+_MOST_BYTES_A_LETTER = 4
+"""In UTF-8; in UTF-16 a letter has two units at most."""
 
 
 class Kind(Enum):
@@ -168,7 +170,10 @@ class Shares:
         located = self.locate(path)
         if located is None:
             raise ItemError(Code.PATH_OUTSIDE_SHARES)
-        share = located[0]
+        return self.open_in(located[0], local)
+
+    def open_in(self, share: ShareSetting, local: str) -> OpenFile:
+        """The same for a file whose share is known."""
         try:
             descriptor = self.fs.open(local)
         except OSError as exc:
@@ -198,6 +203,8 @@ class Shares:
 
 def name_fits(name: str) -> bool:
     """Return whether a file of this name can exist on NTFS and on this machine."""
+    if len(name) * _MOST_BYTES_A_LETTER <= _MAX_NAME:
+        return True
     units = len(name.encode("utf-16-le", "surrogatepass")) // 2
     size = units if _WINDOWS else len(os.fsencode(name))
     return units <= _MAX_NAME and size <= _MAX_NAME

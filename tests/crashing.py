@@ -30,7 +30,7 @@ STEPS: list[tuple[type, str]] = [
     (RunFolder, "create"),
     (RunFolder, "write_record"),
     (RunFolder, "write_plan"),
-    (RunFolder, "add_outcome"),
+    (RunFolder, "add_outcomes"),
     (RunFolder, "finish"),
 ]
 

@@ -6,10 +6,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
-from core.errors import Code, ItemError
+from core.errors import Code, FatalError, HimuroError, ItemError
 from core.model import Entry, SearchPage, SearchQuery
-from core.ports import STORAGE_CLASS, NewObject, Part, StoredObject
+from core.ports import STORAGE_CLASS, Lane, NewObject, Part, StoredObject
+
+T = TypeVar("T")
 
 
 class MemoryCatalogue:
@@ -65,6 +68,39 @@ class MemoryObject:
     storage_class: str = STORAGE_CLASS
 
 
+class MemoryLane(Generic[T]):
+    """A lane of a ``MemoryStore``: creates what was begun when somebody waits for it."""
+
+    most_bytes = 64
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._begun: list[tuple[NewObject, bytes, T]] = []
+
+    @property
+    def busy(self) -> int:
+        return len(self._begun)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._begun) >= 3
+
+    def begin(self, new: NewObject, data: bytes, token: T) -> None:
+        self._begun.append((new, data, token))
+
+    def wait(self) -> list[tuple[T, bool | FatalError]]:
+        new, data, token = self._begun.pop(0)
+        try:
+            return [(token, self._store.create(new, data))]
+        except FatalError as exc:
+            return [(token, exc)]
+        except HimuroError:
+            return [(token, False)]
+
+    def close(self) -> None:
+        self._begun.clear()
+
+
 class MemoryStore:
     """A bucket in memory that is as strict as S3: it compares checksums and never overwrites.
 
@@ -91,6 +127,9 @@ class MemoryStore:
         created = self._store(new, data)
         self.after("create", new.key)
         return created
+
+    def lane(self) -> Lane[T] | None:
+        return MemoryLane(self)
 
     def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
         self.before("create_in_parts", new.key)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -453,14 +454,14 @@ def test_a_full_disk_still_leaves_the_error_file_list(
 ) -> None:
     for number in range(100):
         desk.write(f"{number:02}.txt", str(number))
-    written = RunFolder.add_outcome
+    written = RunFolder.add_outcomes
 
-    def full(folder: RunFolder, outcome: object) -> None:
+    def full(folder: RunFolder, outcomes: Any) -> None:
         if len(desk.store.writes) > 30:
             raise FatalError(Code.DATA_DIR_UNWRITABLE, "空き容量がありません")
-        written(folder, outcome)
+        written(folder, outcomes)
 
-    monkeypatch.setattr(RunFolder, "add_outcome", full)
+    monkeypatch.setattr(RunFolder, "add_outcomes", full)
     done = desk.archive(UNC)
     assert done.record.state is RunState.ERROR
     assert "実行記録を書き込めません" in done.record.message

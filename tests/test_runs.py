@@ -52,7 +52,7 @@ def killed(desk: Desk, *outcomes: str) -> ArchiveRun:
     run.begin(run.check())
     for name in outcomes:
         done = Outcome(rf"{UNC}\{name}", Result.ARCHIVED, 1, f"fsx01/share/{name}", "0" * 64)
-        run.folder.add_outcome(done)
+        run.folder.add_outcomes([done])
     run.folder.close()
     run._lock.release()  # as the operating system does when a process is killed
     return run
@@ -310,7 +310,7 @@ def test_what_is_protected_from_excel_comes_back(desk: Desk, text: str) -> None:
     folder = RunFolder(desk.root / "run", desk.settings.timezone)
     folder.path.mkdir()
     outcome = Outcome(rf"{UNC}\a.txt", Result.ARCHIVED, 1, text, "0" * 64)
-    folder.add_outcome(outcome)
+    folder.add_outcomes([outcome])
     folder.close()
     assert folder.read_outcomes() == [outcome]
 

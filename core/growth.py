@@ -1,0 +1,49 @@
+"""How many threads a run needs: more while they wait, no more once the processor is the limit."""
+
+from __future__ import annotations
+
+LOOK_SECONDS = 0.25
+"""Between two looks; a single slow answer is no reason to grow."""
+BUSY_CORES = 0.5
+"""Threads of one interpreter that use more than this together hinder each other."""
+WORTH = 1.1
+"""How many times faster it must have become for the next growth."""
+
+
+class Growth:
+    """Says when a crew is to be doubled. Times in seconds, on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._looked_at: float | None = None
+        self._busy = 0.0
+        self._done = 0.0
+        self._rate: float | None = None
+        """Before the last growth."""
+        self._grown = False
+        self._over = False
+
+    def is_due(self, now: float, busy_seconds: float, done: float) -> bool:
+        """Return whether more threads are worth a try.
+
+        ``busy_seconds``: processor time of all threads so far; ``done``: how much they have
+        done so far, in whatever unit. Growth that brought nothing is the last one.
+        """
+        if self._looked_at is None:
+            self._looked_at = now
+            return False
+        elapsed = now - self._looked_at
+        if self._over or elapsed < LOOK_SECONDS:
+            return False
+        cores, rate = (busy_seconds - self._busy) / elapsed, (done - self._done) / elapsed
+        self._looked_at, self._busy, self._done = now, busy_seconds, done
+        if self._grown:
+            # What was under way meanwhile was begun by fewer threads.
+            self._grown = False
+            return False
+        if self._rate is not None and rate < self._rate * WORTH:
+            self._over = True
+            return False
+        if cores >= BUSY_CORES:
+            return False
+        self._rate, self._grown = rate, True
+        return True
