@@ -80,14 +80,8 @@ class Archiver:
             for item in items:
                 way = self._set_out(item, lane, cancelled) if lane else None
                 if way is None:
-                    yield (
-                        item,
-                        _caught(
-                            lambda item=item: self.store(
-                                item, sent=sent, cancelled=cancelled, stopping=stopping
-                            )
-                        ),
-                    )
+                    whole = partial(self.store, sent=sent, cancelled=cancelled, stopping=stopping)
+                    yield item, _caught(partial(whole, item))
                 elif not isinstance(way, _OnItsWay):
                     yield item, way
                 while lane and lane.is_full:

@@ -156,11 +156,13 @@ class ArchiveRunner:
         ended = self._archiver.store_all(
             self._items(), sent=sent, cancelled=self._cancelled, stopping=self._stopping
         )
-        for item, value in ended:
-            if isinstance(value, FatalError):
+        for item, result in ended:
+            if isinstance(result, FatalError):
                 self._halted.set()
-            known = isinstance(value, Entry | FatalError)
-            self._results.append(_Done(item, value if known else _failure(item, value)))
+            if isinstance(result, Entry | FatalError):
+                self._results.append(_Done(item, result))
+            else:
+                self._results.append(_Done(item, _failure(item, result)))
             self._in_flight[number] = 0
             self._busy_seconds[number] = time.thread_time()
         while (marks := self._marks.get()) is not None:

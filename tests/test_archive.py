@@ -20,6 +20,7 @@ from core.runfolder import RunFolder
 from core.shares import FileSystem, Shares
 from core.stop import StopSignal
 from tests.arrange import BUCKET, UNC, Desk, Done, rows
+from tests.fakes import MemoryStore
 
 
 @pytest.fixture
@@ -158,8 +159,7 @@ def test_the_same_content_of_an_interrupted_run_is_adopted(desk: Desk) -> None:
     assert desk.markers() == {"large.bin_archived.txt", "small.txt_archived.txt"}
 
 
-def test_an_answer_lost_after_the_object_was_stored_is_a_success(desk: Desk) -> None:
-    desk.write("a.txt", "x")
+def lose_one_answer(store: MemoryStore) -> None:
     lost = []
 
     def lose(call: str, key: str) -> None:
@@ -167,11 +167,23 @@ def test_an_answer_lost_after_the_object_was_stored_is_a_success(desk: Desk) -> 
             lost.append(key)
             raise ItemError(Code.UPLOAD_FAILED, "ConnectionClosedError")
 
-    desk.store.after = lose
-    first = desk.archive(UNC)
-    assert first.failed == [rf"{UNC}\a.txt"]
+    store.after = lose
+
+
+def test_an_answer_lost_after_the_object_was_stored_is_a_success(desk: Desk) -> None:
+    desk.write("a.txt", "x")
+    lose_one_answer(desk.store)
     assert desk.archive(UNC).record.state is RunState.DONE
     assert desk.store.writes == ["fsx01/share/a.txt"]
+    assert desk.markers() == {"a.txt_archived.txt"}
+
+
+def test_an_answer_that_stays_lost_is_a_success_of_the_next_run(desk: Desk) -> None:
+    desk.write("a.bin", "x" * 500)
+    lose_one_answer(desk.store)
+    assert desk.archive(UNC).failed == [rf"{UNC}\a.bin"]
+    assert desk.archive(UNC).record.state is RunState.DONE
+    assert desk.store.writes == ["fsx01/share/a.bin"]
 
 
 def test_a_file_that_changed_before_its_object_got_a_row_is_told_to_the_administrator(
