@@ -242,10 +242,9 @@ class Archiver:
 
     def _keys(self, item: ArchiveItem, mtime_ns: int) -> Iterator[str]:
         """Yield the keys a content may have, best first; those that have a row are left out."""
-        modified = _time(mtime_ns).astimezone(self._timezone)
-        stamp = modified.strftime("%Y%m%d-%H%M%S")
         if item.key not in item.taken_keys:
             yield item.key
+        stamp = _time(mtime_ns).astimezone(self._timezone).strftime("%Y%m%d-%H%M%S")
         candidates = (generation_key(item.key, stamp, n) for n in count(1))
         yield from (key for key in candidates if key not in item.taken_keys)
 

@@ -94,9 +94,19 @@ def generation_key(key: str, stamp: str, counter: int = 1) -> str:
     return f"{head}{slash}{stem}_{stamp}{more}{dot}{suffix}"
 
 
+@lru_cache(maxsize=4096)
+def _encoded(part: str) -> str:
+    return quote(part, safe="")
+
+
+def encode_key(key: str) -> str:
+    """Return a key as S3 wants it in an address: percent-encoded but for its slashes."""
+    return "/".join(map(_encoded, key.split("/")))
+
+
 def encode_metadata(path: str) -> str:
     """Return a UNC path as ASCII for user metadata; ``decode_metadata`` reverses it."""
-    return quote(path, safe="")
+    return "%5C".join(map(_encoded, path.split("\\")))
 
 
 def decode_metadata(value: str) -> str:

@@ -29,7 +29,8 @@ THREADS, FIRST_THREADS = 16, 2
 BATCH_ROWS = 200
 BATCH_SECONDS = 0.3
 """Rows are committed when so many have come together or the oldest has waited so long."""
-POLL_SECONDS = 0.02
+POLL_SECONDS, LAST_POLL_SECONDS = 0.02, 0.002
+"""Between two looks at what has ended; the second once nothing is on its way to S3 any more."""
 MARKS_TOGETHER = 50
 """Markers that one worker makes in a row. Several workers at one directory of a local disk only
 wait for each other; on a slow share so many are made within a moment all the same."""
@@ -247,7 +248,7 @@ class ArchiveRunner:
                 return
             # A look every now and then costs far less than being woken for every file: each
             # waking is a fight over the interpreter lock with the workers.
-            time.sleep(POLL_SECONDS)
+            time.sleep(LAST_POLL_SECONDS if idle else POLL_SECONDS)
         if batch:
             self._register(batch)
             self._write_outcomes()

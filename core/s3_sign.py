@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
+
+from core.names import encode_key
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -79,7 +81,7 @@ class PutSigner:
         """
         credentials = self._credentials()
         stamp = self._now().strftime("%Y%m%dT%H%M%SZ")
-        path = f"{self._base}/{quote(key, safe='/~')}"
+        path = f"{self._base}/{encode_key(key)}"
         signed = {
             **headers,
             "host": self._host,

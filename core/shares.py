@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 
 from core.errors import Code, FatalError, ItemError, os_reason
 from core.names import identity, split_unc
@@ -125,7 +126,12 @@ class Shares:
     def __init__(self, shares: Iterable[ShareSetting], fs: FileSystem | None = None) -> None:
         self.fs = fs or FileSystem()
         self._shares = [(identity(s.unc) + "\\", s) for s in shares]
+        self._share_of = lru_cache(maxsize=4096)(self._find_share)
         self._roots = {s.unc: self.fs.resolve(str(s.directory)) for _, s in self._shares}
+
+    def _find_share(self, directory: str) -> ShareSetting | None:
+        located = self.locate(directory)
+        return located[0] if located else None
 
     def locate(self, path: str) -> tuple[ShareSetting, tuple[str, ...]] | None:
         """Return the share that ``path`` lies in and the parts below it; None when in none."""
@@ -167,10 +173,10 @@ class Shares:
         Raises ``ItemError`` when it is missing, unreadable, no regular file, or a link that
         was laid to outside after the check; ``FatalError`` when the share itself is gone.
         """
-        located = self.locate(path)
-        if located is None:
+        share = self._share_of(path.rpartition("\\")[0])
+        if share is None:
             raise ItemError(Code.PATH_OUTSIDE_SHARES)
-        return self.open_in(located[0], local)
+        return self.open_in(share, local)
 
     def open_in(self, share: ShareSetting, local: str) -> OpenFile:
         """The same for a file whose share is known."""
