@@ -42,7 +42,7 @@ class Seals:
             return None
         try:
             return self._serializer(kind).loads(text)
-        except (BadData, RecursionError):
+        except (BadData, UnicodeError, RecursionError):
             return None
 
     def _serializer(self, kind: Kind) -> URLSafeSerializer:

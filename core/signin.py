@@ -109,7 +109,12 @@ class SignIn:
         if wait > 0:
             self._log.write(Event.LOCKED, who, address, f"{wait:.0f} s")
             return Attempt(wait=wait)
-        if not _proven(accounts, account, password) or account is None:
+        try:
+            proven = _proven(accounts, account, password)
+        except passwords.BusyError:
+            self._throttle.withdrawn(key, address, device_id)
+            raise
+        if not proven or account is None:
             self._log.write(Event.FAILED, who, address)
             return Attempt()
         self._throttle.succeeded(key, address, device_id)
@@ -169,7 +174,7 @@ class SignIn:
         subject, issued = str(claims.get("sub") or ""), claims.get("iat")
         if role is Role.ANYONE or not subject or isinstance(issued, bool):
             return None
-        if not isinstance(issued, int | float) or issued > self._clock() + _CLOCK_SKEW:
+        if not isinstance(issued, int | float) or not 0 < issued <= self._clock() + _CLOCK_SKEW:
             return None
         name = printable(accounts.email_of(claims) or subject)[:MOST_NAME]
         session_id = oidc_session_id(claims)

@@ -119,6 +119,12 @@ class Throttle:
             for counts, key in others:
                 counts.forgive(key)
 
+    def withdrawn(self, account: str, address: str, device: str = "") -> None:
+        """Take an attempt back that was not looked at after all."""
+        with self._lock:
+            for counts, key in self._counters(account, address, device):
+                counts.forgive(key)
+
     def _counters(self, account: str, address: str, device: str) -> list[tuple[_Counts, str]]:
         if device:
             return [(self._seats, f"{account}\n\n{device}")]

@@ -32,6 +32,7 @@ GUARDED = (Guarded(archive.render, "アーカイブ", "archive", ":material/arch
 def main() -> None:
     st.set_page_config(page_title="氷室", page_icon="❄️", layout="wide", menu_items={})
     user = guard.user()
+    role = user.role if user else Role.ANYONE
     start = st.Page(search.render, title="アーカイブ一覧", icon=":material/search:", default=True)
     own = st.Page(
         account.render,
@@ -40,12 +41,13 @@ def main() -> None:
         icon=":material/account_circle:" if user else ":material/login:",
     )
     st.logo(":material/ac_unit:", size="large")
-    st.navigation([start, *map(_page, GUARDED), own], position="top").run()
+    work = [_page(guarded, role) for guarded in GUARDED]
+    st.navigation([start, *work, own], position="top").run()
 
 
-def _page(guarded: Guarded) -> st.Page:
+def _page(guarded: Guarded, role: Role) -> st.Page:
     """Return a page, or for others something nameless at the same address."""
-    if guard.role() >= guarded.role:
+    if role >= guarded.role:
         return st.Page(
             guarded.render, title=guarded.title, url_path=guarded.path, icon=guarded.icon
         )

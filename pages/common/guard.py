@@ -128,8 +128,6 @@ def offer() -> None:
         st.title("サインインが必要です", anchor=False)
         st.text("このページは、サインインした運用者と管理者だけが使えます。")
         st.button("サインイン", key="signin", type="primary", on_click=_leave_to_sign_in)
-        if st.session_state.pop("signed-out-here", False):
-            st.text("サインアウトしました。")
 
 
 def _leave_to_sign_in() -> None:
