@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,11 +13,20 @@ import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from tests.browser import core
-from tests.people import ADMINISTRATOR, OPERATOR, ask, signed_in, write_accounts
-from tests.servers import console, free_port
+from tests.people import (
+    ADMINISTRATOR,
+    OPERATOR,
+    ask,
+    cookie_header,
+    post_form,
+    signed_in,
+    try_sign_in,
+    write_accounts,
+)
+from tests.servers import CHECKOUT, console, free_port
 
 NOBODY: dict[str, str] = {}
 FORGED = {"Cookie": "himuro_session=eyJpZCI6ImEiLCJhY2NvdW50IjoidGFuYWthIn0.c2lnbmF0dXJl"}
@@ -51,29 +62,45 @@ def run_file(env: dict[str, str]) -> str:
     return f"/files/{run.name}/run.json"
 
 
-def screen_of(url: str, headers: dict[str, str], **state: str) -> str:
-    """Ask for a page as a browser does; return everything the server sent, as one text."""
-    sent = []
+class Tab:
+    """A page opened as a browser does: a WebSocket, with the cookies of that moment."""
+
+    def __init__(self, stream: ClientConnection) -> None:
+        self._stream = stream
+
+    def show(self, **state: str) -> str:
+        """Run the script; returns everything the server sent, as one text."""
+        sent = []
+        message = BackMsg(rerun_script=ClientState(**state))
+        self._stream.send(message.SerializeToString())
+        while True:
+            data = self._stream.recv(timeout=60)
+            assert isinstance(data, bytes)
+            sent.append(str(data, "utf-8", "replace"))
+            if ForwardMsg.FromString(data).WhichOneof("type") == "script_finished":
+                return "".join(sent)
+
+
+@contextmanager
+def tab(url: str, headers: dict[str, str], base: str = "") -> Iterator[Tab]:
     there = urlsplit(url)
-    name = headers.get("Host", there.netloc)
     with connect(
-        f"ws://{name}/_stcore/stream",
+        f"ws://{there.netloc}{base}/_stcore/stream",
         sock=socket.create_connection((there.hostname or "", there.port or 0), timeout=60),
-        additional_headers={k: v for k, v in headers.items() if k != "Host"},
+        additional_headers=headers,
         open_timeout=60,
         proxy=None,
         max_size=None,
     ) as stream:
-        stream.send(BackMsg(rerun_script=ClientState(**state)).SerializeToString())
-        while True:
-            data = stream.recv(timeout=60)
-            assert isinstance(data, bytes)
-            message = ForwardMsg.FromString(data)
-            sent.append(str(data, "utf-8", "replace"))
-            if message.WhichOneof("type") == "script_finished":
-                return "".join(sent)
+        yield Tab(stream)
 
 
+def screen_of(url: str, headers: dict[str, str], base: str = "", **state: str) -> str:
+    with tab(url, headers, base) as opened:
+        return opened.show(**state)
+
+
+GUARDED = ("archive",)
 OPERATORS_ONLY = ("一覧をアップロードする", "依頼ID", "最近の実行", "内容を確認する")
 
 
@@ -87,13 +114,28 @@ def administrator(url: str) -> dict[str, str]:
     return signed_in(url, ADMINISTRATOR)
 
 
-@pytest.mark.parametrize("name", ["archive", "router", "pages/archive"])
+def test_every_guarded_page_is_tested_here() -> None:
+    source = (CHECKOUT / "pages" / "router.py").read_text("utf-8")
+    assert tuple(re.findall(r'Guarded\(\s*\w+\.render,\s*"[^"]+",\s*"(\w+)"', source)) == GUARDED
+
+
+@pytest.mark.parametrize("name", [*GUARDED, "router", "pages/archive"])
 def test_first_request_after_a_start_gets_nothing(env: dict[str, str], name: str) -> None:
     """Streamlit may run a file of ``pages`` by itself before the first ``st.navigation``."""
     with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
         text = screen_of(running.url, FORGED, page_name=name)
         answer = ask(running.url, f"/{name}", FORGED)
     assert not any(word in text + answer.text for word in OPERATORS_ONLY)
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_first_request_after_a_start_with_a_session(
+    env: dict[str, str], operator: dict[str, str], name: str
+) -> None:
+    """A restart signs nobody out, and the first one to come gets what is his."""
+    with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
+        text = screen_of(running.url, operator, page_name=name)
+    assert all(word in text for word in OPERATORS_ONLY)
 
 
 @pytest.mark.parametrize("role", ["operator", "administrator"])
@@ -176,3 +218,84 @@ def test_missing_schema_is_one_message(env: dict[str, str], tmp_path: Path) -> N
             assert "init-db" in screen_of(running.url, operator, page_name=name)
         core(fresh, tmp_path, "init-db")
         assert "まだありません" in screen_of(running.url, operator)
+
+
+def test_an_open_tab_loses_its_right_at_the_next_click(
+    url: str, env: dict[str, str], run_file: str
+) -> None:
+    accounts = Path(env["HIMURO_DATA_DIR"]) / "accounts.toml"
+    good = accounts.read_text("utf-8")
+    cookie = signed_in(url, ADMINISTRATOR)
+    with tab(url, cookie) as opened, tab(url, cookie) as other:
+        assert "内容を確認する" in opened.show(page_name="archive")
+        accounts.write_text(good.replace("administrator", "operator"), "utf-8")
+        assert "運用者" in opened.show(page_name="account")
+        accounts.write_text(good + "broken", "utf-8")
+        text = opened.show(page_name="archive")
+        assert "アカウントのファイルに誤りがある" in text
+        assert "内容を確認する" not in text
+        assert ask(url, run_file, cookie).status == 404
+        accounts.write_text(good, "utf-8")
+        assert "内容を確認する" in opened.show(page_name="archive")
+        # Somebody signs out in another tab.
+        assert "サインアウト" in other.show(page_name="account")
+        form = ask(url, "/signout", cookie)
+        token = re.search(r'name="token" value="([^"]+)"', form.text)
+        assert token
+        both = {"Cookie": f"{cookie['Cookie']}; {cookie_header(form.cookies)}"}
+        assert post_form(url, "/signout", both, token=token[1]).status == 303
+        for each in (opened, other):
+            text = each.show(page_name="archive")
+            assert "サインインが必要です" in text
+            assert "内容を確認する" not in text
+        assert ask(url, run_file, cookie).status == 404
+    assert "サインインが必要です" in screen_of(url, cookie, page_name="archive")
+
+
+def test_removed_while_signed_in(url: str, env: dict[str, str], run_file: str) -> None:
+    accounts = Path(env["HIMURO_DATA_DIR"]) / "accounts.toml"
+    good = accounts.read_text("utf-8")
+    cookie = signed_in(url, OPERATOR)
+    with tab(url, cookie) as opened:
+        assert "内容を確認する" in opened.show(page_name="archive")
+        write_accounts(accounts, ADMINISTRATOR)
+        try:
+            assert "サインインが必要です" in opened.show(page_name="archive")
+            assert ask(url, run_file, cookie).status == 404
+        finally:
+            accounts.write_text(good, "utf-8")
+
+
+def test_without_accounts_the_pages_say_how_to_open_them(url: str, env: dict[str, str]) -> None:
+    accounts = Path(env["HIMURO_DATA_DIR"]) / "accounts.toml"
+    good = accounts.read_text("utf-8")
+    accounts.unlink()
+    try:
+        text = screen_of(url, NOBODY, page_name="archive")
+    finally:
+        write_accounts(accounts)
+        accounts.write_text(good, "utf-8")
+    assert "hash-password" in text
+    assert "accounts.toml" in text
+    assert env["HIMURO_DATA_DIR"] not in text
+
+
+def test_below_a_sub_path_and_behind_tls(env: dict[str, str], run_file: str) -> None:
+    """As a proxy on this machine passes it on; nothing is left outside the sub-path."""
+    base, proxied = "/himuro", {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.5"}
+    data = Path(env["HIMURO_DATA_DIR"])
+    with console(env, free_port(), cwd=data, base=base) as running:
+        answer = try_sign_in(
+            running.url, OPERATOR.name, OPERATOR.password, base=base, headers=proxied
+        )
+        cookie = answer.cookies["himuro_session"]
+        assert (cookie["path"], cookie["secure"]) == (base, True)
+        assert answer.headers["Location"] == f"{base}/"
+        headers = {"Cookie": f"himuro_session={cookie.value}", **proxied}
+        assert ask(running.url, base + run_file, headers).status == 200
+        assert ask(running.url, base + run_file, proxied).status == 404
+        assert "内容を確認する" in screen_of(running.url, headers, base, page_name="archive")
+        upload = "/_stcore/upload_file/session/file"
+        assert ask(running.url, base + upload, proxied, "PUT").status == 404
+        assert ask(running.url, f"{base}/_stcore/metrics", headers).status in (400, 404)
+    assert "address=203.0.113.5" in (data / "signin.log").read_text("utf-8").splitlines()[-1]
