@@ -170,14 +170,16 @@ class SignIn:
             accounts = self._file.current()
         except AccountsError:
             return None
-        role = accounts.role_of(claims)
         subject, issued = str(claims.get("sub") or ""), claims.get("iat")
-        if role is Role.ANYONE or not subject or isinstance(issued, bool):
+        if not subject or isinstance(issued, bool) or not isinstance(issued, int | float):
             return None
-        if not isinstance(issued, int | float) or not 0 < issued <= self._clock() + _CLOCK_SKEW:
+        if not 0 < issued <= self._clock() + _CLOCK_SKEW:
             return None
+        role = accounts.role_of(claims)
         name = printable(accounts.email_of(claims) or subject)[:MOST_NAME]
         session_id = oidc_session_id(claims)
+        if role is Role.ANYONE:
+            return self._refused(session_id, name, address, "no role")
         if self._clock() - issued > LONGEST_SECONDS:
             return self._refused(session_id, name, address, Refusal.TOO_OLD.value)
         if self._sessions.adopt(session_id, f"oidc {subject}", "oidc", float(issued)):
@@ -186,6 +188,13 @@ class SignIn:
         if refusal:
             return self._refused(session_id, name, address, refusal.value)
         return User(name, role, session_id)
+
+    def role_of_claims(self, claims: Mapping[str, Any]) -> Role:
+        """Return the role of an identity, whether its session still counts or not."""
+        try:
+            return self._file.current().role_of(claims)
+        except AccountsError:
+            return Role.ANYONE
 
     def sign_out(self, user: User, address: str) -> None:
         """End a session, in every tab and for every copy of its cookie."""

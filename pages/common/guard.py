@@ -124,6 +124,11 @@ def offer() -> None:
         st.title("運用者のページはまだ開かれていません", anchor=False)
         oidc = signin.kind is SignInKind.OIDC
         st.markdown(_HOW_TO_OPEN_OIDC if oidc else _HOW_TO_OPEN)
+    elif session.is_without_role():
+        st.title("利用できません", anchor=False)
+        st.text("サインインしていますが、このアカウントには役割がありません。")
+        st.text("役割が必要なときは管理者に連絡してください。")
+        st.button("別のアカウントを使う", key="signout", on_click=st.logout)
     else:
         st.title("サインインが必要です", anchor=False)
         st.text("このページは、サインインした運用者と管理者だけが使えます。")

@@ -105,10 +105,21 @@ def user_of_page() -> User | None:
     """Return who looks at the page. Raises ``HimuroError`` when that cannot be found out."""
     signin = services.current().signin
     if signin.kind is SignInKind.OIDC:
-        claims = st.user.to_dict()
-        logged_in = claims.get("is_logged_in") is True
-        return signin.user_of_claims(claims, client_of_page()) if logged_in else None
+        claims = _claims_of_page()
+        return signin.user_of_claims(claims, client_of_page()) if claims else None
     return _user_of_cookie(signin, st.context.cookies, client_of_page())
+
+
+def is_without_role() -> bool:
+    """Return whether the identity provider knows who this is, and nobody gave him a role."""
+    signin = services.current().signin
+    claims = _claims_of_page() if signin.kind is SignInKind.OIDC else {}
+    return bool(claims) and signin.role_of_claims(claims) is Role.ANYONE
+
+
+def _claims_of_page() -> dict[str, Any]:
+    claims = st.user.to_dict()
+    return claims if claims.get("is_logged_in") is True else {}
 
 
 def this_place() -> str:
