@@ -220,13 +220,17 @@ def _role(value: object, where: str, problems: list[str]) -> Role:
     return role
 
 
+Content = bytes | tuple[str, ...]
+"""What is in a file, or why it cannot be read."""
+
+
 class AccountsFile:
     """The accounts file as it is now."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._content: bytes | None = None
+        self._content: Content = b""
         self._found: Accounts | AccountsError = Accounts()
 
     def current(self) -> Accounts:
@@ -235,10 +239,14 @@ class AccountsFile:
         Raises ``AccountsError`` when the file is there and is not in order. Each change of
         the file, good or bad, is logged once.
         """
-        content = self._read()
+        content: Content
+        try:
+            content = self._read()
+        except AccountsError as exc:
+            content = exc.problems
         with self._lock:
             if content != self._content:
-                self._content, self._found = content, self._parsed(content)
+                self._content, self._found = content, self._judged(content)
             found = self._found
         if isinstance(found, AccountsError):
             raise AccountsError(self.path, found.problems)
@@ -251,16 +259,17 @@ class AccountsFile:
         except FileNotFoundError:
             return b""
         except OSError as exc:
-            # Not kept: it may be over in a moment.
             raise AccountsError(self.path, [f"読み取れません（{os_reason(exc)}）"]) from exc
         if len(content) > _MOST_BYTES:
             raise AccountsError(self.path, ["ファイルが大きすぎます（1 MBまで）"])
         return content
 
-    def _parsed(self, content: bytes) -> Accounts | AccountsError:
+    def _judged(self, content: Content) -> Accounts | AccountsError:
         if readable_by_others(self.path):
             _logger.warning("%s can be read by other users (chmod 600)", self.path)
         try:
+            if isinstance(content, tuple):
+                raise AccountsError(self.path, content)
             accounts = parse_accounts(self.path, content)
         except AccountsError as exc:
             _logger.error("%s", exc)  # noqa: TRY400

@@ -182,9 +182,14 @@ def test_a_broken_file_closes_and_is_logged_once(
     assert file.current().by_key
 
 
-def test_a_directory_or_a_huge_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AccountsError):
-        AccountsFile(tmp_path).current()
+def test_a_directory_or_a_huge_file_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = AccountsFile(tmp_path)
+    for _ in range(3):
+        with pytest.raises(AccountsError, match="読み取れません"):
+            directory.current()
+    assert caplog.text.count("読み取れません") == 1
     huge = tmp_path / "huge.toml"
     huge.write_bytes(b"#" * (1024 * 1024 + 1))
     with pytest.raises(AccountsError, match="1 MB"):
