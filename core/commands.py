@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--limit", type=int, default=50, metavar="N", help="件数（既定は50）")
     add_search_arguments(add("search", "アーカイブ一覧を検索する", _search))
     add("init-db", "データベースを準備または更新する", _init_db)
+    add("hash-password", "アカウントのファイルに書くパスワードの行を作る", _hash_password)
     return parser
 
 
@@ -242,6 +243,17 @@ def _search(options: argparse.Namespace, wiring: Wiring) -> int:
     settings = load_settings()
     catalogue, _ = _prepare(settings, wiring, with_store=False)
     return search(options, settings, catalogue)
+
+
+def _hash_password(options: argparse.Namespace, _wiring: Wiring) -> int:
+    from core.passwords import hash_password  # noqa: PLC0415 - no other command loads argon2
+
+    hashed = hash_password(terminal.read_password())
+    if options.json:
+        terminal.show_json({"state": "done", "password": hashed})
+    else:
+        terminal.put(f'password = "{hashed}"')
+    return EXIT_DONE
 
 
 def _init_db(options: argparse.Namespace, wiring: Wiring) -> int:

@@ -325,7 +325,7 @@ class RunRequest:
     requester: str
     comment: str = ""
     started_by: str = ""
-    """Operating-system user, or where the browser sits, until there is a sign-in."""
+    """Account of who is signed in, or operating-system user of a command."""
 
 
 @dataclass(frozen=True, slots=True)

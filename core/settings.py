@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +21,15 @@ JOB_NEEDS = ("HIMURO_BUCKET", "HIMURO_SHARES")
 """Settings that archive jobs cannot do without."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """S3's rule for names of general purpose buckets."""
+
+
+class SignInKind(StrEnum):
+    """How people sign in."""
+
+    ACCOUNTS = "accounts"
+    """With a name and a password of the accounts file."""
+    OIDC = "oidc"
+    """At an identity provider; the accounts file says who has which role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,13 @@ class Settings:
     restore_days: int
     """Days, 1 or more."""
     timezone: ZoneInfo
+    signin: SignInKind = SignInKind.ACCOUNTS
+    accounts: Path | None = None
+    """Absolute; None stands for ``accounts.toml`` in the data directory."""
+
+    @property
+    def accounts_file(self) -> Path:
+        return self.accounts or self.data_dir / "accounts.toml"
 
     @property
     def runs_dir(self) -> Path:
@@ -138,6 +155,8 @@ def load_settings(
         ),
         restore_days=_restore_days(env.get("HIMURO_RESTORE_DAYS") or "7", problems),
         timezone=_timezone(env.get("HIMURO_TIMEZONE") or "Asia/Tokyo", problems),
+        signin=_signin(env.get("HIMURO_SIGNIN") or "accounts", problems),
+        accounts=_accounts(env.get("HIMURO_ACCOUNTS", "").strip()),
     )
     if problems:
         raise SettingsError(problems)
@@ -214,3 +233,16 @@ def _timezone(name: str, problems: list[str]) -> ZoneInfo:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         problems.append(f"HIMURO_TIMEZONE が見つかりません（現在: {name}）")
         return ZoneInfo("UTC")
+
+
+def _signin(text: str, problems: list[str]) -> SignInKind:
+    try:
+        return SignInKind(text.strip())
+    except ValueError:
+        kinds = "、".join(SignInKind)
+        problems.append(f"HIMURO_SIGNIN は {kinds} のどれかにしてください（現在: {text}）")
+        return SignInKind.ACCOUNTS
+
+
+def _accounts(text: str) -> Path | None:
+    return Path(text).absolute() if text else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import sys
@@ -13,12 +14,13 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from core.errors import os_reason
+from core.errors import ListError, os_reason
 from core.model import EXIT_CODES, Plan, Problem, Progress, RunRecord, Standing
 from core.names import printable
 from core.ports import ProgressSink, silent
 
 _MOST_SHOWN = 50
+_MOST_PASSWORD_BYTES = 4096
 
 
 def use_utf8() -> None:
@@ -192,6 +194,33 @@ def human_size(size: int) -> str:
             return f"{amount:,.0f} {unit}" if unit == "バイト" else f"{amount:,.1f} {unit}"
         amount /= 1024
     raise AssertionError
+
+
+def read_password() -> str:
+    """Return a password: typed twice at a terminal, unseen, or one line of standard input.
+
+    Raises ``ListError`` when the two differ, when there is none, or when it is no text.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        return _piped_password()
+    try:
+        first = getpass.getpass("パスワード: ", sys.stderr)
+        second = getpass.getpass("もう一度: ", sys.stderr)
+    except EOFError as exc:
+        raise ListError("パスワードが入力されませんでした。") from exc
+    if first != second:
+        raise ListError("2回の入力が一致しません。もう一度実行してください。")
+    return first
+
+
+def _piped_password() -> str:
+    line = sys.stdin.buffer.readline(_MOST_PASSWORD_BYTES) if sys.stdin else b""
+    if not line:
+        raise ListError("標準入力にパスワードがありません。")
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as exc:
+        raise ListError("標準入力のパスワードがUTF-8ではありません。") from exc
 
 
 @contextmanager

@@ -6,28 +6,54 @@ lets the first request after a start run any file of that directory without its 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import streamlit as st
 
-from pages import archive, search
-from pages.common import guard
+from core.accounts import Role
+from pages import account, archive, search
+from pages.common import guard, view
+
+
+class Guarded(NamedTuple):
+    """A page that is listed for a role. It asks for the role itself as well."""
+
+    render: Callable[[], None]
+    title: str
+    path: str
+    icon: str
+    role: Role
+
+
+GUARDED = (Guarded(archive.render, "アーカイブ", "archive", ":material/archive:", Role.OPERATOR),)
 
 
 def main() -> None:
     st.set_page_config(page_title="氷室", page_icon="❄️", layout="wide", menu_items={})
-    if guard.is_operator():
-        work = st.Page(
-            archive.render, title="アーカイブ", url_path="archive", icon=":material/archive:"
-        )
-    else:
-        work = st.Page(
-            guard.not_found,
-            title="ページが見つかりません",
-            url_path="archive",
-            visibility="hidden",
-        )
+    user = guard.user()
+    role = user.role if user else Role.ANYONE
     start = st.Page(search.render, title="アーカイブ一覧", icon=":material/search:", default=True)
+    own = st.Page(
+        account.render,
+        title=user.name if user else "サインイン",
+        url_path="account",
+        icon=":material/account_circle:" if user else ":material/login:",
+    )
     st.logo(":material/ac_unit:", size="large")
-    st.navigation([start, work], position="top").run()
+    work = [_page(guarded, role) for guarded in GUARDED]
+    st.navigation([start, *work, own], position="top").run()
+
+
+def _page(guarded: Guarded, role: Role) -> st.Page:
+    """Return a page, or for others something nameless at the same address."""
+    if role >= guarded.role:
+        return st.Page(
+            guarded.render, title=guarded.title, url_path=guarded.path, icon=guarded.icon
+        )
+    return st.Page(
+        view.explained(guard.closed), title="氷室", url_path=guarded.path, visibility="hidden"
+    )
 
 
 main()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from tests.people import ADMINISTRATOR, OPERATOR, Person, signed_in, write_accounts
 from tests.proxy import FaultyProxy, faulty_proxy
 from tests.servers import (
     CHECKOUT,
@@ -112,6 +113,7 @@ def installation(root: Path, files: int = 150) -> Iterator[Installation]:
             "HIMURO_SHARES": share.setting,
             **aws_environment(proxy.endpoint),
         }
+        write_accounts(root / "data" / "accounts.toml", OPERATOR, ADMINISTRATOR)
         core(env, root, "init-db")
         yield Installation(root, share, env, Gate(proxy))
 
@@ -231,10 +233,16 @@ class Screen:
 
 
 @contextmanager
-def screen(browser: Browser, url: str) -> Iterator[Screen]:
-    """Open a window of its own: no cookies or sessions are shared with other windows."""
+def screen(browser: Browser, url: str, person: Person | None = OPERATOR) -> Iterator[Screen]:
+    """Open a window of its own: no cookies or sessions are shared with other windows.
+
+    ``person`` has signed in already; None has not.
+    """
     context = browser.new_context(viewport=_SIZE, locale="ja-JP", timezone_id="Asia/Tokyo")
     try:
+        if person:
+            name, _, value = signed_in(url, person)["Cookie"].partition("=")
+            context.add_cookies([{"name": name, "value": value, "url": url}])
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         window = Screen(page, url)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -134,6 +135,7 @@ def _run(place: Path) -> None:
         details.append(f"{len(share.files)}ファイル、{share.total_bytes / 1e6:.0f} MB")
     with _step(2, "依頼の一覧を作っています"):
         lists = write_lists(place / "lists")
+    people = _write_accounts(place / "data" / "accounts.toml")
     with contextlib.ExitStack() as stack:
         with _step(3, "S3の代わりになるものを起動しています"):
             try:
@@ -147,7 +149,7 @@ def _run(place: Path) -> None:
             _init_database(env, place)
         with _step(5, "コンソールを起動しています"):
             console = stack.enter_context(_console(env, place))
-        _announce(console, share, lists)
+        _announce(console, people, share, lists)
         console.process.wait()
         raise DemoError(f"コンソールが終了しました。記録: {place / 'console.log'}")
 
@@ -161,6 +163,22 @@ def _settings(place: Path, share: Share) -> dict[str, str]:
         "HIMURO_SHARES": share.setting.replace("\\", "/"),
         "HIMURO_RESTORE_ROOTS": str(restored),
     }
+
+
+def _write_accounts(file: Path) -> dict[str, str]:
+    """Make an account for each role with a password of this demo alone; returns them."""
+    from core.passwords import hash_password
+
+    people = {"operator": "operator", "admin": "administrator"}
+    passwords = {name: secrets.token_urlsafe(9) for name in people}
+    lines = (
+        f'[accounts.{name}]\nrole = "{role}"\npassword = "{hash_password(passwords[name])}"\n'
+        for name, role in people.items()
+    )
+    file.parent.mkdir()
+    file.touch(0o600)
+    file.write_text("".join(lines), "utf-8")
+    return passwords
 
 
 def _write_settings(file: Path, env: dict[str, str]) -> None:
@@ -210,7 +228,8 @@ def _console(env: dict[str, str], place: Path) -> Iterator[Console]:
         yield running
 
 
-def _announce(console: Console, share: Share, lists: Lists) -> None:
+def _announce(console: Console, people: dict[str, str], share: Share, lists: Lists) -> None:
+    accounts = "".join(f"      {name:<10}{password}\n" for name, password in people.items())
     names = "".join(f"      {file.name}\n" for file in (*lists.good, lists.mistakes))
     _say(
         f"""
@@ -218,6 +237,8 @@ def _announce(console: Console, share: Share, lists: Lists) -> None:
 
     {console.url}
 
+サインイン（アカウントとパスワード。デモを起動するたびに変わります）
+{accounts}
 アップロードする一覧  {lists.mistakes.parent}
 {names}
 共有フォルダーの見本  {share.root}

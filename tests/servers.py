@@ -244,11 +244,17 @@ class Console:
 
 @contextlib.contextmanager
 def console(
-    env: Mapping[str, str], port: int, *, log: Path | None = None, cwd: Path = CHECKOUT
+    env: Mapping[str, str],
+    port: int,
+    *,
+    log: Path | None = None,
+    cwd: Path = CHECKOUT,
+    base: str = "",
 ) -> Iterator[Console]:
     """Run the console and yield once it is healthy.
 
     ``env`` is added to a clean environment. ``cwd`` is where a ``.env`` would be read.
+    ``base`` is the sub-path it is served below, as ``/himuro``.
     Raises ``ServerError`` when it ends instead, or is not healthy within a minute.
     """
     url = f"http://{HOST}:{port}"
@@ -256,7 +262,9 @@ def console(
     command += ["--server.address", HOST, "--server.port", str(port)]
     command += ["--server.headless", "true", "--browser.gatherUsageStats", "false"]
     whole = {**clean_environment(), "PYTHONPATH": str(CHECKOUT), "PYTHONUTF8": "1", **env}
-    health = f"{url}/_stcore/health"
+    if base:
+        command += ["--server.baseUrlPath", base]
+    health = f"{url}{base}/_stcore/health"
     with (
         _log_file(log, "console") as file,
         _server("console", command, url=health, log=file, env=whole, cwd=cwd) as process,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.browser import (
     screen,
     served,
 )
+from tests.people import OPERATOR
 from tests.share import write_lists
 
 BASIC = r"開発部\設計書\基本設計.docx"
@@ -108,6 +110,8 @@ def _run(browser: Browser, here: Installation, window: Screen, good: Path) -> st
         colleague.settle()
         colleague.picture("08-colleague-end")
     window.see("4. 結果")
+    record = json.loads((here.runs[-1] / "run.json").read_text("utf-8"))
+    assert record["request"]["started_by"] == OPERATOR.name
     assert len(here.runs) == 2  # the double click started one run; the other was refused
     return window.page.url.partition("run=")[2]
 

@@ -1,11 +1,11 @@
-"""Who is let in: the predicate, and a real console asked over HTTP and WebSocket."""
+"""Who is let in: a real console asked over HTTP and WebSocket, for every role."""
 
 from __future__ import annotations
 
-import http.client
+import re
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,62 +13,23 @@ import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
-from pages.common import guard
 from tests.browser import core
-from tests.servers import console, free_port
-
-HOST = ("Host", "127.0.0.1:8501")
-PROXIED = {"X-Forwarded-For": "203.0.113.5"}
-
-
-# The guard
-
-
-@pytest.mark.parametrize(
-    "client", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "0:0:0:0:0:0:0:1"]
+from tests.people import (
+    ADMINISTRATOR,
+    OPERATOR,
+    ask,
+    cookie_header,
+    post_form,
+    signed_in,
+    try_sign_in,
+    write_accounts,
 )
-@pytest.mark.parametrize("host", ["localhost:8501", "127.0.0.1", "[::1]:8501", "LOCALHOST"])
-def test_the_machine_itself_may_work(client: str, host: str) -> None:
-    assert guard.is_local(client, [("host", host)])
-    assert guard.is_local(client, [("host", host), ("Origin", f"http://{host}")])
+from tests.servers import CHECKOUT, console, free_port
 
-
-@pytest.mark.parametrize(
-    "client",
-    [None, "", "10.0.0.7", "203.0.113.5", "::", "0.0.0.0", "::ffff:10.0.0.7", "fe80::1",
-     "127.0.0.1, 10.0.0.7", "localhost", "127.1", "unknown"],
-)  # fmt: skip
-def test_other_addresses_may_not(client: str | None) -> None:
-    assert not guard.is_local(client, [HOST])
-
-
-@pytest.mark.parametrize(
-    "header",
-    [("X-Forwarded-For", "127.0.0.1"), ("x-forwarded-proto", "https"), ("Forwarded", "for=::1"),
-     ("X-Real-IP", "127.0.0.1"), ("Via", "1.1 proxy"), ("X-Forwarded-Host", ""),
-     ("Origin", "http://evil.example"), ("Origin", "null"), ("Origin", "file://"),
-     ("Host", "console.example")],
-)  # fmt: skip
-def test_proxies_and_other_sites_may_not(header: tuple[str, str]) -> None:
-    assert not guard.is_local("127.0.0.1", [HOST, header])
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["", "himuro.example", "127.0.0.1.evil.example", "localhost.evil.example", "localhost@evil",
-     "10.0.0.7:8501", "evil:80@localhost", "localhost/evil", "localhost:x", "[::1", "127.0.0.1#@e"],
-)  # fmt: skip
-def test_rebound_names_may_not(host: str) -> None:
-    assert not guard.is_local("127.0.0.1", [("host", host)])
-
-
-def test_without_a_host_header_nobody_may() -> None:
-    assert not guard.is_local("127.0.0.1", [])
-
-
-# A real console
+NOBODY: dict[str, str] = {}
+FORGED = {"Cookie": "himuro_session=eyJpZCI6ImEiLCJhY2NvdW50IjoidGFuYWthIn0.c2lnbmF0dXJl"}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +44,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "HIMURO_BUCKET": "himuro-guarded",
         "HIMURO_SHARES": f"\\\\fsx01\\share={root / 'share'}",
     }
+    write_accounts(root / "data" / "accounts.toml", OPERATOR, ADMINISTRATOR)
     core(env, root, "init-db")
     core(env, root, "validate", "list.txt")
     return env
@@ -100,73 +62,104 @@ def run_file(env: dict[str, str]) -> str:
     return f"/files/{run.name}/run.json"
 
 
-def screen_of(url: str, headers: dict[str, str], **state: str) -> str:
-    """Ask for a page as a browser does; return everything the server sent, as one text."""
-    sent = []
+class Tab:
+    """A page opened as a browser does: a WebSocket, with the cookies of that moment."""
+
+    def __init__(self, stream: ClientConnection) -> None:
+        self._stream = stream
+
+    def show(self, **state: str) -> str:
+        """Run the script; returns everything the server sent, as one text."""
+        sent = []
+        message = BackMsg(rerun_script=ClientState(**state))
+        self._stream.send(message.SerializeToString())
+        while True:
+            data = self._stream.recv(timeout=60)
+            assert isinstance(data, bytes)
+            sent.append(str(data, "utf-8", "replace"))
+            if ForwardMsg.FromString(data).WhichOneof("type") == "script_finished":
+                return "".join(sent)
+
+
+@contextmanager
+def tab(url: str, headers: dict[str, str], base: str = "") -> Iterator[Tab]:
     there = urlsplit(url)
-    name = headers.get("Host", there.netloc)
     with connect(
-        f"ws://{name}/_stcore/stream",
+        f"ws://{there.netloc}{base}/_stcore/stream",
         sock=socket.create_connection((there.hostname or "", there.port or 0), timeout=60),
-        additional_headers={k: v for k, v in headers.items() if k != "Host"},
+        additional_headers=headers,
         open_timeout=60,
         proxy=None,
         max_size=None,
     ) as stream:
-        stream.send(BackMsg(rerun_script=ClientState(**state)).SerializeToString())
-        while True:
-            data = stream.recv(timeout=60)
-            assert isinstance(data, bytes)
-            message = ForwardMsg.FromString(data)
-            sent.append(str(data, "utf-8", "replace"))
-            if message.WhichOneof("type") == "script_finished":
-                return "".join(sent)
+        yield Tab(stream)
 
 
-def status(url: str, path: str, headers: dict[str, str], method: str = "GET") -> int:
-    answer = ask(url, path, headers, method)
-    return answer.status
+def screen_of(url: str, headers: dict[str, str], base: str = "", **state: str) -> str:
+    with tab(url, headers, base) as opened:
+        return opened.show(**state)
 
 
-def ask(
-    url: str, path: str, headers: dict[str, str], method: str = "GET"
-) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-    with closing(connection):
-        connection.request(method, path, headers=headers)
-        response = connection.getresponse()
-        response.read()
-        return response
-
-
+GUARDED = ("archive",)
 OPERATORS_ONLY = ("一覧をアップロードする", "依頼ID", "最近の実行", "内容を確認する")
 
 
-@pytest.mark.parametrize("name", ["archive", "router", "pages/archive"])
+@pytest.fixture(scope="module")
+def operator(url: str) -> dict[str, str]:
+    return signed_in(url, OPERATOR)
+
+
+@pytest.fixture(scope="module")
+def administrator(url: str) -> dict[str, str]:
+    return signed_in(url, ADMINISTRATOR)
+
+
+def test_every_guarded_page_is_tested_here() -> None:
+    source = (CHECKOUT / "pages" / "router.py").read_text("utf-8")
+    assert tuple(re.findall(r'Guarded\(\s*\w+\.render,\s*"[^"]+",\s*"(\w+)"', source)) == GUARDED
+
+
+@pytest.mark.parametrize("name", [*GUARDED, "router", "pages/archive"])
 def test_first_request_after_a_start_gets_nothing(env: dict[str, str], name: str) -> None:
     """Streamlit may run a file of ``pages`` by itself before the first ``st.navigation``."""
     with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
-        text = screen_of(running.url, PROXIED, page_name=name)
-    assert not any(word in text for word in OPERATORS_ONLY)
+        text = screen_of(running.url, FORGED, page_name=name)
+        answer = ask(running.url, f"/{name}", FORGED)
+    assert not any(word in text + answer.text for word in OPERATORS_ONLY)
 
 
-def test_the_operator_gets_the_page(url: str) -> None:
-    text = screen_of(url, {}, page_name="archive")
+@pytest.mark.parametrize("name", GUARDED)
+def test_first_request_after_a_start_with_a_session(
+    env: dict[str, str], operator: dict[str, str], name: str
+) -> None:
+    """A restart signs nobody out, and the first one to come gets what is his."""
+    with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
+        text = screen_of(running.url, operator, page_name=name)
     assert all(word in text for word in OPERATORS_ONLY)
 
 
-@pytest.mark.parametrize("headers", [PROXIED, {"Host": "console.example"}])
+@pytest.mark.parametrize("role", ["operator", "administrator"])
+def test_who_is_signed_in_gets_the_page(
+    url: str, role: str, request: pytest.FixtureRequest
+) -> None:
+    headers: dict[str, str] = request.getfixturevalue(role)
+    text = screen_of(url, headers, page_name="archive")
+    assert all(word in text for word in OPERATORS_ONLY)
+    assert ":material/archive:" in screen_of(url, headers)  # the entry of the navigation
+
+
+@pytest.mark.parametrize("headers", [NOBODY, FORGED, {"Cookie": "himuro_session="}])
 def test_others_get_neither_the_page_nor_its_name(url: str, headers: dict[str, str]) -> None:
     text = screen_of(url, headers, page_name="archive")
-    assert "ページが見つかりません" in text
+    assert "サインインが必要です" in text
     assert not any(word in text for word in OPERATORS_ONLY)
     start = screen_of(url, headers)
     assert "アーカイブされたファイルはまだありません" in start
     assert ":material/archive:" not in start  # the entry of the navigation
 
 
-def test_downloads(url: str, run_file: str) -> None:
-    answer = ask(url, run_file, {})
+def test_downloads(url: str, run_file: str, operator: dict[str, str]) -> None:
+    answer = ask(url, run_file, operator)
     assert answer.status == 200
     assert answer.headers["Content-Disposition"].startswith("attachment")
     assert answer.headers["Cache-Control"] == "no-store"
@@ -174,35 +167,35 @@ def test_downloads(url: str, run_file: str) -> None:
     assert answer.headers["X-Frame-Options"] == "DENY"
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [PROXIED, {"Forwarded": "for=127.0.0.1"}, {"X-Real-IP": "::1"}, {"Host": "console.example"}],
-)
+@pytest.mark.parametrize("headers", [NOBODY, FORGED])
 def test_downloads_are_not_for_others(url: str, run_file: str, headers: dict[str, str]) -> None:
-    assert status(url, run_file, headers) == 404
-    assert status(url, "/drafts/x/problems.csv", headers) == 404
+    assert ask(url, run_file, headers).status == 404
+    assert ask(url, "/drafts/x/problems.csv", headers).status == 404
 
 
 @pytest.mark.parametrize("name", ["input.txt", "..%2f..%2fcatalogue.db", "run.json.tmp", "%2e%2e"])
-def test_only_the_files_of_the_contract(url: str, run_file: str, name: str) -> None:
-    assert status(url, run_file.replace("run.json", name), {}) in (400, 404)
+def test_only_the_files_of_the_contract(
+    url: str, run_file: str, operator: dict[str, str], name: str
+) -> None:
+    assert ask(url, run_file.replace("run.json", name), operator).status in (400, 404)
 
 
-def test_no_other_directory(url: str, run_file: str) -> None:
+def test_no_other_directory(url: str, run_file: str, operator: dict[str, str]) -> None:
     for run_id in ("..", "%2e%2e", "runs", "20261123-000000-archive-000000", "%00"):
-        assert status(url, f"/files/{run_id}/run.json", {}) in (400, 404), run_id
+        assert ask(url, f"/files/{run_id}/run.json", operator).status in (400, 404), run_id
 
 
 @pytest.mark.parametrize("path", ["/_stcore/metrics", "/_stcore/metrics/", "//_stcore/metrics"])
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
-def test_metrics_are_closed(url: str, path: str, method: str) -> None:
-    assert status(url, path, {}, method) in (400, 404)
+def test_metrics_are_closed(url: str, path: str, method: str, operator: dict[str, str]) -> None:
+    assert ask(url, path, operator, method).status in (400, 404)
 
 
-def test_uploads_are_not_for_others(url: str) -> None:
+def test_uploads_are_not_for_others(url: str, operator: dict[str, str]) -> None:
     path = "/_stcore/upload_file/session/file"
-    assert status(url, path, PROXIED, "PUT") == 404
-    assert status(url, path, {}, "PUT") != 404
+    for headers in (NOBODY, FORGED):
+        assert ask(url, path, headers, "PUT").status == 404
+    assert ask(url, path, operator, "PUT").status != 404
 
 
 def test_wrong_settings_are_no_traceback(env: dict[str, str], tmp_path: Path) -> None:
@@ -210,14 +203,99 @@ def test_wrong_settings_are_no_traceback(env: dict[str, str], tmp_path: Path) ->
     broken = {**env, "HIMURO_RESTORE_DAYS": "many"}
     with console(broken, free_port(), log=log, cwd=tmp_path) as running:
         text = screen_of(running.url, {}, page_name="archive")
+        form = ask(running.url, "/signin")
     assert "HIMURO_RESTORE_DAYS" in text
-    assert "Traceback" not in text + log.read_text("utf-8")
+    assert form.status == 503
+    assert "Traceback" not in text + form.text + log.read_text("utf-8")
 
 
 def test_missing_schema_is_one_message(env: dict[str, str], tmp_path: Path) -> None:
     fresh = {**env, "HIMURO_DATA_DIR": str(tmp_path / "data")}
+    write_accounts(tmp_path / "data" / "accounts.toml", OPERATOR)
     with console(fresh, free_port(), cwd=tmp_path) as running:
+        operator = signed_in(running.url, OPERATOR)
         for name in ("", "archive"):
-            assert "init-db" in screen_of(running.url, {}, page_name=name)
+            assert "init-db" in screen_of(running.url, operator, page_name=name)
         core(fresh, tmp_path, "init-db")
-        assert "まだありません" in screen_of(running.url, {})
+        assert "まだありません" in screen_of(running.url, operator)
+
+
+def test_an_open_tab_loses_its_right_at_the_next_click(
+    url: str, env: dict[str, str], run_file: str
+) -> None:
+    accounts = Path(env["HIMURO_DATA_DIR"]) / "accounts.toml"
+    good = accounts.read_text("utf-8")
+    cookie = signed_in(url, ADMINISTRATOR)
+    with tab(url, cookie) as opened, tab(url, cookie) as other:
+        assert "内容を確認する" in opened.show(page_name="archive")
+        accounts.write_text(good.replace("administrator", "operator"), "utf-8")
+        assert "運用者" in opened.show(page_name="account")
+        accounts.write_text(good + "broken", "utf-8")
+        text = opened.show(page_name="archive")
+        assert "アカウントのファイルに誤りがある" in text
+        assert "内容を確認する" not in text
+        assert ask(url, run_file, cookie).status == 404
+        accounts.write_text(good, "utf-8")
+        assert "内容を確認する" in opened.show(page_name="archive")
+        # Somebody signs out in another tab.
+        assert "サインアウト" in other.show(page_name="account")
+        form = ask(url, "/signout", cookie)
+        token = re.search(r'name="token" value="([^"]+)"', form.text)
+        assert token
+        both = {"Cookie": f"{cookie['Cookie']}; {cookie_header(form.cookies)}"}
+        assert post_form(url, "/signout", both, token=token[1]).status == 303
+        for each in (opened, other):
+            text = each.show(page_name="archive")
+            assert "サインインが必要です" in text
+            assert "内容を確認する" not in text
+        assert ask(url, run_file, cookie).status == 404
+    assert "サインインが必要です" in screen_of(url, cookie, page_name="archive")
+
+
+def test_removed_while_signed_in(url: str, env: dict[str, str], run_file: str) -> None:
+    accounts = Path(env["HIMURO_DATA_DIR"]) / "accounts.toml"
+    good = accounts.read_text("utf-8")
+    cookie = signed_in(url, OPERATOR)
+    with tab(url, cookie) as opened:
+        assert "内容を確認する" in opened.show(page_name="archive")
+        write_accounts(accounts, ADMINISTRATOR)
+        try:
+            assert "サインインが必要です" in opened.show(page_name="archive")
+            assert ask(url, run_file, cookie).status == 404
+        finally:
+            accounts.write_text(good, "utf-8")
+
+
+def test_without_accounts_the_pages_say_how_to_open_them(url: str, env: dict[str, str]) -> None:
+    accounts = Path(env["HIMURO_DATA_DIR"]) / "accounts.toml"
+    good = accounts.read_text("utf-8")
+    accounts.unlink()
+    try:
+        text = screen_of(url, NOBODY, page_name="archive")
+    finally:
+        write_accounts(accounts)
+        accounts.write_text(good, "utf-8")
+    assert "hash-password" in text
+    assert "accounts.toml" in text
+    assert env["HIMURO_DATA_DIR"] not in text
+
+
+def test_below_a_sub_path_and_behind_tls(env: dict[str, str], run_file: str) -> None:
+    """As a proxy on this machine passes it on; nothing is left outside the sub-path."""
+    base, proxied = "/himuro", {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.5"}
+    data = Path(env["HIMURO_DATA_DIR"])
+    with console(env, free_port(), cwd=data, base=base) as running:
+        answer = try_sign_in(
+            running.url, OPERATOR.name, OPERATOR.password, base=base, headers=proxied
+        )
+        cookie = answer.cookies["himuro_session"]
+        assert (cookie["path"], cookie["secure"]) == (base, True)
+        assert answer.headers["Location"] == f"{base}/"
+        headers = {"Cookie": f"himuro_session={cookie.value}", **proxied}
+        assert ask(running.url, base + run_file, headers).status == 200
+        assert ask(running.url, base + run_file, proxied).status == 404
+        assert "内容を確認する" in screen_of(running.url, headers, base, page_name="archive")
+        upload = "/_stcore/upload_file/session/file"
+        assert ask(running.url, base + upload, proxied, "PUT").status == 404
+        assert ask(running.url, f"{base}/_stcore/metrics", headers).status in (400, 404)
+    assert "address=203.0.113.5" in (data / "signin.log").read_text("utf-8").splitlines()[-1]

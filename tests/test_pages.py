@@ -21,6 +21,7 @@ from pages.common import guard, services
 from pages.common.services import Services
 from tests.arrange import UNC, Desk, archive_list
 from tests.fakes import MemoryCatalogue
+from tests.people import OPERATOR, write_accounts
 
 ROUTER = str(Path(__file__).resolve().parent.parent / "pages" / "router.py")
 WHEN = datetime(2026, 11, 23, 1, 5, tzinfo=UTC)
@@ -113,9 +114,10 @@ def test_pages_of_a_hundred(desk: Desk, asked: str, first: int) -> None:
 
 
 def test_archive_is_not_for_strangers(desk: Desk) -> None:
+    write_accounts(desk.settings.accounts_file, OPERATOR)
     app = page("archive")
     text = shown(app)
-    assert "ページが見つかりません" in text
+    assert "サインインが必要です" in text
     assert "アップロード" not in text
     assert not app.text_input
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError
-from core.settings import ShareSetting, load_environment, load_settings
+from core.settings import ShareSetting, SignInKind, load_environment, load_settings
 
 
 def problems(**environ: str) -> list[str]:
@@ -72,6 +72,18 @@ def test_a_bucket_has_a_name_that_s3_takes(name: str) -> None:
     (problem,) = problems(HIMURO_BUCKET=name)
     assert "HIMURO_BUCKET" in problem
     assert load_settings({"HIMURO_BUCKET": "himuro.archive-2026"}).bucket == "himuro.archive-2026"
+
+
+def test_how_people_sign_in(tmp_path: Path) -> None:
+    settings = load_settings({"HIMURO_DATA_DIR": str(tmp_path)})
+    assert settings.signin is SignInKind.ACCOUNTS
+    assert settings.accounts_file == tmp_path / "accounts.toml"
+    elsewhere = load_settings({"HIMURO_SIGNIN": "oidc", "HIMURO_ACCOUNTS": "/etc/himuro/a.toml"})
+    assert elsewhere.signin is SignInKind.OIDC
+    assert elsewhere.accounts_file == Path("/etc/himuro/a.toml").absolute()
+    for wrong in ("ldap", "OIDC", "none"):
+        (problem,) = problems(HIMURO_SIGNIN=wrong)
+        assert "HIMURO_SIGNIN" in problem
 
 
 @pytest.mark.parametrize("prefix", ["=a/", "+a/", "-a/", "@a/"])

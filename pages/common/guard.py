@@ -1,4 +1,4 @@
-"""Who may work: until there is a sign-in, whoever sits at the machine itself.
+"""Who may work: what the role of the person before the screen allows.
 
 Streamlit runs a fragment or a callback without the page around it, so each of them asks here
 again, as do the download routes.
@@ -6,84 +6,100 @@ again, as do the download routes.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable
-from urllib.parse import urlsplit
+import logging
+from urllib.parse import urlencode
 
 import streamlit as st
 
-LOOPBACK = "127.0.0.1"
+from core.accounts import Role
+from core.errors import HimuroError
+from core.settings import SignInKind
+from core.signin import Access, User
+from pages.common import services, session
+
 NOT_FOUND = "ページが見つかりません。アドレスを確認してください。"
+ROLE_WORDS = {
+    Role.ANYONE: "閲覧者",
+    Role.OPERATOR: "運用者",
+    Role.ADMINISTRATOR: "管理者",
+}
+_HOW_TO_OPEN = """\
+管理者が次の手順で開きます。コンソールの再起動は要りません。
 
-_FROM_ELSEWHERE = frozenset(
-    ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
-)
-"""Headers, beside ``x-forwarded-*``, that a proxy adds: the client is then somebody else."""
+1. コンソールのサーバーで `python -m core hash-password` を実行し、パスワードを入力します。
+2. 出力された行を使って、アカウントのファイル（`HIMURO_ACCOUNTS`。\
+既定はデータディレクトリの `accounts.toml`）に次のように書きます。
+
+```toml
+[accounts.tanaka]
+role = "operator"   # 管理者は "administrator"
+password = "$argon2id$..."
+```
+"""
+_HOW_TO_OPEN_OIDC = """\
+管理者が、アカウントのファイル（`HIMURO_ACCOUNTS`。既定はデータディレクトリの `accounts.toml`）に\
+次のように書くと開きます。コンソールの再起動は要りません。
+
+```toml
+[[oidc]]
+email = "tanaka@example.co.jp"   # または group = "グループの識別子"
+role = "operator"                # 管理者は "administrator"
+```
+"""
+
+_logger = logging.getLogger(__name__)
 
 
-def is_local(client: str | None, headers: Iterable[tuple[str, str]]) -> bool:
-    """Return whether a request comes from a browser on this machine, without a proxy.
+def user() -> User | None:
+    """Return who is signed in in the current session; None for everybody else.
 
-    ``client`` is the address of the connection. The name asked for must be a loopback name
-    too: any web site may point its own name at 127.0.0.1 (DNS rebinding). uvicorn replaces
-    the client by what ``X-Forwarded-For`` says when the proxy is local; the mere presence of
-    such a header is therefore a refusal.
+    Wrong settings or an unreadable key mean that nobody is: the reason goes to the console's
+    log, and the pages themselves say what is wrong.
     """
-    hosts, origins = [], []
-    for name, value in headers:
-        lower = name.lower()
-        if lower in _FROM_ELSEWHERE or lower.startswith("x-forwarded-"):
-            return False
-        if lower == "host":
-            hosts.append(value)
-        elif lower == "origin":
-            origins.append(value)
-    if client is None or not _is_loopback(client) or not hosts:
-        return False
-    return all(map(_names_loopback, hosts)) and all(
-        urlsplit(origin).scheme in ("http", "https") and _names_loopback(urlsplit(origin).netloc)
-        for origin in origins
-    )
-
-
-def _is_loopback(address: str) -> bool:
     try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    # A socket that listens on both families sees IPv4 clients in this form.
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_loopback
+        return session.user_of_page()
+    except HimuroError as exc:
+        _logger.warning("%s", exc)
+        return None
 
 
-def _names_loopback(host: str) -> bool:
-    """Return whether ``name[:port]`` is this machine and nothing else."""
-    try:
-        parts = urlsplit(f"//{host}")
-        name, _port = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not name or parts.username is not None or parts.path or parts.query or parts.fragment:
-        return False
-    return name == "localhost" or _is_loopback(name)
+def role() -> Role:
+    """Return the role of the current session."""
+    found = user()
+    return found.role if found else Role.ANYONE
 
 
 def is_operator() -> bool:
-    """Return whether the browser of the current session may work.
+    """Return whether the current session may archive, restore and see runs."""
+    return role() >= Role.OPERATOR
 
-    ``st.context.ip_address`` is None for 127.0.0.1 and ::1, and also when nobody is connected
-    any more; then there is no ``Host`` header either.
-    """
-    headers = st.context.headers
-    pairs = [(name, value) for name in headers for value in headers.get_all(name)]
-    return is_local(st.context.ip_address or LOOPBACK, pairs)
+
+def is_administrator() -> bool:
+    """Return whether the current session may do everything."""
+    return role() >= Role.ADMINISTRATOR
 
 
 def require_operator() -> None:
-    """Let operators pass; everybody else sees that there is no such page."""
+    """Let operators pass; others are offered to sign in, or see that there is no such page."""
     if not is_operator():
-        not_found()
+        closed()
         st.stop()
+
+
+def require_administrator() -> None:
+    """Let administrators pass; others as with ``require_operator``."""
+    if not is_administrator():
+        closed()
+        st.stop()
+
+
+def closed() -> None:
+    """The page at an address that is not for the person who looks at it."""
+    services.current()  # wrong settings explain themselves
+    if user():
+        not_found()
+    else:
+        offer()
 
 
 def not_found() -> None:
@@ -92,6 +108,41 @@ def not_found() -> None:
     st.warning(NOT_FOUND)
 
 
+def offer() -> None:
+    """Offer to sign in, or say why nobody can at the moment."""
+    signin = services.current().signin
+    access = signin.access()
+    if access is Access.BROKEN:
+        st.title("サインインできません", anchor=False)
+        st.error(
+            "アカウントのファイルに誤りがあるため、だれもサインインできません。"
+            "管理者に連絡してください。",
+            icon=":material/error:",
+        )
+        st.caption("誤りの場所と内容は、コンソールのログに書かれています。")
+    elif access is Access.NO_ACCOUNTS:
+        st.title("運用者のページはまだ開かれていません", anchor=False)
+        oidc = signin.kind is SignInKind.OIDC
+        st.markdown(_HOW_TO_OPEN_OIDC if oidc else _HOW_TO_OPEN)
+    elif session.is_without_role():
+        st.title("利用できません", anchor=False)
+        st.text("サインインしていますが、このアカウントには役割がありません。")
+        st.text("役割が必要なときは管理者に連絡してください。")
+        st.button("別のアカウントを使う", key="signout", on_click=st.logout)
+    else:
+        st.title("サインインが必要です", anchor=False)
+        st.text("このページは、サインインした運用者と管理者だけが使えます。")
+        st.button("サインイン", key="signin", type="primary", on_click=_leave_to_sign_in)
+
+
+def _leave_to_sign_in() -> None:
+    if services.current().signin.kind is SignInKind.OIDC:
+        st.login()
+    else:
+        session.leave_for("/signin?" + urlencode({"next": session.this_place()}))
+
+
 def seat() -> str:
-    """Return where the browser of the current session sits, for ``RunRequest.started_by``."""
-    return f"ブラウザー（{st.context.ip_address or LOOPBACK}）"
+    """Return who works in the current session, for ``RunRequest.started_by``."""
+    found = user()
+    return found.name if found else ""

@@ -11,16 +11,18 @@ from itertools import chain, islice
 from pathlib import PurePath
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core.accounts import Role
 from core.csvfile import write_rows
 from core.errors import HimuroError
 from core.model import Problem, RunState
-from pages.common import guard, services, words
+from pages.common import guard, services, session, signin, words
 
 _PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _BATCH = 5000
@@ -46,24 +48,34 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
 
 
 def file_address(run_id: str, name: str) -> str:
-    return f"/files/{run_id}/{name}"
+    return session.address(f"/files/{run_id}/{name}")
 
 
 def problems_address(draft_id: str) -> str:
-    return f"/drafts/{draft_id}/problems.csv"
+    return session.address(f"/drafts/{draft_id}/problems.csv")
 
 
-def _operators_only(endpoint: Callable[[Request], Response | None]) -> Callable[..., Response]:
+Endpoint = Callable[[Request], Response | None]
+
+
+def _operators_only(endpoint: Endpoint) -> Callable[..., Response]:
     """Serve ``endpoint`` to operators; None, an error, or anybody else is a 404."""
+    return _only(Role.OPERATOR, endpoint)
 
+
+def _administrators_only(endpoint: Endpoint) -> Callable[..., Response]:
+    """Serve ``endpoint`` to administrators; None, an error, or anybody else is a 404."""
+    return _only(Role.ADMINISTRATOR, endpoint)
+
+
+def _only(role: Role, endpoint: Endpoint) -> Callable[..., Response]:
     def guarded(request: Request) -> Response:
-        client = request.client.host if request.client else None
         response = None
-        if guard.is_local(client, request.headers.items()):
-            try:
+        try:
+            if session.role_of_request(request) >= role:
                 response = endpoint(request)
-            except HimuroError as exc:
-                _logger.warning("%s: %s", request.url.path, exc)
+        except HimuroError as exc:
+            _logger.warning("%s: %s", request.url.path, exc)
         return response or PlainTextResponse(guard.NOT_FOUND, 404, _PRIVATE)
 
     return guarded
@@ -130,23 +142,37 @@ class Doors:
             await send(message)
 
         app: ASGIApp = self._app
-        if _is_closed(Request(scope)):
+        if await _is_closed(Request(scope)):
             app = PlainTextResponse(guard.NOT_FOUND, 404, _PRIVATE)
         await app(scope, receive, send_unframed)
 
 
-def _is_closed(request: Request) -> bool:
+async def _is_closed(request: Request) -> bool:
     parts = [part for part in request.url.path.split("/") if part]
     if "_stcore" not in parts:
         return False
-    if "metrics" in parts:
+    if "upload_file" in parts:
+        return await run_in_threadpool(_has_no_uploads, request)
+    return "metrics" in parts
+
+
+def _has_no_uploads(request: Request) -> bool:
+    try:
+        return session.role_of_request(request) < Role.OPERATOR
+    except HimuroError as exc:
+        _logger.warning("%s: %s", request.url.path, exc)
         return True
-    client = request.client.host if request.client else None
-    return "upload_file" in parts and not guard.is_local(client, request.headers.items())
+
+
+def _route(path: str, endpoint: Callable[..., object], *methods: str) -> Route:
+    """A route at an address of the console; Streamlit moves only its own below a sub-path."""
+    return Route(session.address(path), endpoint, methods=methods)
 
 
 ROUTES = [
-    Route("/files/{run_id}/{name}", _operators_only(_run_file), methods=["GET"]),
-    Route("/drafts/{draft_id}/problems.csv", _operators_only(_problems), methods=["GET"]),
+    _route("/files/{run_id}/{name}", _operators_only(_run_file), "GET"),
+    _route("/drafts/{draft_id}/problems.csv", _operators_only(_problems), "GET"),
+    _route("/signin", signin.signin, "GET", "POST"),
+    _route("/signout", signin.signout, "GET", "POST"),
 ]
 MIDDLEWARE = [Middleware(Doors)]

@@ -14,6 +14,7 @@ from core.jobs import Jobs
 from core.ports import Catalogue
 from core.s3 import S3ObjectStore
 from core.settings import Settings, load_environment, load_settings
+from core.signin import SignIn
 from db import open_catalogue
 
 
@@ -24,8 +25,12 @@ class Services:
     settings: Settings
     catalogue: Catalogue
     jobs: Jobs
+    signin: SignIn = field(init=False)
     _opened: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.signin = SignIn(self.settings)
 
     def open_jobs(self) -> Jobs:
         """Return the queue, which works from the first call on.

@@ -1,0 +1,69 @@
+"""Passwords: how they are hashed and compared, and how many at once."""
+
+from __future__ import annotations
+
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from core.errors import HimuroError, ListError
+
+FEWEST, MOST = 8, 256
+"""Letters of a password. Argon2 takes any length, but reading a megabyte costs as well."""
+_AT_ONCE = 2
+"""Each takes 64 MiB and a core for some 0.1 s."""
+_WAITING = 16
+"""Those beyond are refused, so that a flood leaves threads for everything else."""
+
+_hasher = PasswordHasher()
+"""RFC 9106, second recommendation: t=3, 64 MiB, 4 lanes."""
+_slots = threading.BoundedSemaphore(_AT_ONCE)
+_places = threading.BoundedSemaphore(_AT_ONCE + _WAITING)
+
+
+class BusyError(HimuroError):
+    """Too many passwords are being compared at the moment."""
+
+
+def hash_password(password: str) -> str:
+    """Return the argon2id hash for the accounts file.
+
+    Raises ``ListError`` when the password is too short or too long. Never twice the same.
+    """
+    if not FEWEST <= len(_composed(password)) <= MOST:
+        raise ListError(f"パスワードは{FEWEST}文字以上{MOST}文字以内にしてください。")
+    return _hasher.hash(_composed(password))
+
+
+def matches(password_hash: str, password: str) -> bool:
+    """Return whether ``password`` is the one that was hashed.
+
+    Blocks while two others are being compared; raises ``BusyError`` when many wait already.
+    """
+    if len(password) > MOST:
+        return False
+    with _turn():
+        try:
+            return _hasher.verify(password_hash, _composed(password))
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _places.acquire(blocking=False):
+        raise BusyError("いま混み合っています。しばらく待ってから、もう一度お試しください。")
+    try:
+        with _slots:
+            yield
+    finally:
+        _places.release()
+
+
+def _composed(password: str) -> str:
+    """NFC: a Mac may send the same letters decomposed. Half a surrogate pair becomes a sign."""
+    return unicodedata.normalize("NFC", password).encode("utf-8", "replace").decode()

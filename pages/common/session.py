@@ -1,0 +1,142 @@
+"""Who is at the other end: a cookie, or the claims of an identity provider, to a ``User``.
+
+Pages read the cookies with which their WebSocket was opened. Nothing is remembered: every
+run of the script, every fragment, callback and route asks again, so that a right that was
+taken away is gone at once, in open tabs too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import streamlit as st
+from starlette.requests import Request
+from streamlit.auth_util import get_cookie_with_chunks, get_origin_from_redirect_uri
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.web.server.server_util import get_cookie_secret
+from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+
+from core.accounts import Role
+from core.settings import SignInKind
+from core.signin import SignIn, User
+from pages.common import services
+
+COOKIE = "himuro_session"
+_LOOPBACK = "127.0.0.1"
+
+
+def base() -> str:
+    """Return the sub-path that the console is served below; empty, or ``/himuro``."""
+    path = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{path}" if path else ""
+
+
+def address(path: str) -> str:
+    """Return the address of one of the console's own paths, as a link needs it."""
+    return base() + path
+
+
+# Routes
+
+
+def client_of(request: Request) -> str:
+    """Return the address a request comes from; uvicorn has looked behind trusted proxies."""
+    return request.client.host if request.client else ""
+
+
+def user_of_request(request: Request) -> User | None:
+    """Return who sent a request. Raises ``HimuroError`` when that cannot be found out."""
+    signin = services.current().signin
+    if signin.kind is SignInKind.OIDC:
+        claims = _claims_of_cookies(request.cookies)
+        return signin.user_of_claims(claims, client_of(request)) if claims else None
+    return _user_of_cookie(signin, request.cookies, client_of(request))
+
+
+def role_of_request(request: Request) -> Role:
+    user = user_of_request(request)
+    return user.role if user else Role.ANYONE
+
+
+def _user_of_cookie(signin: SignIn, cookies: Mapping[str, str], client: str) -> User | None:
+    token = cookies.get(COOKIE, "")
+    return signin.user(token, client) if token else None
+
+
+def _claims_of_cookies(cookies: Mapping[str, str]) -> dict[str, Any]:
+    """Return the claims in the cookie that ``st.login`` left, as ``st.user`` has them.
+
+    Routes cannot ask ``st.user``. Read as Streamlit reads it: its signature, its pieces, and
+    the origin it was made for.
+    """
+    secret = get_cookie_secret()
+
+    def one(name: str) -> bytes | None:
+        value = cookies.get(name, "")
+        try:
+            return decode_signed_value(secret, name, value.encode("latin-1"))
+        except UnicodeEncodeError:
+            return None
+
+    whole = get_cookie_with_chunks(one, USER_COOKIE_NAME)
+    try:
+        claims = json.loads(whole) if whole else {}
+    except ValueError:
+        return {}
+    if not isinstance(claims, dict) or claims.pop("origin", None) != get_origin_from_redirect_uri():
+        return {}
+    return claims if claims.get("is_logged_in") is True else {}
+
+
+# Pages
+
+
+def client_of_page() -> str:
+    """Return the address of the browser; Streamlit says None for this machine."""
+    return st.context.ip_address or _LOOPBACK
+
+
+def user_of_page() -> User | None:
+    """Return who looks at the page. Raises ``HimuroError`` when that cannot be found out."""
+    signin = services.current().signin
+    if signin.kind is SignInKind.OIDC:
+        claims = _claims_of_page()
+        return signin.user_of_claims(claims, client_of_page()) if claims else None
+    return _user_of_cookie(signin, st.context.cookies, client_of_page())
+
+
+def is_without_role() -> bool:
+    """Return whether the identity provider knows who this is, and nobody gave him a role."""
+    signin = services.current().signin
+    claims = _claims_of_page() if signin.kind is SignInKind.OIDC else {}
+    return bool(claims) and signin.role_of_claims(claims) is Role.ANYONE
+
+
+def _claims_of_page() -> dict[str, Any]:
+    claims = st.user.to_dict()
+    return claims if claims.get("is_logged_in") is True else {}
+
+
+def this_place() -> str:
+    """Return path and query of the page, below the sub-path: where to come back to."""
+    path = urlsplit(st.context.url or "").path.removeprefix(base()) or "/"
+    query = urlencode(st.query_params.to_dict())
+    return f"{path}?{query}" if query else path
+
+
+def leave_for(path: str) -> None:
+    """Make the browser open one of the console's own routes, in the same tab.
+
+    The message is the one by which ``st.login`` leaves; links of Streamlit open a new tab and
+    leave the old one behind with its old cookies.
+    """
+    context = get_script_run_ctx()
+    if context:
+        message = ForwardMsg()
+        message.auth_redirect.url = address(path)
+        context.enqueue(message)

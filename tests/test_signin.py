@@ -1,0 +1,375 @@
+"""Signing in and out without pages: sessions, guessing, the audit log. Time is turned by hand."""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import passwords
+from core.accounts import AccountsError, Role
+from core.audit import Event, SignInLog
+from core.passwords import BusyError
+from core.settings import load_settings
+from core.signin import Access, SignIn
+from tests.people import ADMINISTRATOR, OPERATOR, Person, write_accounts
+
+HOME = "10.0.0.7"
+WRONG = "違うパスワード"
+
+
+@dataclass
+class Door:
+    """A sign-in with its files and clock."""
+
+    root: Path
+    environ: dict[str, str]
+    now: float = 1_800_000_000.0
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        settings = load_settings({"HIMURO_DATA_DIR": str(self.root), **self.environ})
+        self.signin = SignIn(settings, lambda: self.now, lambda: self.now)
+
+    @property
+    def accounts(self) -> Path:
+        return self.root / "accounts.toml"
+
+    def enter(self, person: Person = OPERATOR) -> str:
+        attempt = self.signin.sign_in(person.name, person.password, HOME)
+        assert attempt.token
+        return attempt.token
+
+    def who(self, token: str) -> tuple[str, Role] | None:
+        user = self.signin.user(token, HOME)
+        return (user.name, user.role) if user else None
+
+    @property
+    def log(self) -> list[str]:
+        """The audit lines without their times."""
+        lines = (self.root / "signin.log").read_text("utf-8").splitlines()
+        return [re.sub(r"^\[[-0-9: ]{19}\] ", "", line) for line in lines]
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    write_accounts(tmp_path / "accounts.toml", OPERATOR, ADMINISTRATOR)
+    return Door(tmp_path, {})
+
+
+def test_in_and_out(door: Door) -> None:
+    token = door.enter()
+    assert door.who(token) == ("tanaka", Role.OPERATOR)
+    assert door.who(door.enter(ADMINISTRATOR)) == ("kanri", Role.ADMINISTRATOR)
+    user = door.signin.user(token, HOME)
+    assert user is not None
+    door.signin.sign_out(user, HOME)
+    assert door.who(token) is None
+    door.restart()
+    assert door.who(token) is None
+    assert door.log == [
+        "SIGNED_IN account=tanaka address=10.0.0.7",
+        "SIGNED_IN account=kanri address=10.0.0.7",
+        "SIGNED_OUT account=tanaka address=10.0.0.7",
+        "REFUSED account=tanaka address=10.0.0.7 (session has ended)",
+        "REFUSED account=tanaka address=10.0.0.7 (session has ended)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        (OPERATOR.name, WRONG),
+        (OPERATOR.name, ""),
+        (OPERATOR.name, ADMINISTRATOR.password),
+        ("nobody", OPERATOR.password),
+        ("", ""),
+        ("x" * 100_000, "y" * 100_000),
+        ("\ud800\0\n", "\ud800\0"),
+    ],
+)
+def test_nobody_else(door: Door, name: str, password: str) -> None:
+    attempt = door.signin.sign_in(name, password, HOME)
+    assert (attempt.token, attempt.device, attempt.wait) == ("", "", 0.0)
+    who = OPERATOR.name if name == OPERATOR.name else "(unknown)"
+    assert door.log == [f"FAILED account={who} address=10.0.0.7"]
+
+
+def test_an_account_removed_signs_out_at_once_and_for_good(door: Door) -> None:
+    token = door.enter()
+    text = door.accounts.read_text("utf-8")
+    write_accounts(door.accounts, ADMINISTRATOR)
+    assert door.who(token) is None
+    door.accounts.write_text(text, "utf-8")
+    assert door.who(token) is None
+
+
+def test_another_password_signs_out_at_once(door: Door) -> None:
+    token, other = door.enter(), door.enter(ADMINISTRATOR)
+    write_accounts(door.accounts, OPERATOR)  # the same password, hashed anew
+    assert door.who(token) is None
+    assert door.who(other) is None
+
+
+def test_another_role_counts_at_once(door: Door) -> None:
+    token = door.enter(ADMINISTRATOR)
+    text = door.accounts.read_text("utf-8")
+    door.accounts.write_text(text.replace("administrator", "operator"), "utf-8")
+    assert door.who(token) == ("kanri", Role.OPERATOR)
+
+
+def test_a_broken_file_lets_nobody_in(door: Door) -> None:
+    token = door.enter()
+    good = door.accounts.read_text("utf-8")
+    door.accounts.write_text(good + "oops", "utf-8")
+    assert door.signin.access() is Access.BROKEN
+    assert door.who(token) is None
+    with pytest.raises(AccountsError):
+        door.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME)
+    door.accounts.write_text(good, "utf-8")
+    assert door.signin.access() is Access.OPEN
+    assert door.who(token) == ("tanaka", Role.OPERATOR)
+
+
+def test_without_accounts_nobody_gets_in(door: Door) -> None:
+    token = door.enter()
+    door.accounts.unlink()
+    assert door.signin.access() is Access.NO_ACCOUNTS
+    assert door.who(token) is None
+    assert door.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME).token == ""
+
+
+def test_another_key_is_another_console(door: Door) -> None:
+    token = door.enter()
+    (door.root / "session.key").unlink()
+    door.restart()
+    assert door.who(token) is None
+    assert door.log[-1] == "REFUSED account=(unknown) address=10.0.0.7 (not our cookie)"
+
+
+def test_a_refused_cookie_is_logged_once(door: Door) -> None:
+    for _ in range(5):
+        assert door.who("forged.cookie") is None
+    assert len(door.log) == 1
+
+
+def test_limits_are_asked_at_every_request(door: Door) -> None:
+    token = door.enter()
+    for _ in range(12):
+        door.now += 3600
+        assert door.who(token)
+    door.now += 1
+    assert door.who(token) is None
+    assert door.log[-1].endswith("(absolute limit)")
+
+
+# Guessing
+
+
+def test_brute_force(door: Door) -> None:
+    """A million guesses from one place are five; the right password then has to wait too."""
+    waits = [door.signin.sign_in(OPERATOR.name, WRONG, HOME).wait for _ in range(100)]
+    assert waits == [0.0] * 5 + [30.0] * 95
+    locked = door.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME)
+    assert (locked.token, locked.wait) == ("", 30.0)
+    assert door.log[4:6] == [
+        "FAILED account=tanaka address=10.0.0.7",
+        "LOCKED account=tanaka address=10.0.0.7 (30 s)",
+    ]
+    elsewhere = door.signin.sign_in(OPERATOR.name, OPERATOR.password, "10.0.0.8")
+    assert elsewhere.token
+    door.now += 30
+    assert door.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME).token
+
+
+def test_unknown_names_are_locked_like_known_ones(door: Door) -> None:
+    known = [door.signin.sign_in(OPERATOR.name, WRONG, HOME) for _ in range(8)]
+    unknown = [door.signin.sign_in("nobody", WRONG, "10.0.0.8") for _ in range(8)]
+    assert known == unknown
+
+
+def test_unknown_names_take_the_same_work(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: one comparison of a hash of the same cost, whoever is asked for."""
+    compared: list[str] = []
+    matches = passwords.matches
+
+    def counted(hashed: str, password: str) -> bool:
+        compared.append(hashed.rpartition("$")[0].rpartition("$")[0])
+        return matches(hashed, password)
+
+    monkeypatch.setattr(passwords, "matches", counted)
+    for name in (OPERATOR.name, "nobody", ""):
+        door.signin.sign_in(name, WRONG, HOME)
+    # Somebody else's right password opens nothing.
+    assert door.signin.sign_in("nobody", OPERATOR.password, HOME).token == ""
+    assert len(compared) == 4
+    assert len(set(compared)) == 1
+
+
+def test_a_known_browser_is_not_locked_out_by_others(door: Door) -> None:
+    device = door.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME).device
+    for _ in range(10):
+        door.signin.sign_in(OPERATOR.name, WRONG, HOME)
+    assert door.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME).wait > 0
+    assert door.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME, device).token
+    # It is worth nothing for another account, and no guess more than five for its own.
+    for _ in range(10):
+        door.signin.sign_in(ADMINISTRATOR.name, WRONG, HOME, device)
+    locked = door.signin.sign_in(ADMINISTRATOR.name, ADMINISTRATOR.password, HOME, device)
+    assert locked.wait > 0
+    waits = [door.signin.sign_in(OPERATOR.name, WRONG, HOME, device).wait for _ in range(10)]
+    assert waits.count(0.0) == 5
+
+
+def test_guesses_at_the_same_moment(door: Door) -> None:
+    looked_at = []
+    start = threading.Barrier(12)
+
+    def guess() -> None:
+        start.wait()
+        looked_at.append(door.signin.sign_in(OPERATOR.name, WRONG, HOME).wait == 0)
+
+    threads = [threading.Thread(target=guess) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert looked_at.count(True) == 5
+
+
+def test_a_flood_is_refused_and_costs_nobody_an_attempt(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "_places", threading.BoundedSemaphore(1))
+    passwords._places.acquire()
+    for _ in range(20):
+        with pytest.raises(BusyError, match="混み合って"):
+            door.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME)
+    passwords._places.release()
+    assert door.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME).token
+
+
+# The audit log
+
+
+def test_times_are_those_of_the_setting(door: Door) -> None:
+    door.enter()
+    assert (door.root / "signin.log").read_text("utf-8").startswith("[2027-01-15 17:00:00] ")
+
+
+def test_no_line_can_be_forged(door: Door) -> None:
+    odd = "1.2.3.4\n[2027-01-15 17:00:00] SIGNED_IN account=kanri\u202e\x1b[2J"
+    for name in (odd, "tanaka\r\nSIGNED_IN"):
+        door.signin.sign_in(name, odd, odd)
+    text = (door.root / "signin.log").read_bytes()
+    assert text.count(b"\n") == 2
+    assert b"\x1b" not in text
+    assert b"\r" not in text
+    assert all(len(line.split()) == 5 for line in text.decode().splitlines())
+
+
+def test_no_password_is_in_any_file(door: Door) -> None:
+    door.enter()
+    door.signin.sign_in(OPERATOR.password, OPERATOR.name, HOME)  # into the wrong field
+    for file in door.root.iterdir():
+        assert OPERATOR.password.encode() not in file.read_bytes(), file
+
+
+def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.audit._MOST_BYTES", 500)
+    log = SignInLog(tmp_path / "signin.log", load_settings({}).timezone, lambda: 0.0)
+    for n in range(200):
+        log.write(Event.FAILED, f"n{n}", HOME)
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["signin.log", *(f"signin.log.{n}" for n in range(1, 6))]
+    assert all(file.stat().st_size <= 500 for file in tmp_path.iterdir())
+    assert "account=n199 " in (tmp_path / "signin.log").read_text()
+
+
+def test_a_log_that_cannot_be_written_is_said_elsewhere(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    (door.root / "signin.log").mkdir()
+    assert door.who(door.enter())
+    assert "SIGNED_IN account=tanaka" in caplog.text
+
+
+# An identity provider
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Door:
+    (tmp_path / "accounts.toml").write_text(
+        '[[oidc]]\nemail = "sato@example.com"\nrole = "operator"\n'
+        '[[oidc]]\ngroup = "admins"\nrole = "administrator"\n'
+    )
+    return Door(tmp_path, {"HIMURO_SIGNIN": "oidc"})
+
+
+def claims(door: Door, **more: Any) -> dict[str, Any]:
+    given = {"iss": "https://idp", "sub": "s-1", "iat": int(door.now), "nonce": "n1"}
+    return {**given, "email": "sato@example.com", "email_verified": True, **more}
+
+
+def test_claims_are_a_user(provider: Door) -> None:
+    user = provider.signin.user_of_claims(claims(provider), HOME)
+    assert user is not None
+    assert (user.name, user.role) == ("sato@example.com", Role.OPERATOR)
+    by_group = claims(provider, email="x", email_verified=False, groups=["admins"], sub="s-2")
+    user = provider.signin.user_of_claims(by_group, HOME)
+    assert user is not None
+    assert (user.name, user.role) == ("s-2", Role.ADMINISTRATOR)
+    assert provider.log == [
+        "SIGNED_IN account=sato@example.com address=10.0.0.7 (OIDC)",
+        "SIGNED_IN account=s-2 address=10.0.0.7 (OIDC)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"email_verified": False},
+        {"sub": ""},
+        {"sub": None},
+        {"iat": None},
+        {"iat": True},
+        {"iat": "now"},
+        {"iat": 1_800_000_000 + 3600},
+        {"iat": 1_800_000_000 - 13 * 3600},
+        {"iat": float("nan")},
+        {"email": "other@example.com"},
+    ],
+)
+def test_claims_that_are_nobody(provider: Door, more: dict[str, Any]) -> None:
+    assert provider.signin.user_of_claims(claims(provider, **more), HOME) is None
+
+
+def test_a_provider_s_session_ends_like_any_other(provider: Door) -> None:
+    first = claims(provider)
+    user = provider.signin.user_of_claims(first, HOME)
+    assert user is not None
+    provider.signin.sign_out(user, HOME)
+    assert provider.signin.user_of_claims(first, HOME) is None
+    provider.restart()
+    assert provider.signin.user_of_claims(first, HOME) is None
+    provider.now += 60
+    again = claims(provider, nonce="n2")
+    assert provider.signin.user_of_claims(again, HOME)
+    provider.now += 3601
+    assert provider.signin.user_of_claims(again, HOME) is None
+    provider.accounts.write_text("")
+    assert provider.signin.access() is Access.NO_ACCOUNTS
+    assert provider.signin.user_of_claims(claims(provider, nonce="n3"), HOME) is None
+
+
+def test_one_way_in_is_not_the_other(door: Door, provider: Door, tmp_path: Path) -> None:
+    write_accounts(provider.accounts, OPERATOR)
+    attempt = provider.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME)
+    assert attempt.token == ""
+    assert door.signin.user_of_claims(claims(provider), HOME) is None

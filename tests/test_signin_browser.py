@@ -1,0 +1,64 @@
+"""Signing in with a name and a password in a real browser, from a cold start on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.browser import chromium, core, screen
+from tests.people import OPERATOR, write_accounts
+from tests.servers import console, free_port
+
+
+def test_in_and_out(tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    env = {
+        "HIMURO_DATA_DIR": str(tmp_path / "data"),
+        "HIMURO_BUCKET": "himuro-signin",
+        "HIMURO_SHARES": f"\\\\fsx01\\share={tmp_path / 'share'}",
+    }
+    write_accounts(tmp_path / "data" / "accounts.toml", OPERATOR)
+    core(env, tmp_path, "init-db")
+    base = "/himuro"
+    with (
+        console(env, free_port(), cwd=tmp_path, base=base) as running,
+        chromium() as browser,
+        screen(browser, running.url + base, None) as window,
+    ):
+        window.open("/archive?run=20261123-000000-archive-00ff00")
+        window.see("サインインが必要です")
+        assert window.page.get_by_role("link", name="アーカイブ", exact=True).count() == 0
+        assert window.page.locator('input[type="file"]').count() == 0
+        window.picture("60-closed")
+        window.press("サインイン")
+        window.see("パスワード")
+        window.picture("61-signin")
+        window.page.get_by_label("アカウント").fill("Ｔａｎａｋａ")
+        window.page.get_by_label("パスワード").fill("これではない")
+        window.press("サインイン")
+        window.see("アカウントとパスワードを確認してください")
+        window.picture("62-wrong")
+        window.page.get_by_label("パスワード").fill(OPERATOR.password)
+        window.page.keyboard.press("Enter")
+        window.see("この実行は見つかりません")  # the address that was asked for at first
+        expect(window.page).to_have_url(re.compile(r"/himuro/archive\?run=20261123-"))
+
+        with screen(browser, running.url + base, None) as thief:
+            thief.page.context.add_cookies(window.page.context.cookies())  # type: ignore[arg-type]
+            thief.open("/archive")
+            thief.see("1. 一覧をアップロードする")
+            window.page.get_by_role("link", name=OPERATOR.name).click()
+            window.see("運用者")
+            window.settle()
+            window.picture("63-account")
+            window.press("サインアウト")
+            window.see("サインアウトしました")
+            window.picture("64-out")
+            thief.page.get_by_label("依頼ID").fill("FAST-1")
+            thief.press("内容を確認する")
+            thief.see("サインインが必要です")
+        window.open("/archive")
+        window.see("サインインが必要です")
+        assert window.strangers == []
