@@ -1,4 +1,4 @@
-"""What is served beside Streamlit: downloads, the closed doors, start and end of the console."""
+"""What is served beside Streamlit: downloads, start and end of the console."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import logs
 from core.csvfile import write_rows
 from core.errors import HimuroError
 from core.model import Problem, RunState
 from pages.common import guard, services, words
+from pages.common.base import at, based
+from pages.common.doors import PRIVATE, Doors
+from pages.common.health_routes import HEALTH_ROUTES
 
-_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _BATCH = 5000
 """Rows handed over at once: one at a time is a thousand times slower (FACTS)."""
 
@@ -33,24 +35,37 @@ _logger = logging.getLogger(__name__)
 async def lifespan(_app: object) -> AsyncIterator[None]:
     """Open the job queue at the start and drain it at the end.
 
-    A console whose settings are wrong starts all the same: its pages say what to do.
+    A console whose settings are wrong, or whose database is not ready, starts all the same:
+    its log, its pages and ``/readyz`` say what to do.
     """
-    try:
-        await asyncio.to_thread(lambda: services.current().open_jobs())
-    except HimuroError as exc:
-        _logger.error("%s", exc)  # noqa: TRY400
+    logs.set_up()
+    await asyncio.to_thread(_open)
     try:
         yield
     finally:
         await asyncio.to_thread(services.close)
 
 
+def _open() -> None:
+    """Begin to work; what keeps the console from it is a line in its log."""
+    try:
+        here = services.current()
+    except HimuroError as exc:
+        _logger.error("%s", exc)  # noqa: TRY400
+        return
+    for step in (here.open_jobs, here.catalogue.check):
+        try:
+            step()
+        except HimuroError as exc:
+            _logger.error("%s", exc)  # noqa: TRY400
+
+
 def file_address(run_id: str, name: str) -> str:
-    return f"/files/{run_id}/{name}"
+    return at(f"/files/{run_id}/{name}")
 
 
 def problems_address(draft_id: str) -> str:
-    return f"/drafts/{draft_id}/problems.csv"
+    return at(f"/drafts/{draft_id}/problems.csv")
 
 
 def _operators_only(endpoint: Callable[[Request], Response | None]) -> Callable[..., Response]:
@@ -64,7 +79,7 @@ def _operators_only(endpoint: Callable[[Request], Response | None]) -> Callable[
                 response = endpoint(request)
             except HimuroError as exc:
                 _logger.warning("%s: %s", request.url.path, exc)
-        return response or PlainTextResponse(guard.NOT_FOUND, 404, _PRIVATE)
+        return response or PlainTextResponse(guard.NOT_FOUND, 404, PRIVATE)
 
     return guarded
 
@@ -81,7 +96,7 @@ def _run_file(request: Request) -> Response | None:
         path,
         filename=f"{called.stem}_{record.run_id}{called.suffix}",
         media_type="application/octet-stream",
-        headers=_PRIVATE,
+        headers=PRIVATE,
     )
 
 
@@ -91,7 +106,7 @@ def _problems(request: Request) -> Response | None:
     if draft is None or draft.plan is None:
         return None
     name = f"problems_{draft.run_id or draft.draft_id}.csv"
-    headers = {**_PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
+    headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
     content = csv_blocks(draft.plan.problems)
     return StreamingResponse(content, media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -109,44 +124,11 @@ def csv_blocks(problems: Sequence[Problem]) -> Iterator[bytes]:
         mark = ""
 
 
-class Doors:
-    """Closes what Streamlit leaves open, and forbids other sites to frame the console.
-
-    ``/_stcore/metrics`` answers anybody; the upload address takes files from anybody with a
-    session, also one whose pages hold no uploader.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_unframed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-frame-options", b"DENY")]
-            await send(message)
-
-        app: ASGIApp = self._app
-        if _is_closed(Request(scope)):
-            app = PlainTextResponse(guard.NOT_FOUND, 404, _PRIVATE)
-        await app(scope, receive, send_unframed)
-
-
-def _is_closed(request: Request) -> bool:
-    parts = [part for part in request.url.path.split("/") if part]
-    if "_stcore" not in parts:
-        return False
-    if "metrics" in parts:
-        return True
-    client = request.client.host if request.client else None
-    return "upload_file" in parts and not guard.is_local(client, request.headers.items())
-
-
-ROUTES = [
-    Route("/files/{run_id}/{name}", _operators_only(_run_file), methods=["GET"]),
-    Route("/drafts/{draft_id}/problems.csv", _operators_only(_problems), methods=["GET"]),
-]
+ROUTES = based(
+    [
+        Route("/files/{run_id}/{name}", _operators_only(_run_file), methods=["GET"]),
+        Route("/drafts/{draft_id}/problems.csv", _operators_only(_problems), methods=["GET"]),
+        *HEALTH_ROUTES,
+    ]
+)
 MIDDLEWARE = [Middleware(Doors)]
