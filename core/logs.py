@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from datetime import datetime
+from typing import TextIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.names import printable
 
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-_PACKAGES = ("core", "db", "pages")
 
 
 class OneRecord(logging.Formatter):
@@ -35,15 +36,37 @@ class OneRecord(logging.Formatter):
         return datetime.fromtimestamp(record.created, zone).isoformat(" ", "milliseconds")
 
 
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at the time, not to what it was at the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(_FORMATTER)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _stream: TextIO) -> None:
+        return
+
+
+_FORMATTER = OneRecord("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
 def set_up() -> None:
-    """Send warnings of this program to standard error. A second call changes nothing."""
-    for name in _PACKAGES:
-        logger = logging.getLogger(name)
-        if not any(isinstance(handler.formatter, OneRecord) for handler in logger.handlers):
-            handler = logging.StreamHandler()
-            handler.setFormatter(OneRecord("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-            logger.addHandler(handler)
-            logger.propagate = False
+    """Write every log of this process in this form; a second call changes nothing.
+
+    The web server and Streamlit have brought handlers of their own by the time the console
+    calls this: they stay, and write like all others.
+    """
+    root = logging.getLogger()
+    if not any(isinstance(handler, _StandardError) for handler in root.handlers):
+        root.addHandler(_StandardError())
+    for name in list(root.manager.loggerDict):
+        for handler in logging.getLogger(name).handlers:
+            handler.setFormatter(_FORMATTER)
 
 
 def without_secrets(text: str) -> str:

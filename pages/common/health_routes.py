@@ -1,7 +1,7 @@
 """``/healthz``: the process lives. ``/readyz``: it could do its work.
 
 Anybody may ask, so the answers name no path, host or user, and however often they are asked
-for, the database is asked at most once in a few seconds.
+for, the database is asked at most once a second.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.errors import Code, FatalError, SettingsError
 from pages.common import services
 
 _PATIENCE_SECONDS = 2.0
-_REMEMBERED_SECONDS = 3.0
+_REMEMBERED_SECONDS = 1.0
 _logger = logging.getLogger(__name__)
 _NO_STORE = {"Cache-Control": "no-store"}
 
