@@ -7,9 +7,11 @@ import http.client
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+import tomllib
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,6 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 import streamlit as st
 from playwright.sync_api import ConsoleMessage, Page
+from streamlit.config import get_config_options
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -29,6 +32,7 @@ from core.commands import Wiring, main
 from core.ports import Catalogue
 from core.settings import Settings
 from pages.common import health_routes, services
+from pages.common.ending import ending_with
 from pages.common.health_routes import Readiness
 from tests.browser import chromium, core, screen
 from tests.postgres import PostgresServer
@@ -539,6 +543,59 @@ def test_the_console_shows_no_secret(
     text = "".join(shown) + log.read_text("utf-8") + _run_folders(tmp_path)
     assert "DATABASE_URL" in log.read_text("utf-8")
     assert "geheim" not in text
+
+
+# The end
+
+
+def test_the_signal_ends_runs_while_a_browser_holds_the_server() -> None:
+    """uvicorn comes to the lifespan's end only when the last download is over."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
+    closed = threading.Event()
+    calls: list[int] = []
+
+    def close() -> None:
+        calls.append(1)
+        closed.set()
+
+    async def serve() -> None:
+        async with ending_with(close):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert await asyncio.to_thread(closed.wait, 60)
+
+    try:
+        asyncio.run(serve())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM] * 2  # the server's own handler
+    assert len(calls) == 1
+
+
+def test_without_a_signal_runs_end_with_the_server() -> None:
+    calls: list[int] = []
+
+    async def serve() -> None:
+        async with ending_with(lambda: calls.append(1)):
+            assert calls == []
+
+    before = signal.getsignal(signal.SIGTERM)
+    asyncio.run(serve())
+    assert calls == [1]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# Settings of Streamlit
+
+
+def test_every_setting_is_one_that_streamlit_knows() -> None:
+    config = tomllib.loads((CHECKOUT / ".streamlit" / "config.toml").read_text("utf-8"))
+    known = get_config_options()
+    for section, options in config.items():
+        for name in options:
+            assert f"{section}.{name}" in known, name
+    assert config["server"]["maxUploadSize"] > 20  # MiB, of one list
 
 
 # Requests go only to what the settings name

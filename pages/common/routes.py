@@ -23,6 +23,7 @@ from core.model import Problem, RunState
 from pages.common import guard, services, words
 from pages.common.base import at, based
 from pages.common.doors import PRIVATE, Doors
+from pages.common.ending import ending_with
 from pages.common.health_routes import HEALTH_ROUTES
 
 _BATCH = 5000
@@ -40,10 +41,8 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
     """
     logs.set_up()
     await asyncio.to_thread(_open)
-    try:
+    async with ending_with(services.close):
         yield
-    finally:
-        await asyncio.to_thread(services.close)
 
 
 def _open() -> None:
