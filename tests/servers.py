@@ -244,7 +244,11 @@ class Console:
 
 @contextlib.contextmanager
 def console(
-    env: Mapping[str, str], port: int, *, log: Path | None = None, cwd: Path = CHECKOUT
+    env: Mapping[str, str],
+    port: int,
+    *,
+    log: Path | None = None,
+    cwd: Path = CHECKOUT,
 ) -> Iterator[Console]:
     """Run the console and yield once it is healthy.
 
@@ -256,7 +260,8 @@ def console(
     command += ["--server.address", HOST, "--server.port", str(port)]
     command += ["--server.headless", "true", "--browser.gatherUsageStats", "false"]
     whole = {**clean_environment(), "PYTHONPATH": str(CHECKOUT), "PYTHONUTF8": "1", **env}
-    health = f"{url}/_stcore/health"
+    base = env.get("STREAMLIT_SERVER_BASE_URL_PATH", "")
+    health = f"{url}{'/' + base if base else ''}/_stcore/health"
     with (
         _log_file(log, "console") as file,
         _server("console", command, url=health, log=file, env=whole, cwd=cwd) as process,

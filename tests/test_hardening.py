@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-import tomllib
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -604,14 +604,14 @@ def test_every_setting_is_one_that_streamlit_knows() -> None:
 def test_the_browser_asks_nobody_else_and_complains_of_nothing(url: str) -> None:
     """Every page, with the policy in force. Chromium reports what the policy forbids."""
     with chromium() as browser, screen(browser, url) as window:
-        complaints = _complaints(window.page)
+        said = complaints(window.page)
         for path in ("/", "/archive", "/?q=x"):
             window.open(path)
         assert window.strangers == []
-        assert complaints == []
+        assert said == []
 
 
-def _complaints(page: Page) -> list[str]:
+def complaints(page: Page) -> list[str]:
     """Return what the console of the browser says, in the end.
 
     Not what it says of Streamlit's looking for its own addresses below those of the pages.
