@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import history, terminal
+from core import history, logs, terminal
 from core.arguments import Parser
 from core.check import refusal
 from core.errors import Code, FatalError, ListError, SettingsError
@@ -45,6 +45,7 @@ def main(argv: Sequence[str], wiring: Wiring) -> int:
     one object on standard output.
     """
     terminal.use_utf8()
+    logs.set_up()
     as_json = "--json" in argv
     try:
         with interruptible():

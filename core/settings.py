@@ -170,9 +170,8 @@ def _database_url(text: str, data_dir: Path, problems: list[str]) -> str:
         # SQLAlchemy 2.1 takes psycopg 3 for the bare name; Himuro ships psycopg2.
         return "postgresql+psycopg2" + url[len(scheme) :]
     if scheme not in ("sqlite", "postgresql+psycopg2"):
-        problems.append(
-            f"HIMURO_DATABASE_URL は sqlite または postgresql で始めてください（現在: {scheme}）"
-        )
+        # Without what stands there: a password pasted into the wrong place is not shown.
+        problems.append("HIMURO_DATABASE_URL は sqlite または postgresql で始めてください")
     return url
 
 

@@ -125,6 +125,10 @@ class PostgresServer:
         )
         return url.render_as_string(hide_password=False)
 
+    def program(self, name: str) -> Path:
+        """Return a client program of the same version: ``psql``, ``pg_dump``, …"""
+        return self._programs / name
+
     def create(self, *, template: str = "template0", encoding: str = "UTF8") -> str:
         """Create a database, a copy of ``template``, and return its name."""
         name = f"himuro_{next(self._numbers)}"

@@ -264,7 +264,8 @@ def console(
     whole = {**clean_environment(), "PYTHONPATH": str(CHECKOUT), "PYTHONUTF8": "1", **env}
     if base:
         command += ["--server.baseUrlPath", base]
-    health = f"{url}{base}/_stcore/health"
+    base = base or env.get("STREAMLIT_SERVER_BASE_URL_PATH", "")
+    health = f"{url}{'/' + base.strip('/') if base else ''}/_stcore/health"
     with (
         _log_file(log, "console") as file,
         _server("console", command, url=health, log=file, env=whole, cwd=cwd) as process,

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from core.seals import Seals
-from pages.common import session
+from pages.common.base import at, base_path
 
 _COOKIE = "himuro_form"
 _MOST_BYTES = 8192
@@ -72,11 +72,11 @@ def page(request: Request, seals: Seals, form: Form, note: str = "", status: int
     html = _PAGE.format(
         title=escape(form.title),
         note=shown,
-        action=session.address(form.path),
+        action=at(form.path),
         fields=form.fields.format(**{k: escape(v) for k, v in form.values.items()}),
         token=seals.seal("form.1", value),
         button=escape(form.button),
-        home=session.address("/"),
+        home=at("/"),
     )
     response = HTMLResponse(html, status, _HEADERS)
     set_cookie(request, response, _COOKIE, value)
@@ -90,7 +90,7 @@ def sentence(text: str, status: int) -> Response:
 
 def to(place: str) -> Response:
     """Send the browser to one of the console's own places."""
-    return RedirectResponse(session.address(place), 303, {"Cache-Control": "no-store"})
+    return RedirectResponse(at(place), 303, {"Cache-Control": "no-store"})
 
 
 async def fields(request: Request) -> dict[str, str]:
@@ -146,7 +146,7 @@ def set_cookie(
         name,
         value,
         max_age=None if days is None else days * 86400,
-        path=session.base() or "/",
+        path=base_path() or "/",
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="lax",
@@ -154,4 +154,4 @@ def set_cookie(
 
 
 def forget_cookie(response: Response, name: str) -> None:
-    response.delete_cookie(name, path=session.base() or "/")
+    response.delete_cookie(name, path=base_path() or "/")

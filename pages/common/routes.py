@@ -1,4 +1,4 @@
-"""What is served beside Streamlit: downloads, the closed doors, start and end of the console."""
+"""What is served beside Streamlit: downloads, start and end of the console."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from itertools import chain, islice
 from pathlib import PurePath
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import logs
 from core.accounts import Role
 from core.csvfile import write_rows
 from core.errors import HimuroError
 from core.model import Problem, RunState
 from pages.common import guard, services, session, signin, words
+from pages.common.base import at, based
+from pages.common.doors import PRIVATE, Doors
+from pages.common.ending import ending_with
+from pages.common.health_routes import HEALTH_ROUTES
 
-_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _BATCH = 5000
 """Rows handed over at once: one at a time is a thousand times slower (FACTS)."""
 
@@ -35,24 +37,35 @@ _logger = logging.getLogger(__name__)
 async def lifespan(_app: object) -> AsyncIterator[None]:
     """Open the job queue at the start and drain it at the end.
 
-    A console whose settings are wrong starts all the same: its pages say what to do.
+    A console whose settings are wrong, or whose database is not ready, starts all the same:
+    its log, its pages and ``/readyz`` say what to do.
     """
+    logs.set_up()
+    await asyncio.to_thread(_open)
+    async with ending_with(services.close):
+        yield
+
+
+def _open() -> None:
+    """Begin to work; what keeps the console from it is a line in its log."""
     try:
-        await asyncio.to_thread(lambda: services.current().open_jobs())
+        here = services.current()
     except HimuroError as exc:
         _logger.error("%s", exc)  # noqa: TRY400
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(services.close)
+        return
+    for step in (here.open_jobs, here.catalogue.check):
+        try:
+            step()
+        except HimuroError as exc:
+            _logger.error("%s", exc)  # noqa: TRY400
 
 
 def file_address(run_id: str, name: str) -> str:
-    return session.address(f"/files/{run_id}/{name}")
+    return at(f"/files/{run_id}/{name}")
 
 
 def problems_address(draft_id: str) -> str:
-    return session.address(f"/drafts/{draft_id}/problems.csv")
+    return at(f"/drafts/{draft_id}/problems.csv")
 
 
 Endpoint = Callable[[Request], Response | None]
@@ -76,7 +89,7 @@ def _only(role: Role, endpoint: Endpoint) -> Callable[..., Response]:
                 response = endpoint(request)
         except HimuroError as exc:
             _logger.warning("%s: %s", request.url.path, exc)
-        return response or PlainTextResponse(guard.NOT_FOUND, 404, _PRIVATE)
+        return response or PlainTextResponse(guard.NOT_FOUND, 404, PRIVATE)
 
     return guarded
 
@@ -93,7 +106,7 @@ def _run_file(request: Request) -> Response | None:
         path,
         filename=f"{called.stem}_{record.run_id}{called.suffix}",
         media_type="application/octet-stream",
-        headers=_PRIVATE,
+        headers=PRIVATE,
     )
 
 
@@ -103,7 +116,7 @@ def _problems(request: Request) -> Response | None:
     if draft is None or draft.plan is None:
         return None
     name = f"problems_{draft.run_id or draft.draft_id}.csv"
-    headers = {**_PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
+    headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
     content = csv_blocks(draft.plan.problems)
     return StreamingResponse(content, media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -121,58 +134,13 @@ def csv_blocks(problems: Sequence[Problem]) -> Iterator[bytes]:
         mark = ""
 
 
-class Doors:
-    """Closes what Streamlit leaves open, and forbids other sites to frame the console.
-
-    ``/_stcore/metrics`` answers anybody; the upload address takes files from anybody with a
-    session, also one whose pages hold no uploader.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_unframed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-frame-options", b"DENY")]
-            await send(message)
-
-        app: ASGIApp = self._app
-        if await _is_closed(Request(scope)):
-            app = PlainTextResponse(guard.NOT_FOUND, 404, _PRIVATE)
-        await app(scope, receive, send_unframed)
-
-
-async def _is_closed(request: Request) -> bool:
-    parts = [part for part in request.url.path.split("/") if part]
-    if "_stcore" not in parts:
-        return False
-    if "upload_file" in parts:
-        return await run_in_threadpool(_has_no_uploads, request)
-    return "metrics" in parts
-
-
-def _has_no_uploads(request: Request) -> bool:
-    try:
-        return session.role_of_request(request) < Role.OPERATOR
-    except HimuroError as exc:
-        _logger.warning("%s: %s", request.url.path, exc)
-        return True
-
-
-def _route(path: str, endpoint: Callable[..., object], *methods: str) -> Route:
-    """A route at an address of the console; Streamlit moves only its own below a sub-path."""
-    return Route(session.address(path), endpoint, methods=methods)
-
-
-ROUTES = [
-    _route("/files/{run_id}/{name}", _operators_only(_run_file), "GET"),
-    _route("/drafts/{draft_id}/problems.csv", _operators_only(_problems), "GET"),
-    _route("/signin", signin.signin, "GET", "POST"),
-    _route("/signout", signin.signout, "GET", "POST"),
-]
+ROUTES = based(
+    [
+        Route("/files/{run_id}/{name}", _operators_only(_run_file), methods=["GET"]),
+        Route("/drafts/{draft_id}/problems.csv", _operators_only(_problems), methods=["GET"]),
+        Route("/signin", signin.signin, methods=["GET", "POST"]),
+        Route("/signout", signin.signout, methods=["GET", "POST"]),
+        *HEALTH_ROUTES,
+    ]
+)
 MIDDLEWARE = [Middleware(Doors)]

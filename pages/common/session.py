@@ -25,20 +25,10 @@ from core.accounts import Role
 from core.settings import SignInKind
 from core.signin import SignIn, User
 from pages.common import services
+from pages.common.base import at, base_path
 
 COOKIE = "himuro_session"
 _LOOPBACK = "127.0.0.1"
-
-
-def base() -> str:
-    """Return the sub-path that the console is served below; empty, or ``/himuro``."""
-    path = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"/{path}" if path else ""
-
-
-def address(path: str) -> str:
-    """Return the address of one of the console's own paths, as a link needs it."""
-    return base() + path
 
 
 # Routes
@@ -124,7 +114,7 @@ def _claims_of_page() -> dict[str, Any]:
 
 def this_place() -> str:
     """Return path and query of the page, below the sub-path: where to come back to."""
-    path = urlsplit(st.context.url or "").path.removeprefix(base()) or "/"
+    path = urlsplit(st.context.url or "").path.removeprefix(base_path()) or "/"
     query = urlencode(st.query_params.to_dict())
     return f"{path}?{query}" if query else path
 
@@ -138,5 +128,5 @@ def leave_for(path: str) -> None:
     context = get_script_run_ctx()
     if context:
         message = ForwardMsg()
-        message.auth_redirect.url = address(path)
+        message.auth_redirect.url = at(path)
         context.enqueue(message)

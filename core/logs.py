@@ -1,0 +1,92 @@
+"""The log of console and commands: lines that nobody can forge, without secrets."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from datetime import datetime
+from typing import TextIO
+from urllib.parse import parse_qsl, unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core.names import printable
+
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+class OneRecord(logging.Formatter):
+    """Writes a record so that only its first line begins at the margin.
+
+    File names, addresses and the words of other programs may hold line breaks and control
+    letters; exceptions of drivers may quote what they were given. Neither forges a line, and
+    no secret of the settings is written.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = super().format(record).split("\n")
+        return without_secrets("\n    ".join(printable(line) for line in lines))
+
+    def formatTime(self, record: logging.LogRecord, _datefmt: str | None = None) -> str:
+        """Return the record's time in ``HIMURO_TIMEZONE``, the offset with it."""
+        try:
+            zone = ZoneInfo(os.environ.get("HIMURO_TIMEZONE") or "Asia/Tokyo")
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            zone = ZoneInfo("UTC")
+        return datetime.fromtimestamp(record.created, zone).isoformat(" ", "milliseconds")
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at the time, not to what it was at the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(_FORMATTER)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _stream: TextIO) -> None:
+        return
+
+
+_FORMATTER = OneRecord("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def set_up() -> None:
+    """Write every log of this process in this form; a second call changes nothing.
+
+    The web server and Streamlit have brought handlers of their own by the time the console
+    calls this: they stay, and write like all others.
+    """
+    root = logging.getLogger()
+    if not any(isinstance(handler, _StandardError) for handler in root.handlers):
+        root.addHandler(_StandardError())
+    for name in list(root.manager.loggerDict):
+        for handler in logging.getLogger(name).handlers:
+            handler.setFormatter(_FORMATTER)
+
+
+def without_secrets(text: str) -> str:
+    """Return ``text`` with every secret of the settings replaced by ``***``."""
+    for secret in _secrets():
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets() -> list[str]:
+    """Return the secrets in the environment, as they are written there and as they are sent.
+
+    The longest first: one may be a part of another. Very short ones are left out, they would
+    hide half of every line.
+    """
+    found = [os.environ.get(name, "") for name in _SECRETS]
+    try:
+        url = urlsplit(os.environ.get("HIMURO_DATABASE_URL", ""))
+        found += [url.password or "", unquote(url.password or "")]
+        found += [value for name, value in parse_qsl(url.query) if "pass" in name.lower()]
+    except ValueError:
+        found.append(os.environ.get("HIMURO_DATABASE_URL", ""))
+    return sorted({secret for secret in found if len(secret) > 3}, key=len, reverse=True)

@@ -1,0 +1,51 @@
+"""The end of the console: runs are told to stop when the signal comes, not when browsers let go.
+
+uvicorn ends an application only after every answer under way is sent. A browser that stopped
+reading a download would hold that back until the service manager loses its patience, and the
+runs would be killed without ever having been asked to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@asynccontextmanager
+async def ending_with(close: Callable[[], None]) -> AsyncIterator[None]:
+    """Have ``close`` called once, in a thread: at the first signal, or else when this ends.
+
+    It has returned when this ends.
+    """
+    loop = asyncio.get_running_loop()
+    closing: list[asyncio.Task[None]] = []
+
+    def begin() -> None:
+        if not closing:
+            closing.append(loop.create_task(asyncio.to_thread(close)))
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        # A handler may do no more than this: it interrupts the main thread anywhere.
+        loop.call_soon_threadsafe(begin)
+        handler = before.get(number)
+        if callable(handler):
+            handler(number, frame)
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        for number in _SIGNALS:
+            before[number] = signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        begin()
+        await closing[0]
+        for number, handler in before.items():
+            signal.signal(number, handler)
