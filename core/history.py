@@ -22,7 +22,7 @@ DAMAGED = "damaged"
 """What ``PastRun.state`` says of a folder whose record cannot be read."""
 
 _RUN_ID = re.compile(r"(?P<time>\d{8}-\d{6})-(?P<kind>[a-z]+(?:-[a-z]+)*)-[0-9a-f]{4,16}", re.ASCII)
-_INPUT = re.compile(r"input(-[1-9]\d{0,4})?\.[^\W_]{1,10}")
+_INPUT = re.compile(r"input(?:-(?P<number>[1-9][0-9]{0,4}))?\.[^\W_]{1,10}")
 """What ``RunFolder.create`` calls the uploaded lists."""
 _BIRTH_SECONDS = 60
 """A folder this young that has a lock and no record yet is being made."""
@@ -114,11 +114,12 @@ def files_of(settings: Settings, run_id: str) -> list[tuple[Path, int]]:
     if not _RUN_ID.fullmatch(run_id) or not _is_folder(folder):
         return []
     try:
-        inputs = sorted(path.name for path in folder.iterdir() if _INPUT.fullmatch(path.name))
+        matches = [m for path in folder.iterdir() if (m := _INPUT.fullmatch(path.name))]
     except OSError:
-        inputs = []
-    inputs.sort(key=len)  # input-10 after input-9
-    statuses = ((folder / name, plain_status(folder / name)) for name in (*inputs, *CONTRACT_FILES))
+        matches = []
+    matches.sort(key=lambda match: int(match["number"] or 1))
+    names = (*(match[0] for match in matches), *CONTRACT_FILES)
+    statuses = ((folder / name, plain_status(folder / name)) for name in names)
     return [(path, status.st_size) for path, status in statuses if status]
 
 

@@ -6,28 +6,33 @@ lets the first request after a start run any file of that directory without its 
 
 from __future__ import annotations
 
-import streamlit as st
+from collections.abc import Callable
 
-from pages import archive, search
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from pages import archive, runs, search
 from pages.common import guard
 
 
 def main() -> None:
     st.set_page_config(page_title="氷室", page_icon="❄️", layout="wide", menu_items={})
-    if guard.is_operator():
-        work = st.Page(
-            archive.render, title="アーカイブ", url_path="archive", icon=":material/archive:"
-        )
-    else:
-        work = st.Page(
-            guard.not_found,
-            title="ページが見つかりません",
-            url_path="archive",
-            visibility="hidden",
-        )
+    work = [
+        _operators_page(archive.render, "アーカイブ", "archive", ":material/archive:"),
+        _operators_page(runs.render, "実行履歴", "runs", ":material/history:"),
+    ]
     start = st.Page(search.render, title="アーカイブ一覧", icon=":material/search:", default=True)
     st.logo(":material/ac_unit:", size="large")
-    st.navigation([start, work], position="top").run()
+    st.navigation([start, *work], position="top").run()
+
+
+def _operators_page(render: Callable[[], None], title: str, path: str, icon: str) -> StreamlitPage:
+    """Return a page, or for others one at the same address that is neither listed nor there."""
+    if guard.is_operator():
+        return st.Page(render, title=title, url_path=path, icon=icon)
+    return st.Page(
+        guard.not_found, title="ページが見つかりません", url_path=path, visibility="hidden"
+    )
 
 
 main()

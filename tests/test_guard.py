@@ -183,7 +183,9 @@ def test_downloads_are_not_for_others(url: str, run_file: str, headers: dict[str
     assert status(url, "/drafts/x/problems.csv", headers) == 404
 
 
-@pytest.mark.parametrize("name", ["input.txt.tmp", "..%2f..%2fcatalogue.db", "run.json.tmp", "%2e%2e"])
+@pytest.mark.parametrize(
+    "name", ["input.txt.tmp", "..%2f..%2fcatalogue.db", "run.json.tmp", "%2e%2e"]
+)
 def test_only_the_files_of_the_contract(url: str, run_file: str, name: str) -> None:
     assert status(url, run_file.replace("run.json", name), {}) in (400, 404)
 
