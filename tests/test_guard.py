@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -131,35 +133,43 @@ def status(url: str, path: str, headers: dict[str, str], method: str = "GET") ->
 def ask(
     url: str, path: str, headers: dict[str, str], method: str = "GET"
 ) -> http.client.HTTPResponse:
+    return fetch(url, path, headers, method)[0]
+
+
+def fetch(
+    url: str, path: str, headers: dict[str, str], method: str = "GET"
+) -> tuple[http.client.HTTPResponse, bytes]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     with closing(connection):
         connection.request(method, path, headers=headers)
         response = connection.getresponse()
-        response.read()
-        return response
+        return response, response.read()
 
 
 OPERATORS_ONLY = ("一覧をアップロードする", "依頼ID", "最近の実行", "内容を確認する")
+OF_RUNS = ("実行履歴", "最新の状態にする")
 
 
-@pytest.mark.parametrize("name", ["archive", "router", "pages/archive"])
+@pytest.mark.parametrize("name", ["archive", "router", "pages/archive", "runs"])
 def test_first_request_after_a_start_gets_nothing(env: dict[str, str], name: str) -> None:
     """Streamlit may run a file of ``pages`` by itself before the first ``st.navigation``."""
     with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
         text = screen_of(running.url, PROXIED, page_name=name)
-    assert not any(word in text for word in OPERATORS_ONLY)
+    assert not any(word in text for word in OPERATORS_ONLY + OF_RUNS)
 
 
 def test_the_operator_gets_the_page(url: str) -> None:
+    assert all(word in screen_of(url, {}, page_name="runs") for word in OF_RUNS)
     text = screen_of(url, {}, page_name="archive")
     assert all(word in text for word in OPERATORS_ONLY)
 
 
 @pytest.mark.parametrize("headers", [PROXIED, {"Host": "console.example"}])
 def test_others_get_neither_the_page_nor_its_name(url: str, headers: dict[str, str]) -> None:
-    text = screen_of(url, headers, page_name="archive")
-    assert "ページが見つかりません" in text
-    assert not any(word in text for word in OPERATORS_ONLY)
+    for name in ("archive", "runs"):
+        text = screen_of(url, headers, page_name=name)
+        assert "ページが見つかりません" in text
+        assert not any(word in text for word in OPERATORS_ONLY + OF_RUNS)
     start = screen_of(url, headers)
     assert "アーカイブされたファイルはまだありません" in start
     assert ":material/archive:" not in start  # the entry of the navigation
@@ -188,6 +198,39 @@ def test_downloads_are_not_for_others(url: str, run_file: str, headers: dict[str
 )
 def test_only_the_files_of_the_contract(url: str, run_file: str, name: str) -> None:
     assert status(url, run_file.replace("run.json", name), {}) in (400, 404)
+
+
+def test_all_files_of_a_run_as_a_zip(url: str, env: dict[str, str], run_file: str) -> None:
+    folder = run_file.rpartition("/")[0]
+    run = Path(env["HIMURO_DATA_DIR"]) / "runs" / folder.rpartition("/")[2]
+    (run / "plan.csv").symlink_to("/etc/hostname")
+    try:
+        answer, content = fetch(url, f"{folder}.zip", {})
+    finally:
+        (run / "plan.csv").unlink()
+    assert answer.status == 200
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{run.name}.zip"'
+    assert answer.headers["Content-Type"] == "application/zip"
+    assert answer.headers["Cache-Control"] == "no-store"
+    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+        found = {name: bundle.read(name) for name in bundle.namelist()}
+    assert found == {f"{run.name}/{path.name}": path.read_bytes() for path in run.iterdir()}
+    assert set(found) == {f"{run.name}/input.txt", f"{run.name}/run.json"}
+    for headers in (PROXIED, {"Host": "console.example"}):
+        assert status(url, f"{folder}.zip", headers) == 404
+    for other in ("/files/...zip", "/files/20261123-000000-archive-000000.zip"):
+        assert status(url, other, {}) == 404
+
+
+def test_no_files_of_a_run_that_goes_on(url: str, env: dict[str, str], run_file: str) -> None:
+    record = Path(env["HIMURO_DATA_DIR"]) / "runs" / run_file.split("/")[2] / "run.json"
+    kept = record.read_text("utf-8")
+    record.write_text(kept.replace('"state": "done"', '"state": "running"'), "utf-8")
+    try:
+        assert status(url, run_file, {}) == 404
+        assert status(url, run_file.rpartition("/")[0] + ".zip", {}) == 404
+    finally:
+        record.write_text(kept, "utf-8")
 
 
 def test_no_other_directory(url: str, run_file: str) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import run_index
+from core.__main__ import init_db, open_catalogue, open_store
 from core.bundle import zip_blocks
+from core.commands import Wiring, main
 from core.errors import Code, FatalError
 from core.history import PastRun, file_of, files_of, past_runs, record_of, records, run_of
 from core.model import RunRecord, RunRequest, RunState
@@ -264,6 +267,50 @@ def test_what_was_typed_is_found_by_any_of_its_forms(text: str) -> None:
     assert RunFilter(person=text.strip()).select([run]) == (run,)
     words = " ".join(word for word in text.split())
     assert RunFilter(text=words).select([run]) == (run,)
+
+
+@pytest.fixture
+def command(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Returns exit code, standard output and standard error of ``runs``."""
+    monkeypatch.chdir(settings.data_dir)
+    monkeypatch.setenv("HIMURO_DATA_DIR", str(settings.data_dir))
+
+    def run(*options: str) -> tuple[int, str, str]:
+        code = main(["runs", *options], Wiring(open_catalogue, open_store, init_db))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_the_command_filters_too(
+    settings: Settings, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    for number in range(3):
+        write_run(settings, number)
+    write_run(settings, 86_400, kind="validate", state=RunState.REFUSED)
+    (settings.runs_dir / name_of(99)).mkdir()
+    for options, found in (
+        ([], [3, 2, 1, 0]),
+        (["--limit", "2"], [3, 2]),
+        (["--state", "refused"], [3]),
+        (["--kind", "archive", "--limit", "1"], [2]),
+        (["--from", "2026/11/24"], [3]),
+        (["--to", "2026-11-23", "--text", "req-0001 ケッサン"], []),
+        (["--to", "2026-11-23", "--text", "req-0001 決算"], [1]),
+        (["--person", "TANAKA", "--kind", "validate"], [3]),
+    ):
+        code, out, _err = command("--json", *options)
+        runs = json.loads(out)["runs"]
+        numbers = [int(run["request_id"].removeprefix("REQ-")) % 86_397 for run in runs]
+        assert (code, numbers) == (0, found), options
+    code, out, err = command()
+    assert out.count("REQ-") == 4
+    assert name_of(99) in err
+    for wrong in (["--from", "x"], ["--state", "x"], ["--limit", "0"]):
+        assert command(*wrong)[0] == 2
 
 
 # Files and the zip
