@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import history, logs, terminal
+from core import logs, terminal
 from core.arguments import Parser
 from core.check import refusal
 from core.errors import Code, FatalError, ListError, SettingsError
 from core.model import ListKind, ListSource, RunRequest
 from core.ports import Catalogue, ObjectStore
 from core.run import ArchiveRun, recover
+from core.runs_command import add_runs_arguments, runs
 from core.search_command import add_search_arguments, search
 from core.settings import JOB_NEEDS, Settings, load_environment, load_settings
 from core.signals import announced, interruptible, stoppable
@@ -105,8 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     archive.add_argument("--requester", required=True, metavar="NAME", help="依頼者")
     archive.add_argument("--comment", default="", metavar="TEXT", help="コメント")
 
-    runs = add("runs", "過去の実行を新しい順に示す", _runs)
-    runs.add_argument("--limit", type=int, default=50, metavar="N", help="件数（既定は50）")
+    add_runs_arguments(add("runs", "過去の実行を新しい順に示す", _runs))
     add_search_arguments(add("search", "アーカイブ一覧を検索する", _search))
     add("init-db", "データベースを準備または更新する", _init_db)
     add("hash-password", "アカウントのファイルに書くパスワードの行を作る", _hash_password)
@@ -218,26 +218,7 @@ def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
 def _runs(options: argparse.Namespace, _wiring: Wiring) -> int:
     settings = load_settings()
     recover(settings)
-    found = history.records(settings, max(1, options.limit))
-    if options.json:
-        folders = [terminal.run_summary(r, settings.runs_dir / r.run_id) for r in found]
-        terminal.show_json({"total": len(found), "runs": folders})
-        return EXIT_DONE
-    header = ("実行ID", "状態", "依頼ID", "依頼者", "成功", "済", "失敗")
-    rows = [
-        (
-            r.run_id,
-            r.state.value,
-            r.request.request_id,
-            r.request.requester,
-            f"{r.archived_files:,}",
-            f"{r.unchanged_files:,}",
-            f"{r.failed_files:,}",
-        )
-        for r in found
-    ]
-    terminal.show_table(header, rows)
-    return EXIT_DONE
+    return runs(options, settings)
 
 
 def _search(options: argparse.Namespace, wiring: Wiring) -> int:

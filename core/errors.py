@@ -227,6 +227,10 @@ class Code(Enum):
         "実行記録を書き込めません",
         "データディレクトリの空き容量と書き込み権限を確認してください",
     )
+    DATA_DIR_UNREADABLE = Explanation(
+        "実行記録を読み取れません",
+        "データディレクトリの場所と読み取り権限を確認してください",
+    )
 
     @property
     def what(self) -> str:

@@ -23,6 +23,7 @@ from core.ports import Catalogue, ObjectStore
 from core.record import utc_now
 from core.recovery import recover
 from core.run import ArchiveRun
+from core.run_index import Listing, RunIndex
 from core.settings import Settings
 from core.stop import DRAIN_SECONDS, StopSignal
 
@@ -88,6 +89,7 @@ class Jobs:
         self._settings = settings
         self._open_store = open_store
         self._now = now
+        self._index = RunIndex(settings)
         self._drafts = Drafts(settings, catalogue, open_store, now=now)
         self._wake = threading.Condition(threading.RLock())
         self._queue: list[_Job] = []
@@ -241,3 +243,15 @@ class Jobs:
     def file(self, run_id: str, name: str) -> Path | None:
         """Return a file of a run folder; None when it is absent or no contract file."""
         return history.file_of(self._settings, run_id, name)
+
+    def listing(self) -> Listing:
+        """Return all past runs, damaged ones too; raises ``FatalError`` as ``RunIndex``."""
+        return self._index.listing()
+
+    def past(self, run_id: str) -> history.PastRun | None:
+        """Return one run, damaged or not; None when there is nothing of that name."""
+        return history.run_of(self._settings, run_id)
+
+    def files(self, run_id: str) -> list[tuple[Path, int]]:
+        """Return the files of a run folder that may be downloaded, with their bytes."""
+        return history.files_of(self._settings, run_id)

@@ -65,7 +65,7 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
     # No page and no terminal can show half a surrogate pair.
-    return value.encode("utf-8", "backslashreplace").decode()
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
 def _count(value: Any) -> int:

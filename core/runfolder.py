@@ -28,6 +28,7 @@ from core.model import (
     RunRecord,
 )
 from core.names import printable
+from core.plainfile import open_plain
 from core.record import MOST_BYTES, dump_record, load_record
 
 CONTRACT_FILES = (
@@ -95,13 +96,26 @@ class RunFolder:
 
     def read_record(self) -> RunRecord | None:
         """Return ``run.json``; None when it is missing, damaged or that of another folder."""
+        found = self.record_or_damage()
+        return found if isinstance(found, RunRecord) else None
+
+    def record_or_damage(self) -> RunRecord | str:
+        """Return ``run.json``, or in Japanese why it cannot be used; never raises."""
         try:
-            with (self.path / "run.json").open("rb") as file:
+            with open_plain(self.path / "run.json") as file:
                 content = file.read(MOST_BYTES + 1)
-            record = load_record(content) if len(content) <= MOST_BYTES else None
-        except (OSError, ValueError):
-            return None
-        return record if record and record.run_id == self.run_id else None
+            if len(content) > MOST_BYTES:
+                return "run.json が大きすぎます"
+            record = load_record(content)
+        except FileNotFoundError:
+            return "run.json がありません"
+        except OSError as exc:
+            if exc.errno in (errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                return "run.json が通常のファイルではありません"
+            return f"run.json を読み取れません（{os_reason(exc)}）"
+        except ValueError:
+            return "run.json の内容が壊れています"
+        return record if record.run_id == self.run_id else "run.json が別の実行のものです"
 
     def write_plan(self, items: Sequence[ArchiveItem]) -> None:
         """Freeze ``plan.csv`` and set room aside for the lists written at the end."""
@@ -213,7 +227,8 @@ class RunFolder:
 
     def _rows(self, name: str, width: int) -> list[list[str]]:
         try:
-            content = (self.path / name).read_bytes()
+            with open_plain(self.path / name) as file:
+                content = file.read()
         except FileNotFoundError:
             return []
         return [row for row in read_rows(content)[1:] if len(row) == width]

@@ -52,8 +52,8 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
         directory=options.directory,
         request_id=options.request_id,
         requester=options.requester,
-        since=_day(options.since, settings.timezone, 0),
-        until=_day(options.until, settings.timezone, 1),
+        since=day(options.since, settings.timezone, 0),
+        until=day(options.until, settings.timezone, 1),
     )
     if options.out:
         written = _export(options.out, query, settings.timezone, catalogue)
@@ -91,7 +91,7 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
     return 0
 
 
-def _day(text: str, timezone: ZoneInfo, days_later: int) -> datetime | None:
+def day(text: str, timezone: ZoneInfo, days_later: int) -> datetime | None:
     """Return the beginning of a day, or of the one after it so that ``--to`` is inclusive."""
     if not text:
         return None

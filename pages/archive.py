@@ -51,6 +51,7 @@ def _recent(here: services.Services, queued: Container[str]) -> None:
     with st.container(key="recent", gap=None):
         for record in records:
             _recent_row(here, record, record.run_id in queued)
+    address.link("runs", "すべての実行を見る")
 
 
 def _recent_row(here: services.Services, record: RunRecord, queued: bool) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from core.accounts import Role
-from pages import account, archive, search
+from pages import account, archive, runs, search
 from pages.common import guard, view
 
 
@@ -26,7 +26,10 @@ class Guarded(NamedTuple):
     role: Role
 
 
-GUARDED = (Guarded(archive.render, "アーカイブ", "archive", ":material/archive:", Role.OPERATOR),)
+GUARDED = (
+    Guarded(archive.render, "アーカイブ", "archive", ":material/archive:", Role.OPERATOR),
+    Guarded(runs.render, "実行履歴", "runs", ":material/history:", Role.OPERATOR),
+)
 
 
 def main() -> None:

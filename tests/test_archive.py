@@ -522,7 +522,7 @@ def test_runs_are_found_newest_first_and_only_their_files_are_served(desk: Desk)
     assert record_of(settings, one.run_id) == one
     assert record_of(settings, "../" + one.run_id) is None
     assert file_of(settings, one.run_id, "report.csv").name == "report.csv"
-    for name in ("../../catalogue.db", "input.csv", "reserve", "", "report.csv/"):
+    for name in ("../../catalogue.db", "input.csv.tmp", "reserve", "", "report.csv/"):
         assert file_of(settings, one.run_id, name) is None
 
 

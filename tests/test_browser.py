@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -208,6 +210,53 @@ def test_queue_and_stop(browser: Browser, here: Installation, window: Screen) ->
     window.settle()
     window.picture("33-stopped")
     expect(window.button("エラーファイル一覧で再実行する")).to_be_visible()
+
+
+def test_past_runs(here: Installation, window: Screen) -> None:
+    """Find a run, see why it failed, take its files, run its error file list again."""
+    gone = here.share.local(r"情報システム\消える.txt")
+    gone.write_text("x")
+    chosen = here.write_list("履歴.csv", r"情報システム\消える.txt", r"情報システム\拡張子なし")
+    window.open("/archive")
+    window.submit([chosen], "FAST-2026-0010", "履歴 太郎")
+    window.see("実行できます")
+    window.settle()
+    gone.unlink()
+    here.gate.shut_after(0)
+    window.press("アーカイブを実行する")
+    window.answer("実行する")
+    window.see("処理中のファイル")
+    window.page.get_by_role("link", name="実行履歴", exact=True).click()
+    window.see("行を押すと詳しく見られます")
+    window.see("処理中のファイル")  # the same as on /archive
+    window.settle()
+    window.picture("60-runs-live")
+    here.gate.open()
+    expect(window.page.get_by_text("処理中のファイル")).to_have_count(0, timeout=PATIENCE)
+    window.page.get_by_label("依頼者または実行者").fill("ﾘﾚｷ 履歴")
+    window.see("該当する実行はありません")
+    window.page.get_by_label("依頼者または実行者").fill("履歴　太郎")
+    window.see("1 件（1～1件目を表示、新しい順）")
+    window.settle()
+    window.picture("61-runs-found")
+    table = window.page.locator(".st-key-runs").get_by_test_id("stDataFrame")
+    table.click(position={"x": 400, "y": 52})
+    window.see("原因と対処")
+    window.settle()
+    expect(window.metric("失敗")).to_have_text("1 件")
+    assert "person=" in window.page.url  # for the way back
+    window.picture("62-run")
+    run_id = window.page.url.partition("run=")[2].partition("&")[0]
+    name, content = window.download("すべてのファイル（zip）")
+    assert name == f"{run_id}.zip"
+    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+        assert "SOURCE_NOT_FOUND" in bundle.read(f"{run_id}/error_log.txt").decode()
+        assert bundle.read(f"{run_id}/input.csv") == chosen.read_bytes()
+    gone.write_text("x")
+    window.press("エラーファイル一覧で再実行する")
+    window.see("実行できます")
+    expect(window.page).to_have_url(re.compile(r"/archive\?draft="))
+    expect(window.metric("対象ファイル")).to_have_text("1 件")
 
 
 def test_pages_of_the_list(here: Installation, window: Screen) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import re
 import socket
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -100,8 +103,18 @@ def screen_of(url: str, headers: dict[str, str], base: str = "", **state: str) -
         return opened.show(**state)
 
 
-GUARDED = ("archive",)
+def fetch(url: str, path: str, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    with closing(connection):
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response, response.read()
+
+
+GUARDED = ("archive", "runs")
 OPERATORS_ONLY = ("一覧をアップロードする", "依頼ID", "最近の実行", "内容を確認する")
+OF_RUNS = ("実行履歴", "最新の状態にする")
+WORDS = {"archive": OPERATORS_ONLY, "runs": OF_RUNS}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +138,7 @@ def test_first_request_after_a_start_gets_nothing(env: dict[str, str], name: str
     with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
         text = screen_of(running.url, FORGED, page_name=name)
         answer = ask(running.url, f"/{name}", FORGED)
-    assert not any(word in text + answer.text for word in OPERATORS_ONLY)
+    assert not any(word in text + answer.text for word in OPERATORS_ONLY + OF_RUNS)
 
 
 @pytest.mark.parametrize("name", GUARDED)
@@ -135,7 +148,7 @@ def test_first_request_after_a_start_with_a_session(
     """A restart signs nobody out, and the first one to come gets what is his."""
     with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
         text = screen_of(running.url, operator, page_name=name)
-    assert all(word in text for word in OPERATORS_ONLY)
+    assert all(word in text for word in WORDS[name])
 
 
 @pytest.mark.parametrize("role", ["operator", "administrator"])
@@ -143,16 +156,18 @@ def test_who_is_signed_in_gets_the_page(
     url: str, role: str, request: pytest.FixtureRequest
 ) -> None:
     headers: dict[str, str] = request.getfixturevalue(role)
-    text = screen_of(url, headers, page_name="archive")
-    assert all(word in text for word in OPERATORS_ONLY)
+    for name in GUARDED:
+        text = screen_of(url, headers, page_name=name)
+        assert all(word in text for word in WORDS[name])
     assert ":material/archive:" in screen_of(url, headers)  # the entry of the navigation
 
 
 @pytest.mark.parametrize("headers", [NOBODY, FORGED, {"Cookie": "himuro_session="}])
 def test_others_get_neither_the_page_nor_its_name(url: str, headers: dict[str, str]) -> None:
-    text = screen_of(url, headers, page_name="archive")
-    assert "サインインが必要です" in text
-    assert not any(word in text for word in OPERATORS_ONLY)
+    for name in GUARDED:
+        text = screen_of(url, headers, page_name=name)
+        assert "サインインが必要です" in text
+        assert not any(word in text for word in OPERATORS_ONLY + OF_RUNS)
     start = screen_of(url, headers)
     assert "アーカイブされたファイルはまだありません" in start
     assert ":material/archive:" not in start  # the entry of the navigation
@@ -173,11 +188,50 @@ def test_downloads_are_not_for_others(url: str, run_file: str, headers: dict[str
     assert ask(url, "/drafts/x/problems.csv", headers).status == 404
 
 
-@pytest.mark.parametrize("name", ["input.txt", "..%2f..%2fcatalogue.db", "run.json.tmp", "%2e%2e"])
+@pytest.mark.parametrize(
+    "name", ["input.txt.tmp", "..%2f..%2fcatalogue.db", "run.json.tmp", "%2e%2e"]
+)
 def test_only_the_files_of_the_contract(
     url: str, run_file: str, operator: dict[str, str], name: str
 ) -> None:
     assert ask(url, run_file.replace("run.json", name), operator).status in (400, 404)
+
+
+def test_all_files_of_a_run_as_a_zip(
+    url: str, env: dict[str, str], run_file: str, operator: dict[str, str]
+) -> None:
+    folder = run_file.rpartition("/")[0]
+    run = Path(env["HIMURO_DATA_DIR"]) / "runs" / folder.rpartition("/")[2]
+    (run / "plan.csv").symlink_to("/etc/hostname")
+    try:
+        answer, content = fetch(url, f"{folder}.zip", operator)
+    finally:
+        (run / "plan.csv").unlink()
+    assert answer.status == 200
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{run.name}.zip"'
+    assert answer.headers["Content-Type"] == "application/zip"
+    assert answer.headers["Cache-Control"] == "no-store"
+    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+        found = {name: bundle.read(name) for name in bundle.namelist()}
+    assert found == {f"{run.name}/{path.name}": path.read_bytes() for path in run.iterdir()}
+    assert set(found) == {f"{run.name}/input.txt", f"{run.name}/run.json"}
+    for headers in (NOBODY, FORGED):
+        assert ask(url, f"{folder}.zip", headers).status == 404
+    for other in ("/files/...zip", "/files/20261123-000000-archive-000000.zip"):
+        assert ask(url, other, operator).status == 404
+
+
+def test_no_files_of_a_run_that_goes_on(
+    url: str, env: dict[str, str], run_file: str, operator: dict[str, str]
+) -> None:
+    record = Path(env["HIMURO_DATA_DIR"]) / "runs" / run_file.split("/")[2] / "run.json"
+    kept = record.read_text("utf-8")
+    record.write_text(kept.replace('"state": "done"', '"state": "running"'), "utf-8")
+    try:
+        assert ask(url, run_file, operator).status == 404
+        assert ask(url, run_file.rpartition("/")[0] + ".zip", operator).status == 404
+    finally:
+        record.write_text(kept, "utf-8")
 
 
 def test_no_other_directory(url: str, run_file: str, operator: dict[str, str]) -> None:

@@ -18,8 +18,10 @@ from starlette.routing import Route
 
 from core import logs
 from core.accounts import Role
+from core.bundle import zip_blocks
 from core.csvfile import write_rows
 from core.errors import HimuroError
+from core.jobs import Jobs
 from core.model import Problem, RunState
 from pages.common import guard, services, session, signin, words
 from pages.common.base import at, based
@@ -64,6 +66,10 @@ def file_address(run_id: str, name: str) -> str:
     return at(f"/files/{run_id}/{name}")
 
 
+def zip_address(run_id: str) -> str:
+    return at(f"/files/{run_id}.zip")
+
+
 def problems_address(draft_id: str) -> str:
     return at(f"/drafts/{draft_id}/problems.csv")
 
@@ -94,20 +100,39 @@ def _only(role: Role, endpoint: Endpoint) -> Callable[..., Response]:
     return guarded
 
 
+def _ended(jobs: Jobs, run_id: str) -> bool:
+    """Return whether a run's files can be had: while it runs, they still grow. Those of a
+    damaged run are all that is left of it."""
+    run = jobs.past(run_id)
+    return run is not None and (run.record is None or run.record.state is not RunState.RUNNING)
+
+
 def _run_file(request: Request) -> Response | None:
-    """A file of a run that has ended; while it runs, its files still grow."""
+    """A file of a run that has ended."""
     jobs = services.current().jobs
     run_id, name = request.path_params["run_id"], request.path_params["name"]
-    record, path = jobs.record(run_id), jobs.file(run_id, name)
-    if record is None or record.state is RunState.RUNNING or path is None:
+    path = jobs.file(run_id, name)
+    if path is None or not _ended(jobs, run_id):
         return None
     called = PurePath(name)
     return FileResponse(
         path,
-        filename=f"{called.stem}_{record.run_id}{called.suffix}",
+        filename=f"{called.stem}_{run_id}{called.suffix}",
         media_type="application/octet-stream",
         headers=PRIVATE,
     )
+
+
+def _run_zip(request: Request) -> Response | None:
+    """All files of a run that has ended, as a zip that is made while it is sent."""
+    here = services.current()
+    run_id = request.path_params["run_id"]
+    files = [path for path, _size in here.jobs.files(run_id)]
+    if not files or not _ended(here.jobs, run_id):
+        return None
+    headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="{run_id}.zip"'}
+    content = zip_blocks(files, run_id, here.settings.timezone)
+    return StreamingResponse(content, media_type="application/zip", headers=headers)
 
 
 def _problems(request: Request) -> Response | None:
@@ -136,6 +161,7 @@ def csv_blocks(problems: Sequence[Problem]) -> Iterator[bytes]:
 
 ROUTES = based(
     [
+        Route("/files/{run_id}.zip", _operators_only(_run_zip), methods=["GET"]),
         Route("/files/{run_id}/{name}", _operators_only(_run_file), methods=["GET"]),
         Route("/drafts/{draft_id}/problems.csv", _operators_only(_problems), methods=["GET"]),
         Route("/signin", signin.signin, methods=["GET", "POST"]),

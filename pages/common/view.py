@@ -85,6 +85,7 @@ def table(
     formats: dict[str, Callable[[int], str]] | None = None,
     row_height: int = 32,
     most_height: int = 460,
+    chosen: Callable[[int], None] | None = None,
     alt: str,
     key: str,
 ) -> None:
@@ -92,7 +93,8 @@ def table(
 
     Columns of ``formats`` hold numbers: shown through the function, sorted by the number.
     Text wraps when ``row_height`` (pixels) has room for more than one line; above
-    ``most_height`` the rows scroll. ``alt`` describes the table to a screen reader.
+    ``most_height`` the rows scroll. ``chosen`` is a callback that gets the number of the row
+    that somebody clicks, wherever in the row. ``alt`` describes the table to a screen reader.
     """
     frame = pd.DataFrame(list(rows), columns=pd.Index(header))
     height = min(most_height, _HEADER_HEIGHT + row_height * len(frame))
@@ -111,7 +113,16 @@ def table(
         row_height=row_height,
         alt=alt,
         key=key,
+        on_select=(lambda: _choose(key, chosen)) if chosen else "ignore",
+        selection_mode=("single-row", "single-cell"),
     )
+
+
+def _choose(key: str, chosen: Callable[[int], None]) -> None:
+    selected = st.session_state[key].selection
+    rows = [*selected.rows, *(row for row, _column in selected.cells)]
+    if rows:
+        chosen(rows[0])
 
 
 def explained(page: Callable[[], None]) -> Callable[[], None]:

@@ -42,6 +42,18 @@ NEXT_STEPS = {
         "原因を取り除いてから再実行してください。分からないときは管理者に連絡してください。"
     ),
 }
+DAMAGED = "破損"
+KIND_WORDS = {"archive": "アーカイブ", "validate": "確認のみ", "restore": "復元"}
+FILE_WORDS = {
+    "run.json": "実行の記録",
+    "plan.csv": "対象の一覧",
+    "outcomes.csv": "経過",
+    "error_log.txt": "エラーログ",
+    "failed_uploads.txt": "エラーファイル一覧",
+    "restore_requests.txt": "復元待ちの一覧",
+    "restore_errors.txt": "復元のエラーログ",
+    "report.csv": "結果の一覧",
+}
 SEVERITY_WORDS = {Severity.ERROR: "誤り", Severity.WARNING: "注意", Severity.NOTE: "参考"}
 FORM_WORDS = {"columns": "見出しあり（列）", "paths": "パスのみ（1行に1つ）"}
 
@@ -77,10 +89,58 @@ def moment(when: datetime, timezone: ZoneInfo) -> str:
     return f"{when.astimezone(timezone):%Y/%m/%d %H:%M}"
 
 
+def kind(name: str) -> str:
+    """Return the kind of a run; one of a later version is called what it calls itself."""
+    return KIND_WORDS.get(name, name)
+
+
+def file_label(name: str) -> str:
+    """Return what a file of a run folder is, with its name."""
+    return f"{FILE_WORDS.get(name, 'アップロードした一覧')}（{name}）"
+
+
+def is_check(record: RunRecord) -> bool:
+    """Return whether a run touched nothing: a check, or one that was refused by it."""
+    return record.kind == "validate" or record.state is RunState.REFUSED
+
+
+def seconds(record: RunRecord) -> float | None:
+    """Return how long a run took, without the time in the queue; None while it is not over."""
+    begun = record.created_at if is_check(record) else record.started_at
+    if begun is None or record.finished_at is None:
+        return None
+    return (record.finished_at - begun).total_seconds()
+
+
 def elapsed(record: RunRecord) -> str:
-    if record.started_at is None or record.finished_at is None:
-        return UNKNOWN
-    return duration((record.finished_at - record.started_at).total_seconds())
+    taken = seconds(record)
+    return UNKNOWN if taken is None else duration(taken)
+
+
+def next_step(record: RunRecord) -> str:
+    """Return what to do after a run that is over, one or two sentences; empty for kinds that
+    are not known here."""
+    if record.kind == "validate" and record.state is not RunState.ERROR:
+        return "確認だけを行いました。何も変更していません。"
+    return NEXT_STEPS[record.state] if record.kind == "archive" else ""
+
+
+def numbers(record: RunRecord) -> tuple[tuple[str, str], ...]:
+    """Return the numbers of a run with their labels."""
+    first = ("対象ファイル", count(record.total_files))
+    last = (("失敗", count(record.failed_files)), ("所要時間", elapsed(record)))
+    if record.kind == "archive":
+        return (
+            first,
+            ("アーカイブした", count(record.archived_files)),
+            ("サイズ", size(record.archived_bytes)),
+            ("変更なし", count(record.unchanged_files)),
+            *last,
+        )
+    if record.kind == "validate":
+        return (first, ("対象サイズ", size(record.total_bytes)), *last)
+    done = record.archived_files + record.unchanged_files
+    return (first, ("成功", count(done)), ("サイズ", size(record.archived_bytes)), *last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""The part of the address that says which step is shown, and the callbacks that change it."""
+"""Addresses: the part that says which step is shown, its callbacks, the ways between pages."""
 
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.navigation.page import StreamlitPage as Page
 
 from pages.common import guard
 
@@ -31,3 +32,13 @@ def start_over() -> None:
     """Show the upload form after the next rerun."""
     guard.require_operator()
     st.query_params.clear()
+
+
+def page(path: str) -> Page:
+    """Return the page at an address; Streamlit knows pages by their addresses alone."""
+    return st.Page(guard.not_found, url_path=path)
+
+
+def link(path: str, label: str, **query: str) -> None:
+    """Show a way to another page."""
+    st.page_link(page(path), label=label, icon=":material/history:", query_params=query)

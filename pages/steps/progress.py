@@ -29,8 +29,14 @@ def render(here: services.Services, active: Sequence[JobView], asked_for: str) -
             f"この依頼は順番を待っています（{number}番目）。前の実行が終わると自動で始まります。",
             icon=":material/hourglass_top:",
         )
+    queue(here, active)
+
+
+def queue(here: services.Services, active: Sequence[JobView]) -> None:
+    """Show the run that goes on, with the means to stop it, and those that wait."""
+    guard.require_operator()
     with st.container(border=True):
-        _watch(ids)
+        _watch(tuple(job.run_id for job in active))
         first = active[0]
         if st.button(
             "停止する", key="stop", icon=":material/stop_circle:", disabled=first.stopping

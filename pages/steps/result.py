@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import streamlit as st
 
 from core.errors import HimuroError
@@ -19,11 +21,7 @@ _LEVELS: dict[RunState, view.Level] = {
     RunState.REFUSED: "error",
     RunState.ERROR: "error",
 }
-_FILES = {
-    "error_log.txt": "エラーログ（error_log.txt）",
-    "failed_uploads.txt": "エラーファイル一覧（failed_uploads.txt）",
-    "report.csv": "結果の一覧（report.csv）",
-}
+_FILES = ("error_log.txt", "failed_uploads.txt", "report.csv")
 
 
 def render(here: services.Services, run_id: str) -> None:
@@ -34,31 +32,29 @@ def render(here: services.Services, run_id: str) -> None:
         view.notice("warning", "この実行は見つかりません。アドレスを確認してください。")
         return
     st.subheader("4. 結果", anchor=False)
-    timezone = here.settings.timezone
+    summary(record, here.settings.timezone)
+    _downloads(here.jobs, record)
+    address.link("runs", "実行履歴で詳しく見る", run=record.run_id)
+
+
+def summary(record: RunRecord, timezone: ZoneInfo) -> None:
+    """Show whose run it was, how it ended, what to do next, and its numbers."""
     view.facts(
         (
+            ("種類", words.kind(record.kind)),
             ("依頼ID", record.request.request_id),
             ("依頼者", record.request.requester),
             ("コメント", record.request.comment),
+            ("実行者", record.request.started_by),
             ("一覧", "、".join(record.inputs)),
             ("受付", words.moment(record.created_at, timezone)),
             ("終了", words.moment(record.finished_at, timezone) if record.finished_at else ""),
             ("実行番号", record.run_id),
         )
     )
-    headline = f"{words.STATE_WORDS[record.state]}　{words.NEXT_STEPS[record.state]}"
+    headline = f"{words.STATE_WORDS[record.state]}　{words.next_step(record)}"
     view.notice(_LEVELS.get(record.state, "info"), headline, record.message)
-    view.metrics(
-        (
-            ("対象ファイル", words.count(record.total_files)),
-            ("アーカイブした", words.count(record.archived_files)),
-            ("サイズ", words.size(record.archived_bytes)),
-            ("変更なし", words.count(record.unchanged_files)),
-            ("失敗", words.count(record.failed_files)),
-            ("所要時間", words.elapsed(record)),
-        )
-    )
-    _downloads(here.jobs, record)
+    view.metrics(words.numbers(record))
 
 
 def _downloads(jobs: Jobs, record: RunRecord) -> None:
@@ -72,10 +68,10 @@ def _downloads(jobs: Jobs, record: RunRecord) -> None:
                 on_click=_retry,
                 args=(record.run_id,),
             )
-        for name, label in _FILES.items():
+        for name in _FILES:
             if jobs.file(record.run_id, name):
                 st.link_button(
-                    label,
+                    words.file_label(name),
                     file_address(record.run_id, name),
                     icon=":material/download:",
                     key=f"file-{name.partition('.')[0]}",

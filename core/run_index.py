@@ -1,0 +1,70 @@
+"""All past runs, kept in memory: a list of thousands must not read thousands of files.
+
+Measured with 5,000 run folders on a local disk: 0.6 s for the first listing, 0.04 s for each
+later one, which looks at every ``run.json`` and opens those that have changed. Threads make
+the first one slower (1.7 s): what costs is not the disk, which the recovery of dead runs has
+just read when the console started, but the interpreter, for which they would only fight.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+
+from core.history import PastRun, read_run, run_names
+from core.names import printable
+from core.settings import Settings
+
+_Mark = tuple[int, ...]
+"""What changes with ``run.json`` or with what may be done with it; empty when it cannot be
+asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in the folder of the runs."""
+
+    runs: tuple[PastRun, ...]
+    """Newest first, damaged ones included."""
+    others: tuple[str, ...]
+    """Names of what is no run folder, fit for a screen."""
+
+
+class RunIndex:
+    """The past runs of one installation. Any thread may ask.
+
+    Folders that other processes write are seen as well: nothing is believed that the disk
+    does not confirm.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[_Mark, PastRun]] = {}
+
+    def listing(self) -> Listing:
+        """Return every run as the disk has it now.
+
+        Raises ``FatalError`` when the folder of the runs cannot be listed. The first call
+        reads every record; who asks meanwhile waits.
+        """
+        with self._lock:
+            names, others = run_names(self._settings.runs_dir)
+            marks = {name: _mark(f"{self._settings.runs_dir}/{name}/run.json") for name in names}
+            kept = {n: k for n, k in self._known.items() if k[0] and marks.get(n) == k[0]}
+            for name in names:
+                if name not in kept and (run := read_run(self._settings, name)):
+                    kept[name] = (marks[name], run)
+            self._known = kept
+            runs = tuple(kept[name][1] for name in sorted(kept, reverse=True))
+        return Listing(runs, tuple(sorted(map(printable, others))))
+
+
+def _mark(path: str) -> _Mark:
+    try:
+        status = os.lstat(path)  # a string: thousands of ``Path`` objects take as long again
+    except OSError:
+        return ()
+    # The time of its last change of any kind: rights that were mended count too.
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

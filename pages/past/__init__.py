@@ -1,0 +1,1 @@
+"""The parts of ``/runs``: what is asked, the list, one run."""
