@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from core.commands import Wiring, main
-from core.ports import Catalogue, ObjectStore
+from core.ports import Catalogue, Health, ObjectStore
 from core.settings import Settings
 
 
@@ -31,5 +31,12 @@ def init_db(settings: Settings) -> None:
     upgrade(settings.database_url)
 
 
+def open_health(settings: Settings) -> Health:
+    from core.s3_health import S3Health  # noqa: PLC0415
+    from db.health import SqlHealth  # noqa: PLC0415
+
+    return Health(SqlHealth(settings.database_url), S3Health(settings))
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], Wiring(open_catalogue, open_store, init_db)))
+    sys.exit(main(sys.argv[1:], Wiring(open_catalogue, open_store, init_db, open_health)))

@@ -12,6 +12,11 @@ from core.settings import Settings
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z]+-[0-9a-f]{4,16}")
 
 
+def is_run_id(name: str) -> bool:
+    """Return whether a name is one that run folders have."""
+    return _RUN_ID.fullmatch(name) is not None
+
+
 def records(settings: Settings, limit: int | None = None) -> list[RunRecord]:
     """Return the newest runs first; folders without a readable ``run.json`` are left out."""
     found: list[RunRecord] = []
