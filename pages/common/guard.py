@@ -86,6 +86,18 @@ def require_operator() -> None:
         st.stop()
 
 
+def is_administrator() -> bool:
+    """Return whether the browser of the current session may see how the system stands."""
+    return is_operator()
+
+
+def require_administrator() -> None:
+    """Let administrators pass; everybody else sees that there is no such page."""
+    if not is_administrator():
+        not_found()
+        st.stop()
+
+
 def not_found() -> None:
     """The page that others get at an address that is not for them."""
     st.title("ページが見つかりません", anchor=False)

@@ -69,6 +69,9 @@ def _operators_only(endpoint: Callable[[Request], Response | None]) -> Callable[
     return guarded
 
 
+_administrators_only = _operators_only
+
+
 def _run_file(request: Request) -> Response | None:
     """A file of a run that has ended; while it runs, its files still grow."""
     jobs = services.current().jobs
