@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages import archive, search
+from pages import archive, health, search
 from pages.common import guard
 
 
@@ -19,15 +19,22 @@ def main() -> None:
             archive.render, title="アーカイブ", url_path="archive", icon=":material/archive:"
         )
     else:
-        work = st.Page(
-            guard.not_found,
-            title="ページが見つかりません",
-            url_path="archive",
-            visibility="hidden",
+        work = _hidden("archive")
+    if guard.is_administrator():
+        checkup = st.Page(
+            health.render, title="点検", url_path="health", icon=":material/stethoscope:"
         )
+    else:
+        checkup = _hidden("health")
     start = st.Page(search.render, title="アーカイブ一覧", icon=":material/search:", default=True)
     st.logo(":material/ac_unit:", size="large")
-    st.navigation([start, work], position="top").run()
+    st.navigation([start, work, checkup], position="top").run()
+
+
+def _hidden(url_path: str) -> st.Page:
+    """Return what stands at an address that is not for this person."""
+    title = "ページが見つかりません"
+    return st.Page(guard.not_found, title=title, url_path=url_path, visibility="hidden")
 
 
 main()

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.csvfile import write_rows
 from core.errors import HimuroError
+from core.findings import in_order, lines, summary
 from core.model import Problem, RunState
 from pages.common import guard, services, words
 
@@ -51,6 +52,9 @@ def file_address(run_id: str, name: str) -> str:
 
 def problems_address(draft_id: str) -> str:
     return f"/drafts/{draft_id}/problems.csv"
+
+
+CHECKUP_ADDRESS = "/checkup/report.txt"
 
 
 def _operators_only(endpoint: Callable[[Request], Response | None]) -> Callable[..., Response]:
@@ -97,6 +101,28 @@ def _problems(request: Request) -> Response | None:
     headers = {**_PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
     content = csv_blocks(draft.plan.problems)
     return StreamingResponse(content, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _checkup(_request: Request) -> Response | None:
+    """The last check-up as text."""
+    last = services.checkup().view()
+    if last.finished_at is None:
+        return None
+    when = last.finished_at.astimezone(services.timezone())
+    findings = in_order(last.findings)
+    text = "\n".join(
+        [
+            f"氷室 点検結果 {when:%Y/%m/%d %H:%M:%S %Z}",
+            summary(findings),
+            "",
+            *map(lines, findings),
+            "",
+        ]
+    )
+    name = f"checkup_{when:%Y%m%d-%H%M%S}.txt"
+    headers = {**_PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
+    content = ("\ufeff" + text.replace("\n", "\r\n")).encode("utf-8", "backslashreplace")
+    return Response(content, media_type="text/plain; charset=utf-8", headers=headers)
 
 
 def csv_blocks(problems: Sequence[Problem]) -> Iterator[bytes]:
@@ -149,6 +175,7 @@ def _is_closed(request: Request) -> bool:
 
 
 ROUTES = [
+    Route(CHECKUP_ADDRESS, _administrators_only(_checkup), methods=["GET"]),
     Route("/files/{run_id}/{name}", _operators_only(_run_file), methods=["GET"]),
     Route("/drafts/{draft_id}/problems.csv", _operators_only(_problems), methods=["GET"]),
 ]
