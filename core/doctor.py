@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from core import doctor_places
 from core.errors import Code, FatalError, HimuroError, SettingsError, sentence
-from core.findings import Finding, Status
+from core.findings import CHECKS, Finding, Status
 from core.ports import Health
 from core.record import utc_now
 from core.settings import Settings
@@ -48,11 +48,12 @@ class Check:
 def examine(
     load: Callable[[], Settings],
     open_health: Callable[[Settings], Health],
-    seconds: float = DEADLINE_SECONDS,
+    seconds: float | None = None,
 ) -> Iterator[Finding]:
     """Yield every finding as soon as it is known, in no particular order.
 
-    Ends after ``2 * seconds`` at the latest. Wrong settings are one finding, and the last.
+    Ends after twice ``seconds`` (None: ``DEADLINE_SECONDS``) at the latest. Wrong settings
+    are one finding, and the last.
     """
     yield _versions()
     try:
@@ -67,7 +68,7 @@ def examine(
     now = utc_now().astimezone(settings.timezone)
     what = f"{settings.timezone.key}（現在 {now:%Y/%m/%d %H:%M}）"
     yield Finding("timezone", Status.OK, what)
-    yield from run(checks(settings, health), seconds)
+    yield from run(checks(settings, health), seconds or DEADLINE_SECONDS)
 
 
 def checks(settings: Settings, health: Health) -> list[Check]:
@@ -193,8 +194,8 @@ def _late(check: Check, seconds: float) -> Finding:
 
 def _unasked(check: Check) -> Iterator[Finding]:
     for following in check.then:
-        what = "S3に接続できないため、確認していません"
-        remedy = "接続できるようにしてから、もう一度点検してください"
+        what = f"「{CHECKS[check.name][1]}」が失敗したため、確認していません"
+        remedy = "先にそちらを直し、もう一度点検してください"
         yield Finding(following.name, Status.WARNING, what, remedy)
 
 

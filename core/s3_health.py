@@ -39,6 +39,7 @@ _DENIED = frozenset({"AccessDenied", "403", "AllAccessDisabled"})
 _UNKNOWN = frozenset({"NotImplemented", "MethodNotAllowed", "405", "501"})
 """Other servers than Amazon's do not know every request."""
 _MISSING = frozenset({"404", "NoSuchKey"})
+_READ_SECONDS = 3.0
 _UNFINISHED_AGE = timedelta(days=1)
 _MOST_PAGES = 10
 """Of a thousand unfinished uploads each; more of them say nothing new."""
@@ -61,7 +62,7 @@ class S3Health:
             session = _session()
             if session.get_credentials() is None:
                 raise NoCredentialsError
-            return session.client("s3", config=_config(2, connect=2, read=3))
+            return session.client("s3", config=_config(2, connect=2, read=_READ_SECONDS))
         except (BotoCoreError, ValueError) as exc:
             raise _fatal(exc) from exc
 

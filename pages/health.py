@@ -19,7 +19,10 @@ _BADGES: dict[Status, tuple[str, str, Literal["green", "orange", "red"]]] = {
 _HEADLINES: dict[Status, tuple[view.Level, str]] = {
     Status.OK: ("success", "すべて問題ありません。"),
     Status.WARNING: ("warning", "注意が必要な項目があります。"),
-    Status.FAILED: ("error", "対応が必要な項目があります。ジョブの失敗や、アーカイブの消失につながります。"),
+    Status.FAILED: (
+        "error",
+        "対応が必要な項目があります。ジョブの失敗や、アーカイブの消失につながります。",
+    ),
 }
 
 

@@ -82,7 +82,7 @@ class FaultyProxy:
                 body = bytes([body[0] ^ 1]) + body[1:]
             status, headers, data = self._forward(request, body)
             if self.date:
-                headers = {**headers, "Date": self.date}
+                headers = {k: self.date if k.lower() == "date" else v for k, v in headers.items()}
             if fault is Fault.LOST:
                 _reset(request)
             else:
@@ -96,8 +96,7 @@ class FaultyProxy:
             headers = {k: v for k, v in request.headers.items() if k.lower() != "expect"}
             connection.request(request.command, request.path, body=body, headers=headers)
             answer = connection.getresponse()
-            named = {name.title(): value for name, value in answer.getheaders()}
-            return answer.status, named, answer.read()
+            return answer.status, dict(answer.getheaders()), answer.read()
 
 
 def _answer(
@@ -107,7 +106,7 @@ def _answer(
     for name, value in headers.items():
         if name.lower() not in ("connection", "transfer-encoding", "content-length"):
             request.send_header(name, value)
-    length = headers.get("Content-Length") or str(len(data))
+    length = headers.get("content-length") or headers.get("Content-Length") or str(len(data))
     request.send_header("Content-Length", length if request.command == "HEAD" else str(len(data)))
     request.end_headers()
     if request.command != "HEAD":

@@ -235,6 +235,25 @@ def test_names_are_shown_as_they_are(here: Installation, window: Screen) -> None
     expect(window.page.get_by_label("依頼ID")).to_have_value(odd)
 
 
+def test_check_up(here: Installation, window: Screen) -> None:
+    window.open("/health")
+    window.see("まだ点検していません")
+    window.picture("60-health")
+    window.button("点検を実行").dblclick()
+    window.see("最後の点検")
+    window.settle()
+    window.see("未完了アップロードの自動中止")
+    expect(window.metric("要対応")).to_have_text("0 件")
+    window.picture("61-examined")
+    name, content = window.download("結果をダウンロード（テキスト）")
+    assert re.fullmatch(r"checkup_\d{8}-\d{6}\.txt", name)
+    text = content.decode("utf-8-sig")
+    assert "OK       アップロードの権限: s3:PutObject が許可されています\r\n" in text
+    assert "WARNING  復元先: HIMURO_RESTORE_ROOTS が設定されていません\r\n" in text
+    window.page.reload()
+    window.see("最後の点検")
+
+
 def test_container_stop(browser: Browser, here: Installation) -> None:
     """SIGTERM with people looking on: what is under way ends, the rest can be run again."""
     here.gate.shut_after(2)

@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from core import doctor_places
+from core import doctor as core_doctor
+from core import doctor_places, s3_health
 from core.__main__ import init_db, open_catalogue, open_health, open_store
 from core.checkup import Checkup
 from core.commands import Wiring, main
@@ -41,7 +42,7 @@ from tests.arrange import UNC, Desk
 from tests.plugin_s3 import Bucket
 from tests.postgres import PostgresServer
 from tests.proxy import Fault
-from tests.servers import SECRET_KEY, make_bucket
+from tests.servers import SECRET_KEY, free_port, make_bucket
 
 ABORT_RULE = {
     "ID": "abort",
@@ -118,6 +119,9 @@ def clinic(
     monkeypatch.setenv("HIMURO_BUCKET", bucket.name)
     monkeypatch.setenv("HIMURO_SHARES", f"{UNC}={clinic.share}")
     monkeypatch.setenv("HIMURO_RESTORE_ROOTS", f"{clinic.root / 'restored'};{UNC}")
+    # A busy machine is no failure.
+    monkeypatch.setattr(core_doctor, "DEADLINE_SECONDS", 60)
+    monkeypatch.setattr(s3_health, "_READ_SECONDS", 60)
     # How full the disk of this machine is has no part in it.
     monkeypatch.setattr(doctor_places, "_DATA_BYTES", 0)
     monkeypatch.setattr(doctor_places, "_RESTORE_BYTES", 0)
@@ -205,9 +209,7 @@ def test_settings_that_jobs_need(clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 
 @ONLY_SQLITE
 def test_no_secret_is_shown(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
+    port = free_port()
     for url in (
         f"postgresql://himuro:geheim@127.0.0.1:{port}/himuro",
         f"postgresql://himuro:geheim@127.0.0.1:{port}/himuro?sslmode=geheim",
@@ -340,11 +342,10 @@ class TestReach:
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
             begun = time.monotonic()
             found = {f.name: f for f in examine(load_settings, open_health, seconds=1.5)}
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 30
         assert found["s3"].what == "2秒以内に応答がありません"
         assert "ネットワーク" in found["s3"].remedy
         assert found["s3-permissions"].status is Status.WARNING
-        assert found["share"].status is found["database-rows"].status is Status.OK
 
 
 @pytest.mark.parametrize(
@@ -638,7 +639,7 @@ class TestPlaces:
         found = {f.name: f for f in examine(load_settings, open_health, seconds=1.5)}
         release.set()
         assert found["share"].what == f"{UNC} → {clinic.share}: 2秒以内に応答がありません"
-        assert found["data-dir"].status is found["database-rows"].status is Status.OK
+        assert {"data-dir", "database"} <= set(found)
 
     def test_restore_roots(self, clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
         roots = [
@@ -739,22 +740,23 @@ def test_what_comes_too_late_is_not_heard() -> None:
     def slow() -> Iterator[Finding]:
         yield Finding("runs", Status.OK, "1件")
         release.wait(60)
-        said.set()
         yield Finding("runs", Status.OK, "2件")
+        said.set()
 
-    def patient() -> Iterator[Finding]:
-        release.set()
-        assert said.wait(60)
-        yield Finding("share", Status.OK, "共有")
-
-    found = run([Check("runs", slow, then=(Check("share", patient),))], 0.2)
+    following = Check("data-dir", lambda: [Finding("data-dir", Status.OK, "書き込めます")])
+    found = run([Check("runs", slow, then=(following,))], 1)
     assert next(found).what == "1件"
-    assert [(f.name, f.status) for f in found] == [
-        ("runs", Status.FAILED),
-        ("share", Status.WARNING),
-    ]
+    late = next(found)
     release.set()
     assert said.wait(60)
+    assert (late.name, late.status, late.what) == (
+        "runs",
+        Status.FAILED,
+        "1秒以内に応答がありません",
+    )
+    assert [(f.name, f.status, f.what) for f in found] == [
+        ("data-dir", Status.WARNING, "「過去の実行」が失敗したため、確認していません")
+    ]
 
 
 def test_two_clicks_are_one_check_up() -> None:

@@ -165,6 +165,14 @@ def test_others_get_neither_the_page_nor_its_name(url: str, headers: dict[str, s
     assert ":material/archive:" not in start  # the entry of the navigation
 
 
+@pytest.mark.parametrize("headers", [PROXIED, {"Host": "console.example"}])
+def test_the_check_up_is_not_for_others(url: str, headers: dict[str, str]) -> None:
+    text = screen_of(url, headers, page_name="health")
+    assert "ページが見つかりません" in text
+    assert not any(word in text for word in ("点検を実行", "HIMURO_DATA_DIR", ":material/stetho"))
+    assert "点検を実行" in screen_of(url, {}, page_name="health")
+
+
 def test_downloads(url: str, run_file: str) -> None:
     answer = ask(url, run_file, {})
     assert answer.status == 200
@@ -181,6 +189,7 @@ def test_downloads(url: str, run_file: str) -> None:
 def test_downloads_are_not_for_others(url: str, run_file: str, headers: dict[str, str]) -> None:
     assert status(url, run_file, headers) == 404
     assert status(url, "/drafts/x/problems.csv", headers) == 404
+    assert status(url, "/checkup/report.txt", headers) == 404
 
 
 @pytest.mark.parametrize("name", ["input.txt", "..%2f..%2fcatalogue.db", "run.json.tmp", "%2e%2e"])
