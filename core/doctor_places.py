@@ -108,6 +108,8 @@ def _local(settings: Settings, root: str) -> str | None:
     located = Shares(settings.shares).locate(root.replace("/", "\\"))
     if located is None:
         return root if os.name == "nt" else None
+    if ".." in located[1]:
+        return None
     return str(located[0].directory.joinpath(*located[1]))
 
 

@@ -5,8 +5,9 @@ not need (there is no ``s3:DeleteObject``; an object in Deep Archive is billed f
 
 - ``PutObject`` by ``CreateMultipartUpload``, which S3 authorises as ``s3:PutObject``, with the
   storage class of the jobs, and with the default encryption's key; ``AbortMultipartUpload``
-  takes it back at once. No part is ever sent, so there is nothing to bill. (A PUT with a
-  wrong checksum proves the same on S3, but other servers store it.)
+  takes it back at once. No part is ever sent, so there is nothing to bill, not even when the
+  process is killed between the two. (A PUT with a wrong checksum proves the same on S3, but
+  other servers store it.)
 - ``GetObject`` by HEAD of a key that nobody has. S3 says 404 only to those who have
   ``s3:ListBucket``, to others 403 (API reference, HeadObject, "Permissions").
 - ``RestoreObject`` in the same way: 404 ``NoSuchKey`` comes after the authorisation.
