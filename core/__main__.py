@@ -10,7 +10,7 @@ import gc
 import sys
 
 from core.commands import Wiring, main
-from core.ports import Catalogue, ObjectStore
+from core.ports import Catalogue, Health, ObjectStore
 from core.settings import Settings
 
 
@@ -32,10 +32,17 @@ def init_db(settings: Settings) -> None:
     upgrade(settings.database_url)
 
 
+def open_health(settings: Settings) -> Health:
+    from core.s3_health import S3Health  # noqa: PLC0415
+    from db.health import SqlHealth  # noqa: PLC0415
+
+    return Health(SqlHealth(settings.database_url), S3Health(settings))
+
+
 if __name__ == "__main__":
     # A command makes much that lives until it ends, and hardly any cycles: looking for those
     # ten times as seldom saves a twentieth of its processor time.
     gc.set_threshold(7_000, 100, 100)
-    code = main(sys.argv[1:], Wiring(open_catalogue, open_store, init_db))
+    code = main(sys.argv[1:], Wiring(open_catalogue, open_store, init_db, open_health))
     gc.freeze()  # all of it goes now: there is nothing to look for once more
     sys.exit(code)

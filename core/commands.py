@@ -12,9 +12,10 @@ from pathlib import Path
 from core import logs, terminal
 from core.arguments import Parser
 from core.check import refusal
+from core.doctor_command import doctor
 from core.errors import Code, FatalError, ListError, SettingsError
 from core.model import ListKind, ListSource, RunRequest
-from core.ports import Catalogue, ObjectStore
+from core.ports import Catalogue, Health, ObjectStore
 from core.run import ArchiveRun, recover
 from core.runs_command import add_runs_arguments, runs
 from core.search_command import add_search_arguments, search
@@ -34,6 +35,7 @@ class Wiring:
     open_catalogue: Callable[[Settings], Catalogue]
     open_store: Callable[[Settings], ObjectStore]
     init_db: Callable[[Settings], None]
+    open_health: Callable[[Settings], Health]
 
 
 Command = Callable[[argparse.Namespace, Wiring], int]
@@ -110,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     add_search_arguments(add("search", "アーカイブ一覧を検索する", _search))
     add("init-db", "データベースを準備または更新する", _init_db)
     add("hash-password", "アカウントのファイルに書くパスワードの行を作る", _hash_password)
+    examined = add("doctor", "設定・データベース・S3・共有フォルダーなどを点検する", _doctor)
+    examined.epilog = "終了コード: 0 すべてOK / 1 WARNINGがある / 3 FAILEDがある"
     return parser
 
 
@@ -248,3 +252,7 @@ def _init_db(options: argparse.Namespace, wiring: Wiring) -> int:
     else:
         terminal.put(shown)
     return EXIT_DONE
+
+
+def _doctor(options: argparse.Namespace, wiring: Wiring) -> int:
+    return doctor(load_settings, wiring.open_health, as_json=options.json)

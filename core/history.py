@@ -64,6 +64,11 @@ def past_runs(settings: Settings) -> Iterator[PastRun]:
             yield run
 
 
+def is_run_id(name: str) -> bool:
+    """Return whether a name is one that run folders have."""
+    return _RUN_ID.fullmatch(name) is not None
+
+
 def records(settings: Settings, limit: int | None = None) -> list[RunRecord]:
     """Return the newest runs first, at most ``limit``; damaged ones are left out.
 

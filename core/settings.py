@@ -84,6 +84,8 @@ class Settings:
             "HIMURO_BUCKET": self.bucket,
             "HIMURO_KEY_PREFIX": self.key_prefix,
             "HIMURO_SHARES": ";".join(f"{s.unc}={s.directory}" for s in self.shares),
+            "HIMURO_RESTORE_ROOTS": ";".join(self.restore_roots),
+            "HIMURO_RESTORE_DAYS": str(self.restore_days),
             "HIMURO_TIMEZONE": self.timezone.key,
         }
 

@@ -54,6 +54,10 @@ class FileSystem:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         os.close(os.open(_long(path), flags, 0o664))
 
+    def remove(self, path: str) -> None:
+        """Remove a file; only a check-up does, and only what it made itself."""
+        os.unlink(_long(path))
+
     def resolve(self, path: str) -> str:
         """Return the path with all links followed."""
         return os.path.realpath(path)

@@ -22,6 +22,7 @@ class Fault(Enum):
     RESET = "connection reset, not forwarded"
     LOST = "forwarded, and the answer lost in a reset"
     EXPIRED = "400 ExpiredToken, not forwarded"
+    DENIED = "403 AccessDenied, not forwarded"
     CORRUPTED = "one byte of the body altered on the way"
 
 
@@ -29,6 +30,7 @@ _ANSWERS = {
     Fault.SLOW_DOWN: (503, "SlowDown"),
     Fault.INTERNAL: (500, "InternalError"),
     Fault.EXPIRED: (400, "ExpiredToken"),
+    Fault.DENIED: (403, "AccessDenied"),
 }
 Decide = Callable[[str, str], Fault]
 
@@ -39,6 +41,8 @@ class FaultyProxy:
     def __init__(self, endpoint: str) -> None:
         self.decide: Decide = lambda _method, _path: Fault.NONE
         self.seen: list[tuple[str, str, Fault]] = []
+        self.date = ""
+        """What answers say the time is; empty leaves the server's word."""
         self.lock = threading.Lock()
         self._target = urlsplit(endpoint)
         proxy = self
@@ -77,6 +81,8 @@ class FaultyProxy:
             if fault is Fault.CORRUPTED and body:
                 body = bytes([body[0] ^ 1]) + body[1:]
             status, headers, data = self._forward(request, body)
+            if self.date:
+                headers = {k: self.date if k.lower() == "date" else v for k, v in headers.items()}
             if fault is Fault.LOST:
                 _reset(request)
             else:

@@ -23,7 +23,8 @@ from tests.browser import (
     screen,
     served,
 )
-from tests.people import OPERATOR
+from tests.people import ADMINISTRATOR, OPERATOR, ask, signed_in
+from tests.servers import answers
 from tests.share import write_lists
 
 BASIC = r"開発部\設計書\基本設計.docx"
@@ -288,6 +289,30 @@ def test_names_are_shown_as_they_are(here: Installation, window: Screen) -> None
     expect(window.page.get_by_label("依頼ID")).to_have_value(odd)
 
 
+def test_check_up(browser: Browser, here: Installation) -> None:
+    report = "/checkup/report.txt"
+    with screen(browser, here.url, ADMINISTRATOR) as window:
+        window.open("/health")
+        window.see("まだ点検していません")
+        window.picture("70-health")
+        window.button("点検を実行").dblclick()
+        window.see("最後の点検")
+        window.settle()
+        window.see("未完了アップロードの自動中止")
+        expect(window.metric("要対応")).to_have_text("0 件")
+        window.picture("71-examined")
+        name, content = window.download("結果をダウンロード（テキスト）")
+        assert re.fullmatch(r"checkup_\d{8}-\d{6}\.txt", name)
+        text = content.decode("utf-8-sig")
+        assert "OK       アップロードの権限: s3:PutObject が許可されています\r\n" in text
+        assert "WARNING  復元先: HIMURO_RESTORE_ROOTS が設定されていません\r\n" in text
+        window.page.reload()
+        window.see("最後の点検")
+    for person, status in ((ADMINISTRATOR, 200), (OPERATOR, 404)):
+        assert ask(here.url, report, signed_in(here.url, person)).status == status
+    assert ask(here.url, report).status == 404
+
+
 def test_container_stop(browser: Browser, here: Installation) -> None:
     """SIGTERM with people looking on: what is under way ends, the rest can be run again."""
     here.gate.shut_after(2)
@@ -297,6 +322,9 @@ def test_container_stop(browser: Browser, here: Installation) -> None:
         address = window.page.url.removeprefix(second.url)
         assert second.process is not None
         second.process.terminate()
+        while answers(f"{second.url}/healthz"):
+            window.page.wait_for_timeout(10)
+        # It has heard the signal; opened before, the gate might let the run end first.
         here.gate.open()
         second.process.wait(PATIENCE / 1000)
     with served(here) as third, screen(browser, third.url) as window:

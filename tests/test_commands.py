@@ -20,7 +20,7 @@ import openpyxl
 import pytest
 
 from core import search_command, terminal
-from core.__main__ import init_db, open_catalogue, open_store
+from core.__main__ import init_db, open_catalogue, open_health, open_store
 from core.commands import Wiring, main
 from core.errors import Code, FatalError
 from core.model import Progress, SearchPage, SearchQuery
@@ -44,7 +44,7 @@ class Console:
     def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.root, self.share, self.data = root, root / "share", root / "data"
         self._capsys = capsys
-        self.wiring = Wiring(open_catalogue, open_store, init_db)
+        self.wiring = Wiring(open_catalogue, open_store, init_db, open_health)
         self.share.mkdir()
 
     def write(self, name: str, text: str = "x") -> None:

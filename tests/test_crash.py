@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.__main__ import init_db, open_store
+from core.__main__ import init_db, open_health, open_store
 from core.__main__ import open_catalogue as open_catalogue_of
 from core.commands import Wiring, main
 from core.model import RunState, SearchQuery
@@ -81,7 +81,7 @@ class Installation:
                 patch.setenv(name, value)
             return main(
                 ["archive", str(path), "--request-id", "R", "--requester", "山田"],
-                Wiring(open_catalogue_of, open_store, init_db),
+                Wiring(open_catalogue_of, open_store, init_db, open_health),
             )
 
     def state(self) -> tuple[set[str], set[str], set[str]]:

@@ -111,10 +111,12 @@ def fetch(url: str, path: str, headers: dict[str, str]) -> tuple[http.client.HTT
         return response, response.read()
 
 
-GUARDED = ("archive", "runs")
+GUARDED = ("archive", "runs", "health")
 OPERATORS_ONLY = ("一覧をアップロードする", "依頼ID", "最近の実行", "内容を確認する")
 OF_RUNS = ("実行履歴", "最新の状態にする")
-WORDS = {"archive": OPERATORS_ONLY, "runs": OF_RUNS}
+OF_HEALTH = ("点検を実行", "HIMURO_DATA_DIR")
+WORDS = {"archive": OPERATORS_ONLY, "runs": OF_RUNS, "health": OF_HEALTH}
+SECRET = OPERATORS_ONLY + OF_RUNS + OF_HEALTH
 
 
 @pytest.fixture(scope="module")
@@ -138,17 +140,27 @@ def test_first_request_after_a_start_gets_nothing(env: dict[str, str], name: str
     with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
         text = screen_of(running.url, FORGED, page_name=name)
         answer = ask(running.url, f"/{name}", FORGED)
-    assert not any(word in text + answer.text for word in OPERATORS_ONLY + OF_RUNS)
+    assert not any(word in text + answer.text for word in SECRET)
+
+
+def gets(text: str, role: str, name: str) -> None:
+    """Assert that what somebody with this role got at a guarded address is what is his."""
+    if role == "administrator" or name != "health":
+        assert all(word in text for word in WORDS[name])
+    else:
+        assert "ページが見つかりません" in text
+        assert not any(word in text for word in WORDS[name])
 
 
 @pytest.mark.parametrize("name", GUARDED)
+@pytest.mark.parametrize("role", ["operator", "administrator"])
 def test_first_request_after_a_start_with_a_session(
-    env: dict[str, str], operator: dict[str, str], name: str
+    env: dict[str, str], role: str, name: str, request: pytest.FixtureRequest
 ) -> None:
     """A restart signs nobody out, and the first one to come gets what is his."""
+    headers: dict[str, str] = request.getfixturevalue(role)
     with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
-        text = screen_of(running.url, operator, page_name=name)
-    assert all(word in text for word in WORDS[name])
+        gets(screen_of(running.url, headers, page_name=name), role, name)
 
 
 @pytest.mark.parametrize("role", ["operator", "administrator"])
@@ -157,9 +169,10 @@ def test_who_is_signed_in_gets_the_page(
 ) -> None:
     headers: dict[str, str] = request.getfixturevalue(role)
     for name in GUARDED:
-        text = screen_of(url, headers, page_name=name)
-        assert all(word in text for word in WORDS[name])
-    assert ":material/archive:" in screen_of(url, headers)  # the entry of the navigation
+        gets(screen_of(url, headers, page_name=name), role, name)
+    start = screen_of(url, headers)  # the entries of the navigation
+    assert ":material/archive:" in start
+    assert (":material/stethoscope:" in start) is (role == "administrator")
 
 
 @pytest.mark.parametrize("headers", [NOBODY, FORGED, {"Cookie": "himuro_session="}])
@@ -167,7 +180,7 @@ def test_others_get_neither_the_page_nor_its_name(url: str, headers: dict[str, s
     for name in GUARDED:
         text = screen_of(url, headers, page_name=name)
         assert "サインインが必要です" in text
-        assert not any(word in text for word in OPERATORS_ONLY + OF_RUNS)
+        assert not any(word in text for word in SECRET)
     start = screen_of(url, headers)
     assert "アーカイブされたファイルはまだありません" in start
     assert ":material/archive:" not in start  # the entry of the navigation

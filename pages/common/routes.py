@@ -21,6 +21,7 @@ from core.accounts import Role
 from core.bundle import zip_blocks
 from core.csvfile import write_rows
 from core.errors import HimuroError
+from core.findings import in_order, lines, summary
 from core.jobs import Jobs
 from core.model import Problem, RunState
 from pages.common import guard, services, session, signin, words
@@ -72,6 +73,10 @@ def zip_address(run_id: str) -> str:
 
 def problems_address(draft_id: str) -> str:
     return at(f"/drafts/{draft_id}/problems.csv")
+
+
+def checkup_address() -> str:
+    return at("/checkup/report.txt")
 
 
 Endpoint = Callable[[Request], Response | None]
@@ -146,6 +151,28 @@ def _problems(request: Request) -> Response | None:
     return StreamingResponse(content, media_type="text/csv; charset=utf-8", headers=headers)
 
 
+def _checkup(_request: Request) -> Response | None:
+    """The last check-up as text."""
+    last = services.checkup().view()
+    if last.finished_at is None:
+        return None
+    when = last.finished_at.astimezone(services.timezone())
+    findings = in_order(last.findings)
+    text = "\n".join(
+        [
+            f"氷室 点検結果 {when:%Y/%m/%d %H:%M:%S %Z}",
+            summary(findings),
+            "",
+            *map(lines, findings),
+            "",
+        ]
+    )
+    name = f"checkup_{when:%Y%m%d-%H%M%S}.txt"
+    headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}
+    content = ("\ufeff" + text.replace("\n", "\r\n")).encode("utf-8", "backslashreplace")
+    return Response(content, media_type="text/plain; charset=utf-8", headers=headers)
+
+
 def csv_blocks(problems: Sequence[Problem]) -> Iterator[bytes]:
     """Yield problems as a CSV that Excel opens: BOM first, no cell that runs as a formula."""
     rows: Iterator[Sequence[Any]] = chain(
@@ -161,6 +188,7 @@ def csv_blocks(problems: Sequence[Problem]) -> Iterator[bytes]:
 
 ROUTES = based(
     [
+        Route("/checkup/report.txt", _administrators_only(_checkup), methods=["GET"]),
         Route("/files/{run_id}.zip", _operators_only(_run_zip), methods=["GET"]),
         Route("/files/{run_id}/{name}", _operators_only(_run_file), methods=["GET"]),
         Route("/drafts/{draft_id}/problems.csv", _operators_only(_problems), methods=["GET"]),

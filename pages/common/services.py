@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
 
+from core.checkup import Checkup
+from core.doctor import examine
 from core.errors import HimuroError
 from core.jobs import Jobs
-from core.ports import Catalogue
+from core.ports import Catalogue, Health
 from core.s3 import S3ObjectStore
+from core.s3_health import S3Health
 from core.settings import Settings, load_environment, load_settings
 from core.signin import SignIn
 from db import open_catalogue
+from db.health import SqlHealth
 
 
 @dataclass(slots=True)
@@ -76,11 +81,35 @@ def _build() -> Services:
     return Services(settings, catalogue, Jobs(settings, catalogue, S3ObjectStore))
 
 
+def _examiner() -> Checkup:
+    return Checkup(lambda: examine(lambda: current().settings, _open_health))
+
+
+def _open_health(settings: Settings) -> Health:
+    return Health(SqlHealth(settings.database_url), S3Health(settings))
+
+
+_checkup = _examiner()
+
+
+def checkup() -> Checkup:
+    """Return the check-up, which can be asked for although the settings are wrong."""
+    return _checkup
+
+
+def timezone() -> ZoneInfo:
+    """Return the time zone for display, the default one when the settings are wrong."""
+    try:
+        return current().settings.timezone
+    except HimuroError:
+        return load_settings({}).timezone
+
+
 def replace(services: Services | None) -> None:
     """Use these services from now on; None builds new ones from the settings. For tests."""
-    global _services, _broken
+    global _services, _broken, _checkup
     with _lock:
-        _services, _broken = services, None
+        _services, _broken, _checkup = services, None, _examiner()
 
 
 def close() -> None:
