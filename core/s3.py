@@ -80,7 +80,7 @@ def explain(error: Exception) -> HimuroError:
     if isinstance(error, CredentialRetrievalError | TokenRetrievalError | ProfileNotFound):
         return FatalError(Code.NO_CREDENTIALS, type(error).__name__)
     if isinstance(error, NoRegionError):
-        return FatalError(Code.S3_UNREACHABLE, "AWS_REGION が設定されていません")
+        return FatalError(Code.S3_UNREACHABLE, "AWS_DEFAULT_REGION が設定されていません")
     return ItemError(Code.UPLOAD_FAILED, type(error).__name__)
 
 

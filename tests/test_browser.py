@@ -217,7 +217,8 @@ def test_past_runs(here: Installation, window: Screen) -> None:
     """Find a run, see why it failed, take its files, run its error file list again."""
     gone = here.share.local(r"情報システム\消える.txt")
     gone.write_text("x")
-    chosen = here.write_list("履歴.csv", r"情報システム\消える.txt", r"情報システム\拡張子なし")
+    here.share.local(r"情報システム\新しい.txt").write_text("no earlier test has archived it")
+    chosen = here.write_list("履歴.csv", r"情報システム\消える.txt", r"情報システム\新しい.txt")
     window.open("/archive")
     window.submit([chosen], "FAST-2026-0010", "履歴 太郎")
     window.see("実行できます")
