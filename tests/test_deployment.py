@@ -60,7 +60,7 @@ def known_settings() -> set[str]:
     core = "".join(path.read_text("utf-8") for path in (CHECKOUT / "core").glob("*.py"))
     own = set(re.findall(r'"(HIMURO_[A-Z_]+)"', core))
     streamlit = {option.env_var for option in get_config_options().values()}
-    return own | streamlit | {"AWS_REGION", "FORWARDED_ALLOW_IPS"}
+    return own | streamlit | {"AWS_DEFAULT_REGION", "FORWARDED_ALLOW_IPS"}
 
 
 # The container
