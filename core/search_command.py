@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -19,6 +20,8 @@ _PAGE = 50
 _EXPORT_PAGE = 5000
 _SHEET_ROWS = 1_048_576
 """Rows of an Excel sheet, the header included."""
+_ESCAPE_LIKE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
+"""What Excel, and Himuro's own reader, would take as another letter in a cell."""
 _COLUMNS = (
     "アーカイブ日時",
     "ディレクトリパス",
@@ -182,7 +185,10 @@ def _write_xlsx(path: Path, hits: Iterator[tuple[str | int, ...]]) -> int:
             sheet = workbook.create_sheet()
             sheet.append(_COLUMNS)
         cells = (
-            v if isinstance(v, int) else ILLEGAL_CHARACTERS_RE.sub("", safe_cell(v)) for v in row
+            v
+            if isinstance(v, int)
+            else _ESCAPE_LIKE.sub("_x005F_", ILLEGAL_CHARACTERS_RE.sub("", safe_cell(v)))
+            for v in row
         )
         sheet.append(list(cells))
         written += 1

@@ -15,16 +15,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
-import openpyxl
 import pytest
 
 from core import search_command, terminal
 from core.__main__ import init_db, open_catalogue, open_health, open_store
 from core.commands import Wiring, main
 from core.errors import Code, FatalError
-from core.model import Progress, SearchPage, SearchQuery
+from core.model import ListKind, ListSource, Progress, SearchPage, SearchQuery
 from core.ports import Catalogue, ObjectStore
+from core.request_list import parse
 from core.settings import Settings, load_settings
 from core.shares import FileSystem
 from core.signals import announced, stoppable
@@ -112,16 +113,19 @@ def test_the_whole_way_from_a_list_to_the_archive_list(console: Console, bucket:
 
 def test_every_hit_goes_into_a_file(console: Console) -> None:
     console.write("=cmd.txt")
-    console.write("b.txt")
+    # In a workbook this would be read as b-A.txt.
+    console.write("b-_x0041_.txt")
     console.run("archive", console.list(UNC), *WHO)
     code, out, _ = console.run("search", "--out", "all.csv", "--request-id", "FAST-1")
     assert (code, out.strip()) == (0, "all.csv")
     rows = list(csv.reader(io.StringIO((console.root / "all.csv").read_text("utf-8-sig"))))
     assert rows[0][1:4] == ["ディレクトリパス", "アーカイブファイル名", "S3バケット名"]
-    assert {row[2] for row in rows[1:]} == {"'=cmd.txt_archived.txt", "b.txt_archived.txt"}
+    assert {row[2] for row in rows[1:]} == {"'=cmd.txt_archived.txt", "b-_x0041_.txt_archived.txt"}
     assert console.run("search", "--out", "all.xlsx")[0] == 0
-    sheet = openpyxl.load_workbook(console.root / "all.xlsx").active
-    assert sheet.max_row == 3
+    exported = ListSource("all.xlsx", (console.root / "all.xlsx").read_bytes())
+    again = parse([exported], ListKind.RESTORE, ZoneInfo("Asia/Tokyo"))
+    assert again.problems == ()
+    assert {row.path.rpartition("\\")[2] for row in again.rows} == {row[2] for row in rows[1:]}
     assert console.run("search", "--out", "all.pdf")[0] == 2
     assert console.run("search", "--from", "きのう")[0] == 2
 

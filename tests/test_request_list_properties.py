@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import datetime, timedelta
 from io import BytesIO, StringIO
 from zipfile import ZipFile
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
+from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900
 
 from core.errors import Code
 from core.list_sheet import OLE_MAGIC
@@ -119,6 +121,38 @@ def test_written_workbooks_come_back(pairs: list[tuple[str, str]]) -> None:
     book.save(stream)
     parsed = read(stream.getvalue())
     assert [(row.line, row.path) for row in parsed.rows] == list(enumerate(map(joined, pairs), 2))
+
+
+@few
+@given(
+    # Excel keeps 15 digits of a number, and counts days from 1904 at the latest.
+    moments=st.dictionaries(
+        st.integers(-(10**15) + 1, 10**15 - 1),
+        st.datetimes(CALENDAR_MAC_1904 + timedelta(days=1)).map(lambda m: m.replace(microsecond=0)),
+        min_size=1,
+        max_size=8,
+    ),
+    epoch=st.sampled_from([CALENDAR_WINDOWS_1900, CALENDAR_MAC_1904]),
+    row=st.integers(1, 2000),
+    column=st.integers(1, 50),
+)
+def test_written_numbers_and_dates_come_back(
+    moments: dict[int, datetime], epoch: datetime, row: int, column: int
+) -> None:
+    book = Workbook()
+    book.epoch = epoch
+    cells = [("ディレクトリパス", "ファイル名", "アーカイブ日時")]
+    cells += [(r"\\s\d", number, moment) for number, moment in moments.items()]
+    for down, values in enumerate(cells):
+        for right, value in enumerate(values):
+            book.active.cell(row + down, column + right, value)
+    stream = BytesIO()
+    book.save(stream)
+    parsed = read(stream.getvalue(), ListKind.RESTORE)
+    assert [(found.line, found.path, found.archived_at) for found in parsed.rows] == [
+        (line, rf"\\s\d\{number}", moment.replace(tzinfo=TOKYO))
+        for line, (number, moment) in enumerate(moments.items(), row + 1)
+    ]
 
 
 @untimed
