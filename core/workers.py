@@ -16,10 +16,11 @@ _BATCH = 8
 """Items that a thread takes at a time, when there are plenty."""
 _HAND_OVER_SECONDS = 0.005
 """How long finished items may lie with their thread: each hand-over wakes the caller."""
-_ENOUGH_A_SECOND = 2500
-"""While fewer items come back, more threads are worth their cost. A local disk answers one
-thread faster than that, and more of them only fight over the interpreter lock; a network
-share with 2 ms a call needs all of them."""
+_LOOK_SECONDS = 0.02
+_BUSY_CORES = 0.5
+"""While the threads use less of the processor, more of them are worth their cost: they wait.
+On a local disk one thread keeps busy, and more of them only fight over the interpreter lock; a
+network share with 2 ms a call needs all of them."""
 _LOOK_UP_SECONDS = 0.2
 """How long a wait for a result may keep a request to stop waiting."""
 
@@ -67,8 +68,10 @@ class _Crew(Generic[T, R]):
         self._done: queue.SimpleQueue[list[tuple[T, R]] | BaseException | None]
         self._done = queue.SimpleQueue()
         self._most = min(threads, -(-len(items) // self._size))
-        self._started = self._ended = self._received = 0
-        self._begun = time.monotonic()
+        self._started = self._ended = 0
+        self._busy: dict[int, float] = {}
+        """Processor seconds that each thread has used."""
+        self._looked_at, self._busy_then = time.monotonic(), 0.0
         self._grow()
 
     @property
@@ -90,22 +93,28 @@ class _Crew(Generic[T, R]):
         if result is None:
             self._ended += 1
             return []
-        self._received += len(result)
         return result
 
     def _is_slow(self) -> bool:
-        elapsed = time.monotonic() - self._begun
-        return elapsed > _HAND_OVER_SECONDS and self._received < elapsed * _ENOUGH_A_SECOND
+        now = time.monotonic()
+        elapsed = now - self._looked_at
+        if elapsed < _LOOK_SECONDS:
+            return False
+        busy = sum(self._busy.copy().values())
+        cores = (busy - self._busy_then) / elapsed
+        self._looked_at, self._busy_then = now, busy
+        return cores < _BUSY_CORES
 
     def _grow(self) -> None:
         """Double the threads."""
         more = min(max(1, self._started), self._most - self._started)
         for _ in range(more):
             name = f"himuro-check-{self._started}"
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+            number = self._started
+            threading.Thread(target=self._run, args=(number,), name=name, daemon=True).start()
             self._started += 1
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         finished: list[tuple[T, R]] = []
         since = time.monotonic()
         try:
@@ -114,6 +123,7 @@ class _Crew(Generic[T, R]):
                     finished.append((item, self._work(item)))
                     if time.monotonic() - since >= _HAND_OVER_SECONDS:
                         self._done.put(finished)
+                        self._busy[number] = time.thread_time()
                         finished, since = [], time.monotonic()
             self._done.put(finished)
         except BaseException as exc:  # noqa: BLE001 - handed to the caller's thread
