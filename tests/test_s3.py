@@ -303,7 +303,12 @@ def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
         "_config",
         lambda attempts, *, connect, read: config(attempts, connect=connect / 20, read=read / 20),
     )
-    monkeypatch.setattr(s3, "SMALL_SECONDS", s3.SMALL_SECONDS / 20)
+    lean = s3.lean_client
+    monkeypatch.setattr(
+        s3,
+        "lean_client",
+        lambda endpoint, credentials, seconds: lean(endpoint, credentials, seconds / 20),
+    )
     taken: list[socket.socket] = []
 
     def take() -> None:
