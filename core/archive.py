@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import count, islice
 from zoneinfo import ZoneInfo
 
 from core.check import MAX_KEY_BYTES
 from core.content import MEMORY_BYTES, Content, MemoryBudget, parts_of, read
-from core.errors import Code, FatalError, ItemError
+from core.errors import Code, ItemError
 from core.model import ArchiveItem, Entry, RunRequest
 from core.names import generation_key, search_key
 from core.ports import STORAGE_CLASS, Lane, NewObject, ObjectStore, StoredObject
@@ -30,6 +29,19 @@ _MOST_GENERATIONS = 1000
 
 def never() -> bool:
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A small file that was read and can be sent."""
+
+    item: ArchiveItem
+    content: Content
+    new: NewObject
+
+    @property
+    def data(self) -> bytes:
+        return self.content.data or b""
 
 
 class Archiver:
@@ -56,73 +68,36 @@ class Archiver:
         """Files for which an interrupted run left an object of other content, with its key:
         the file has changed since, so it cannot be adopted, and nothing is ever deleted."""
 
-    def store_all(
-        self,
-        items: Iterable[ArchiveItem],
-        *,
-        sent: Callable[[int], None],
-        cancelled: Callable[[], bool] = never,
-        stopping: Callable[[], bool] = never,
-    ) -> Iterator[tuple[ArchiveItem, Entry | Exception]]:
-        """Yield ``store``'s result for each item, or what it raised, as they end.
+    def lane(self) -> Lane[Ready] | None:
+        """Return a way for one thread to send what ``read_small`` gave; None: there is none."""
+        return self._store.lane()
 
-        Small files are several at a time on their way to S3; ``items`` is asked for the next
-        one as soon as there is room.
+    def in_parts(self, item: ArchiveItem) -> bool:
+        """Return whether a file is too large for a single request."""
+        return self._store.part_size(item.size) is not None
+
+    def read_small(self, item: ArchiveItem, most_bytes: int) -> Ready | Entry | None:
+        """Read a file that is to be sent from memory.
+
+        Returns ``item.newest`` when the content is that generation's, None when the file has
+        more than ``most_bytes`` by now. Raises as ``store`` does.
         """
-        lane: Lane[_OnItsWay] | None = self._store.lane()
+        with self._opened(item) as file:
+            if file.status.st_size > most_bytes:
+                return None
+            content = self._read(item, file, None, never)
+        if newest := _unchanged(item, content):
+            return newest
+        key = next(self._keys(item, content.status.st_mtime_ns))
+        return Ready(item, content, _new_object(item, content, key))
 
-        def ended() -> Iterator[tuple[ArchiveItem, Entry | Exception]]:
-            assert lane is not None  # noqa: S101 - nothing ends without one
-            for way, created in lane.wait():
-                yield way.item, self._arrive(way, created, stopping)
+    def entry_of(self, ready: Ready) -> Entry:
+        """Return the row of a file whose object was created just as it was planned."""
+        return self._entry(ready.item, ready.content, ready.new.key)
 
-        try:
-            for item in items:
-                way = self._set_out(item, lane, cancelled) if lane else None
-                if way is None:
-                    whole = partial(self.store, sent=sent, cancelled=cancelled, stopping=stopping)
-                    yield item, _caught(partial(whole, item))
-                elif not isinstance(way, _OnItsWay):
-                    yield item, way
-                while lane and lane.is_full:
-                    yield from ended()
-            while lane and lane.busy:
-                yield from ended()
-        finally:
-            if lane:
-                lane.close()
-
-    def _set_out(
-        self, item: ArchiveItem, lane: Lane[_OnItsWay], cancelled: Callable[[], bool]
-    ) -> _OnItsWay | Entry | Exception | None:
-        """Send a small file on its way; None for one that is not small."""
-        if item.size > lane.most_bytes:
-            return None
-        try:
-            with self._opened(item) as file:
-                if file.status.st_size > lane.most_bytes:
-                    return None
-                content = self._read(item, file, None, cancelled)
-            if newest := _unchanged(item, content):
-                return newest
-            assert content.data is not None  # noqa: S101 - it was read in one piece
-            key = next(self._keys(item, content.status.st_mtime_ns))
-            way = _OnItsWay(item, content, _new_object(item, content, key))
-            lane.begin(way.new, content.data, way)
-        except Exception as exc:  # noqa: BLE001 - one file's failure is the caller's to judge
-            return exc
-        return way
-
-    def _arrive(
-        self, way: _OnItsWay, created: bool | FatalError, stopping: Callable[[], bool]
-    ) -> Entry | Exception:
-        if isinstance(created, FatalError):
-            return created
-        if created:
-            return self._entry(way.item, way.content, way.new.key)
-        if stopping():  # S3 may be gone, and to find that out takes its time
-            return ItemError(Code.STOPPED)
-        return _caught(lambda: self._store_content(way.item, way.content))
+    def store_ready(self, ready: Ready) -> Entry:
+        """Create the object of a file that was read, or adopt it; raises as ``store`` does."""
+        return self._store_content(ready.item, ready.content)
 
     def _store_content(self, item: ArchiveItem, content: Content) -> Entry:
         data = content.data or b""
@@ -281,15 +256,6 @@ class Archiver:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _OnItsWay:
-    """A small file that is being sent."""
-
-    item: ArchiveItem
-    content: Content
-    new: NewObject
-
-
 def _new_object(item: ArchiveItem, content: Content, key: str) -> NewObject:
     """Raises ``ItemError(KEY_TOO_LONG)``."""
     if len(key.encode()) > MAX_KEY_BYTES:
@@ -302,13 +268,6 @@ def _unchanged(item: ArchiveItem, content: Content) -> Entry | None:
     newest = item.newest
     same = newest and (newest.sha256, newest.size) == (content.sha256, content.size)
     return newest if same else None
-
-
-def _caught(work: Callable[[], Entry]) -> Entry | Exception:
-    try:
-        return work()
-    except Exception as exc:  # noqa: BLE001 - one file's failure is the caller's to judge
-        return exc
 
 
 def _is_same(there: StoredObject, new: NewObject) -> bool:

@@ -12,7 +12,6 @@ from pathlib import Path
 from core import logs, terminal
 from core.arguments import Parser
 from core.check import refusal
-from core.doctor_command import doctor
 from core.errors import Code, FatalError, ListError, SettingsError
 from core.model import ListKind, ListSource, RunRequest
 from core.ports import Catalogue, Health, ObjectStore
@@ -255,4 +254,6 @@ def _init_db(options: argparse.Namespace, wiring: Wiring) -> int:
 
 
 def _doctor(options: argparse.Namespace, wiring: Wiring) -> int:
+    from core.doctor_command import doctor  # noqa: PLC0415 - no other command waits for it
+
     return doctor(load_settings, wiring.open_health, as_json=options.json)

@@ -1,39 +1,35 @@
-"""Runs a plan: workers upload and mark, one collector registers, writes and decides.
+"""Runs a plan: a crew uploads and marks, one collector registers, writes and decides.
 
-Workers return values; only the collector (the thread that calls ``execute``) touches the
-archive list, the run folder and the progress. A file's failure is a value; what concerns
-every file stops the run (contract, invariant 7).
+Only the collector (the thread that calls ``execute``) touches the archive list, the run
+folder and the progress. A file's failure is a value; what concerns every file stops the run
+(contract, invariant 7).
 """
 
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core.archive import Archiver
-from core.errors import Code, FatalError, HimuroError, ItemError, Severity, sentence
+from core.crew import Crew, Done, Mark
+from core.errors import Code, FatalError, HimuroError, Severity, sentence
 from core.growth import Growth
-from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
+from core.model import Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
 from core.stop import StopSignal
 
 THREADS, FIRST_THREADS = 16, 2
+LARGE_BYTES = 1024 * 1024
+"""Files of this size on average wait for the network, never for the interpreter: all threads
+begin at once, because what so few files an instant tell about growth is chance."""
 BATCH_ROWS = 200
 BATCH_SECONDS = 0.3
 """Rows are committed when so many have come together or the oldest has waited so long."""
 POLL_SECONDS, LAST_POLL_SECONDS = 0.02, 0.002
 """Between two looks at what has ended; the second once nothing is on its way to S3 any more."""
-MARKS_TOGETHER = 50
-"""Markers that one worker makes in a row. Several workers at one directory of a local disk only
-wait for each other; on a slow share so many are made within a moment all the same."""
 FATAL_DRAIN_SECONDS = 30.0
 """How long files that are under way may go on after the environment broke."""
 GIVE_UP_SECONDS = 2.0
@@ -52,19 +48,6 @@ class RunResult:
     """What stopped the run early."""
     stopped: bool
     """True when a stop was asked for before everything was done."""
-
-
-_Mark = tuple[ArchiveItem, Outcome]
-"""A marker to be made, and the outcome of its file once it is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What a worker hands to the collector."""
-
-    item: ArchiveItem
-    value: Entry | Outcome | FatalError
-    marked: bool = False
 
 
 class ArchiveRunner:
@@ -87,22 +70,12 @@ class ArchiveRunner:
         self._folder = folder
         self._stop = stop
         self._progress = progress
+        self._crew = Crew(plan.items, archiver, stop, threads)
         self._threads = threads
-        self._todo = iter(plan.items)
         self._total_bytes = plan.total_bytes
-        self._taking = threading.Lock()
-        self._taken = 0
-        self._results: deque[_Done] = deque()
-        self._marks: queue.SimpleQueue[Sequence[_Mark] | None] = queue.SimpleQueue()
-        self._to_mark: list[_Mark] = []
+        self._to_mark: list[Mark] = []
         self._finished: list[Outcome] = []
-        self._halted = threading.Event()
-        self._over = threading.Event()
-        self._current = ""
-        self._in_flight: dict[int, int] = {}
-        self._busy_seconds: dict[int, float] = {}
         self._growth = Growth()
-        self._lost: FatalError | None = None
         self._outcomes: dict[str, Outcome] = {}
         self._done_bytes = 0
         self._failed = 0
@@ -115,7 +88,8 @@ class ArchiveRunner:
         Never raises for a broken environment: that is in the result, so that the lists of
         what was not done can still be written.
         """
-        self._start(FIRST_THREADS)
+        large = self._total_bytes > LARGE_BYTES * len(self._plan.items)
+        self._crew.start(self._threads if large else FIRST_THREADS)
         try:
             self._collect()
         except Exception as exc:
@@ -123,105 +97,19 @@ class ArchiveRunner:
             _logger.exception("the collector of run %s failed", self._folder.run_id)
             self._break(FatalError(Code.INTERNAL, type(exc).__name__), "")
         finally:
-            self._halted.set()
-            self._over.set()
-            for _ in range(self._threads):
-                self._marks.put(None)
+            self._crew.dismiss()
         self._report()
         unsettled = len(self._plan.items) - sum(o.settled for o in self._outcomes.values())
         stopped = self._stop.requested and unsettled > 0
         return RunResult(self._outcomes, self._fatal, stopped)
 
-    # Workers
-
-    def _start(self, more: int) -> None:
-        begun = len(self._in_flight)
-        for number in range(begun, min(begun + more, self._threads)):
-            self._in_flight[number] = 0
-            name = f"himuro-archive-{number}"
-            threading.Thread(target=self._work, args=(number,), name=name, daemon=True).start()
-
-    def _work(self, number: int) -> None:
-        try:
-            self._archive(number)
-        except Exception as exc:
-            # Nobody may wait for the files that this thread had taken.
-            _logger.exception("a worker of run %s failed", self._folder.run_id)
-            self._lost = FatalError(Code.INTERNAL, type(exc).__name__)
-            self._halted.set()
-
-    def _archive(self, number: int) -> None:
-        def sent(size: int) -> None:
-            self._in_flight[number] += size
-
-        ended = self._archiver.store_all(
-            self._items(), sent=sent, cancelled=self._cancelled, stopping=self._stopping
-        )
-        for item, result in ended:
-            if isinstance(result, FatalError):
-                self._halted.set()
-            if isinstance(result, Entry | FatalError):
-                self._results.append(_Done(item, result))
-            else:
-                self._results.append(_Done(item, _failure(item, result)))
-            self._in_flight[number] = 0
-            self._busy_seconds[number] = time.thread_time()
-        while (marks := self._marks.get()) is not None:
-            self._make(marks)
-
-    def _items(self) -> Iterator[ArchiveItem]:
-        """Yield what is to be archived next; markers that wait are made first."""
-        while True:
-            with suppress(queue.Empty):
-                marks = self._marks.get_nowait()
-                if marks is None:
-                    self._marks.put(None)
-                    return
-                self._make(marks)
-            item = self._take()
-            if item is None:
-                return
-            self._current = item.path
-            yield item
-
-    def _make(self, marks: Sequence[_Mark]) -> None:
-        for item, outcome in marks:
-            self._results.append(_Done(item, self._mark(item, outcome), marked=True))
-
-    def _take(self) -> ArchiveItem | None:
-        with self._taking:
-            if self._stopping():
-                return None
-            item = next(self._todo, None)
-            self._taken += item is not None
-            return item
-
-    def _mark(self, item: ArchiveItem, outcome: Outcome) -> Outcome | FatalError:
-        try:
-            self._archiver.mark(item)
-        except FatalError as exc:
-            self._halted.set()
-            return exc
-        except Exception as exc:  # noqa: BLE001 - one file's failure must not end the others
-            return _failure(item, exc)
-        return outcome
-
-    def _cancelled(self) -> bool:
-        """Tell a file under way to give up: its time is over, or nobody waits for it."""
-        return self._stop.expired or self._over.is_set()
-
-    def _stopping(self) -> bool:
-        return self._stop.requested or self._halted.is_set()
-
-    # The collector
-
     def _collect(self) -> None:
-        batch: list[_Done] = []
+        batch: list[Done] = []
         since = reported = time.monotonic()
         returned = marking = 0
         while not self._abandoned():
-            while self._results:
-                done = self._results.popleft()
+            while self._crew.results:
+                done = self._crew.results.popleft()
                 returned += not done.marked
                 marking -= done.marked
                 if isinstance(done.value, Entry) and done.value is not done.item.newest:
@@ -230,20 +118,20 @@ class ArchiveRunner:
                 else:
                     self._settle(done)
             now = time.monotonic()
-            idle = self._all_returned(returned)
+            idle = self._crew.is_idle(returned)
             if batch and (len(batch) >= BATCH_ROWS or idle or now - since >= BATCH_SECONDS):
                 self._register(batch)
                 batch = []
-            if self._lost:
-                self._break(self._lost, "")
+            if self._crew.lost:
+                self._break(self._crew.lost, "")
             marking += self._ask_for_marks()
             self._write_outcomes()
             self._note_unlisted()
             if now - reported >= BATCH_SECONDS:
                 reported = now
                 self._report()
-            if not idle and self._growth.is_due(now, *self._work_done(returned)):
-                self._start(len(self._in_flight))
+            if not idle and self._growth.is_due(now, *self._crew.work_done()):
+                self._crew.start(self._crew.size)
             if idle and not batch and not marking:
                 return
             # A look every now and then costs far less than being woken for every file: each
@@ -253,38 +141,25 @@ class ArchiveRunner:
             self._register(batch)
             self._write_outcomes()
 
-    def _work_done(self, returned: int) -> tuple[float, float]:
-        """Return the processor time of the workers, and how much they have done: one for each
-        file and for each MiB."""
-        done = self._done_bytes + sum(self._in_flight.copy().values())
-        return sum(self._busy_seconds.copy().values()), returned + done / 1024**2
-
     def _ask_for_marks(self) -> int:
-        """Hand the workers what is to be marked; returns how many markers that is."""
+        """Hand the crew what is to be marked; returns how many markers that is."""
         marks, self._to_mark = self._to_mark, []
-        for start in range(0, len(marks), MARKS_TOGETHER):
-            self._marks.put(marks[start : start + MARKS_TOGETHER])
+        self._crew.ask_for(marks)
         return len(marks)
-
-    def _all_returned(self, returned: int) -> bool:
-        """Return whether no file is under way and none will be begun."""
-        with self._taking:
-            ended = self._taken == len(self._plan.items) or self._stopping()
-            return ended and returned == self._taken
 
     def _abandoned(self) -> bool:
         """Return whether workers that do not come back are no longer waited for."""
         now = time.monotonic()
         if self._stop.expired:
             limit = now + GIVE_UP_SECONDS
-        elif self._halted.is_set():
+        elif self._crew.halted:
             limit = now + FATAL_DRAIN_SECONDS
         else:
             return False
         self._abandon_at = min(limit, self._abandon_at or limit)
         return now >= self._abandon_at
 
-    def _settle(self, done: _Done) -> None:
+    def _settle(self, done: Done) -> None:
         """Take in what is not to be registered."""
         value = done.value
         if isinstance(value, FatalError):
@@ -297,7 +172,7 @@ class ArchiveRunner:
         else:
             self._finish(value)
 
-    def _register(self, batch: list[_Done]) -> None:
+    def _register(self, batch: list[Done]) -> None:
         """Commit rows; what is registered is to be marked next."""
         rows = [(d.item, d.value) for d in batch if isinstance(d.value, Entry)]
         try:
@@ -345,7 +220,7 @@ class ArchiveRunner:
 
     def _break(self, error: FatalError, path: str) -> None:
         """Note why the run stops; the first reason is the one that counts."""
-        self._halted.set()
+        self._crew.halt()
         if self._fatal is None:
             self._fatal = error
             _logger.info("run %s stops at %s: %s", self._folder.run_id, path or "-", error)
@@ -363,18 +238,11 @@ class ArchiveRunner:
             total_files=len(self._plan.items),
             total_bytes=self._total_bytes,
             done_files=len(self._outcomes),
-            done_bytes=self._done_bytes + sum(self._in_flight.copy().values()),
+            done_bytes=self._done_bytes + self._crew.bytes_under_way,
             failed_files=self._failed,
-            current=self._current,
+            current=self._crew.current,
             phase="停止しています" if self._stop.requested else "アーカイブしています",
         )
-
-
-def _failure(item: ArchiveItem, exc: Exception) -> Outcome:
-    if isinstance(exc, ItemError):
-        return Outcome(item.path, Result.FAILED, code=exc.code, detail=exc.detail)
-    _logger.exception("unexpected error at %s", item.path, exc_info=exc)
-    return Outcome(item.path, Result.FAILED, code=Code.INTERNAL, detail=type(exc).__name__)
 
 
 def clear_leftovers(plan: Plan, archiver: Archiver, store: ObjectStore) -> HimuroError | None:

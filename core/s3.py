@@ -1,6 +1,6 @@
-"""The only module that talks to S3; ``s3_codes.py`` says what its error codes mean.
+"""The object store on S3; ``s3_codes.py`` says what its error codes mean.
 
-Two clients share the work, chosen by measurement (docs/architecture.md): ``s3_put.py`` creates
+Two clients share the work, chosen by measurement (docs/architecture.md): ``s3_lean.py`` creates
 objects of a single request with a fraction of boto3's work; boto3 does all the rest, explains
 failures, and does again whatever the other one could not simply do.
 
@@ -14,12 +14,11 @@ small object, 70 s for the largest.
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 import botocore.session
@@ -37,15 +36,15 @@ from botocore.exceptions import (
     ReadTimeoutError,
     TokenRetrievalError,
 )
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
+from botocore.loaders import create_loader
 
 from core.errors import Code, FatalError, HimuroError, ItemError
-from core.names import decode_metadata, encode_metadata
+from core.names import decode_metadata
 from core.ports import STORAGE_CLASS, Lane, NewObject, Part, StoredObject
 from core.s3_codes import EXISTS_CODES, meaning
-from core.s3_put import AnswerError, Put, PutClient, PutLane
-from core.s3_sign import Endpoint, PutSigner
+from core.s3_lean import S3Lane, checksum, lean_client, lean_put, put_endpoint, user_metadata
+from core.s3_put import AnswerError, Put, PutClient
+from core.s3_sign import Credentials
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -55,16 +54,8 @@ SMALL_BYTES = MIB // 2
 """Up to here a request may be impatient: so much is sent by sixteen threads over a line of
 10 Mbit/s before the first of them gives up."""
 SMALL_SECONDS, LARGE_SECONDS = 8.0, 60.0
-LANE_BYTES = MIB // 4
-LANE_CONNECTIONS = 8
-"""Objects of up to so many bytes go so many at a time from one thread."""
 PART_BYTES = 64 * MIB
 MAX_PARTS = 10_000
-METADATA_BYTES = 2048
-"""S3's limit for all user metadata, names and values together (FACTS)."""
-
-
-_CHECKSUM = "x-amz-checksum-sha256"
 
 T = TypeVar("T")
 
@@ -93,7 +84,8 @@ class S3ObjectStore:
         try:
             session = _session()
             # Looked up once, before any client does it again for each.
-            if session.get_credentials() is None:
+            self._credentials: Any = session.get_credentials()
+            if self._credentials is None:
                 raise NoCredentialsError
             self._quick: Any = session.client("s3", config=_config(2, connect=2, read=3))
             self._client: Any = session.client("s3", config=_config(5, connect=10, read=20))
@@ -104,10 +96,30 @@ class S3ObjectStore:
             )
             for client in (self._client, self._large):
                 client.meta.events.register("needs-retry.s3", self._look_before_retry)
-            self._lean = _lean_client(settings.bucket, session, self._client, SMALL_SECONDS)
-            self._lean_large = _lean_client(settings.bucket, session, self._client, LARGE_SECONDS)
-        except (BotoCoreError, ValueError) as exc:
+            trusted = session._session.get_config_variable("ca_bundle")
+            endpoint = put_endpoint(settings.bucket, self._client, trusted)
+            self._lean, self._lean_large = (
+                lean_client(endpoint, self._frozen, seconds) if endpoint else None
+                for seconds in (SMALL_SECONDS, LARGE_SECONDS)
+            )
+        # OSError: a bundle of certificates that cannot be read.
+        except (BotoCoreError, ClientError, OSError, RuntimeError, ValueError) as exc:
             raise _fatal(exc) from exc
+
+    def _frozen(self) -> Credentials:
+        """Return credentials as they are now; raises ``FatalError`` when they cannot be renewed.
+
+        botocore raises whatever its source of credentials does: a refused role is a
+        ``ClientError``, new credentials that are old already a ``RuntimeError``.
+        """
+        try:
+            frozen: Credentials = self._credentials.get_frozen_credentials()
+        except (BotoCoreError, ClientError, RuntimeError) as exc:
+            cause = explain(exc)
+            if isinstance(cause, FatalError):
+                raise cause from exc
+            raise FatalError(Code.NO_CREDENTIALS, type(exc).__name__) from exc
+        return frozen
 
     def check(self) -> None:
         try:
@@ -143,7 +155,7 @@ class S3ObjectStore:
         return max(PART_BYTES, -(-size // (MAX_PARTS * MIB)) * MIB)
 
     def create(self, new: NewObject, data: bytes) -> bool:
-        put = _put(new, data)
+        put = lean_put(new, data)
         small = len(data) <= SMALL_BYTES
         lean = self._lean if small else self._lean_large
         status = self._send(lean, put) if lean else None
@@ -155,8 +167,8 @@ class S3ObjectStore:
                 Key=new.key,
                 Body=data,
                 StorageClass=STORAGE_CLASS,
-                Metadata=_metadata(new),
-                ChecksumSHA256=put.headers[_CHECKSUM],
+                Metadata=user_metadata(new),
+                ChecksumSHA256=checksum(bytes.fromhex(new.sha256)),
                 IfNoneMatch="*",
             )
         except (ClientError, BotoCoreError) as exc:
@@ -171,12 +183,12 @@ class S3ObjectStore:
             return lean.put(put)
         except TimeoutError:
             self._check_again()
-        except (OSError, AnswerError, BotoCoreError) as exc:
+        except (OSError, AnswerError) as exc:
             _logger.debug("asking again for %s: %s", put.key, type(exc).__name__)
         return None
 
     def lane(self) -> Lane[T] | None:
-        return _S3Lane(self._lean, self._check_again) if self._lean else None
+        return S3Lane(self._lean, self._check_again) if self._lean else None
 
     def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
         where = {"Bucket": self._bucket, "Key": new.key}
@@ -184,7 +196,7 @@ class S3ObjectStore:
             begun = self._client.create_multipart_upload(
                 **where,
                 StorageClass=STORAGE_CLASS,
-                Metadata=_metadata(new),
+                Metadata=user_metadata(new),
                 ChecksumAlgorithm="SHA256",
             )
         except (ClientError, BotoCoreError) as exc:
@@ -208,11 +220,11 @@ class S3ObjectStore:
         return True
 
     def _upload_part(self, where: dict[str, Any], number: int, part: Part) -> dict[str, Any]:
-        checksum = _base64(part.digest)
+        digest = checksum(part.digest)
         answer = self._large.upload_part(
-            **where, PartNumber=number, Body=part.data, ChecksumSHA256=checksum
+            **where, PartNumber=number, Body=part.data, ChecksumSHA256=digest
         )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": digest}
 
     def _abort(self, where: dict[str, Any]) -> None:
         """Give up the parts; where even that fails, the next run of the list does it."""
@@ -264,42 +276,14 @@ class S3ObjectStore:
         return cause
 
 
-class _S3Lane(Generic[T]):
-    """``Lane`` over the lean client."""
+def _loader(session: Any) -> Any:
+    """Return botocore's loader of service descriptions for a session that knows S3 only.
 
-    most_bytes = LANE_BYTES
-
-    def __init__(self, client: PutClient, check: Callable[[], None]) -> None:
-        self._lane = PutLane[T](client, LANE_CONNECTIONS)
-        self._check = check
-
-    @property
-    def busy(self) -> int:
-        return self._lane.busy
-
-    @property
-    def is_full(self) -> bool:
-        return self._lane.is_full
-
-    def begin(self, new: NewObject, data: bytes, token: T) -> None:
-        try:
-            self._lane.begin(_put(new, data), token)
-        except BotoCoreError as exc:
-            raise _fatal(exc) from exc
-
-    def wait(self) -> list[tuple[T, bool | FatalError]]:
-        return [(token, self._meaning(status)) for token, status in self._lane.wait()]
-
-    def _meaning(self, status: int | None) -> bool | FatalError:
-        if status == HTTPStatus.REQUEST_TIMEOUT:
-            try:
-                self._check()
-            except FatalError as exc:
-                return exc
-        return status == HTTPStatus.OK
-
-    def close(self) -> None:
-        self._lane.close()
+    To say which services there are it reads some 800 folders, a tenth of a second at each start.
+    """
+    loader = create_loader(session.get_config_variable("data_path"))
+    loader.list_available_services = lambda type_name: ["s3"]
+    return loader
 
 
 def _session() -> Any:
@@ -309,6 +293,7 @@ def _session() -> Any:
     sent to it, twice for each lookup. What the user set for it counts.
     """
     session = botocore.session.get_session()
+    session.register_component("data_loader", _loader(session))
     given = session.get_scoped_config().get("metadata_service_timeout")
     if not given and "AWS_METADATA_SERVICE_TIMEOUT" not in os.environ:
         # set_config_variable would make it a whole number.
@@ -327,36 +312,6 @@ def _config(attempts: int, *, connect: float, read: float) -> Config:
         # Every request that carries data has its SHA-256 in a signed header.
         s3={"payload_signing_enabled": False},
     )
-
-
-def _lean_client(bucket: str, session: Any, client: Any, seconds: float) -> PutClient | None:
-    """Return a client for the address that boto3 itself would send to; None behind a proxy."""
-    presigned = client.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "k"})
-    url = presigned.partition("?")[0].removesuffix("/k")
-    if get_environ_proxies(url):
-        return None
-    given = session._session.get_config_variable("ca_bundle")
-    endpoint = Endpoint(url, client.meta.region_name, get_cert_path(given or True))
-    signer = PutSigner(endpoint, session.get_credentials().get_frozen_credentials)
-    return PutClient(endpoint, signer, seconds)
-
-
-def _put(new: NewObject, data: bytes) -> Put:
-    headers = {f"x-amz-meta-{name}": value for name, value in _metadata(new).items()}
-    headers[_CHECKSUM] = _base64(bytes.fromhex(new.sha256))
-    headers["x-amz-storage-class"] = STORAGE_CLASS
-    return Put(new.key, data, new.sha256, headers)
-
-
-def _metadata(new: NewObject) -> dict[str, str]:
-    metadata = {"sha256": new.sha256, "source-path": encode_metadata(new.source_path)}
-    if sum(len(name) + len(value) for name, value in metadata.items()) > METADATA_BYTES:
-        del metadata["source-path"]
-    return metadata
-
-
-def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()
 
 
 def _timed_out(exc: BaseException | None) -> bool:

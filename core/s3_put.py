@@ -27,9 +27,11 @@ _CONNECT_SECONDS = 3.0
 _MOST_HEADER_BYTES = 64 * 1024
 """Of an answer; S3's have less than one KiB."""
 _BLOCK = 1024 * 1024
-_RECORD_BYTES = 15 * 1024
-"""Of the data go with the headers: together they fit into one record of TLS."""
-_WANTS = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_RECORD_BYTES = 16 * 1024
+"""What fits into one record of TLS. Of more at a time nobody could see that it moves, and what
+TLS could not send it must be given again in the same length."""
+_GATHERS = hasattr(socket.socket, "sendmsg")
+"""Whether headers and data can go with one call without being copied; not on Windows."""
 _READ_WRITE = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 
@@ -46,7 +48,7 @@ class Put:
     sha256: str
     """Hexadecimal, of ``data``."""
     headers: Mapping[str, str]
-    """Lower-case names, values of printable ASCII."""
+    """Lower-case names, values of visible ASCII (no spaces: their signature would differ)."""
 
 
 class PutClient:
@@ -157,18 +159,22 @@ class PutLane(Generic[T]):
 
     @property
     def is_full(self) -> bool:
-        return self.busy >= self._most
+        """True as well while ``wait`` has something to tell without waiting: S3 may be gone,
+        and each further connection would take its time to find that out."""
+        return bool(self._ended) or len(self._busy) >= self._most
 
     def begin(self, put: Put, token: T) -> None:
         """Begin a put that ``wait`` will end under this ``token``.
 
-        May block while it connects. Raises what the credentials raise.
+        May block while it connects. Raises what the credentials raise when they cannot be
+        renewed; then nothing has begun.
         """
         head = self._client.head(put)
         try:
             sending = self._idle.pop() if self._idle else self._connected()
-        except OSError:
-            self._ended.append((token, None))
+        except OSError as exc:
+            silent = isinstance(exc, TimeoutError)
+            self._ended.append((token, HTTPStatus.REQUEST_TIMEOUT if silent else None))
             return
         sending.token, sending.answer = token, b""
         sending.moved_at = time.monotonic()
@@ -188,13 +194,12 @@ class PutLane(Generic[T]):
         object may be stored or not.
         """
         while self._busy and not self._ended:
-            now = time.monotonic()
             oldest = min(sending.moved_at for sending in self._busy.values())
-            events = self._selector.select(max(0.0, oldest + self._client.seconds - now))
-            for key, mask in events:
+            limit = oldest + self._client.seconds
+            for key, mask in self._selector.select(max(0.0, limit - time.monotonic())):
                 self._advance(key.data, mask)
-            if not events:
-                late = time.monotonic() - self._client.seconds
+            late = time.monotonic() - self._client.seconds
+            if oldest <= late:
                 for sending in [s for s in self._busy.values() if s.moved_at <= late]:
                     self._end(sending, HTTPStatus.REQUEST_TIMEOUT)
         ended, self._ended = self._ended, []
@@ -216,12 +221,15 @@ class PutLane(Generic[T]):
         """Move one connection on as far as it goes without waiting."""
         try:
             if mask & selectors.EVENT_WRITE and sending.rest:
-                sending.rest = sending.rest[_sent(sending.connection, sending.rest[:_BLOCK]) :]
+                tls = isinstance(sending.connection, ssl.SSLSocket)
+                block = sending.rest[: _RECORD_BYTES if tls else _BLOCK]
+                if sent := _sent(sending.connection, block):
+                    sending.moved_at = time.monotonic()
+                    sending.rest = sending.rest[sent:]
                 if not sending.rest:
                     self._selector.modify(sending.connection, selectors.EVENT_READ, sending)
             if mask & selectors.EVENT_READ:
                 self._receive(sending)
-            sending.moved_at = time.monotonic()
         except (OSError, AnswerError):
             self._end(sending, None)
 
@@ -229,8 +237,9 @@ class PutLane(Generic[T]):
         while True:  # TLS may hold more than the selector sees
             try:
                 block = sending.connection.recv(_MOST_HEADER_BYTES)
-            except _WANTS:
+            except (BlockingIOError, ssl.SSLWantReadError):
                 return
+            sending.moved_at = time.monotonic()
             sending.answer += block
             parsed = _parse(sending.answer)
             if not block or sending.token is None:
@@ -262,23 +271,31 @@ def _close_all(connections: deque[socket.socket]) -> None:
 
 def _send_first(connection: socket.socket, head: bytes, data: bytes) -> memoryview:
     """Send what goes at once and return the rest."""
-    if not isinstance(connection, ssl.SSLSocket):
-        sent = connection.sendmsg((head, data))
+    if _GATHERS and not isinstance(connection, ssl.SSLSocket):
+        try:
+            sent = connection.sendmsg((head, data))
+        except BlockingIOError:
+            sent = 0
         if sent >= len(head):
             return memoryview(data)[sent - len(head) :]
         return memoryview(head + data)[sent:]
-    first = head + data[:_RECORD_BYTES]
-    sent = _sent(connection, memoryview(first))
+    beside = max(0, _RECORD_BYTES - len(head))
+    first = head + data[:beside]
+    sent = _sent(connection, memoryview(first)[:_RECORD_BYTES])
     if sent == len(first):
-        return memoryview(data)[_RECORD_BYTES:]
+        return memoryview(data)[beside:]
     return memoryview(head + data)[sent:]
 
 
 def _sent(connection: socket.socket, data: memoryview) -> int:
-    """Return how many bytes the network took; 0 when it takes none at the moment."""
+    """Return how many bytes the network took; 0 when it takes none at the moment.
+
+    Raises ``SSLWantReadError`` where TLS wants to be read first, which S3 never asks for: to
+    wait until such a connection can be written to would not wait at all.
+    """
     try:
         return connection.send(data)
-    except _WANTS:
+    except (BlockingIOError, ssl.SSLWantWriteError):
         return 0
 
 

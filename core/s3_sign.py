@@ -76,7 +76,7 @@ class PutSigner:
     def head(self, key: str, size: int, headers: Mapping[str, str], sha256: str) -> bytes:
         """Return request line and headers of a put of ``size`` bytes, the blank line included.
 
-        ``headers`` have lower-case names and values of printable ASCII. Raises what the
+        ``headers`` have lower-case names and values of visible ASCII. Raises what the
         credentials raise when they cannot be renewed.
         """
         credentials = self._credentials()

@@ -7,12 +7,11 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
-
-from tqdm import tqdm
 
 from core.errors import ListError, os_reason
 from core.model import EXIT_CODES, Plan, Problem, Progress, RunRecord, Standing
@@ -50,6 +49,8 @@ class _StandardError:
 
 
 _stderr = _StandardError()
+_above_bar: Callable[[str], None] | None = None
+"""How to write a line while a progress bar stands below it; None while there is none."""
 
 
 def _discard(stream: TextIO) -> None:
@@ -88,7 +89,10 @@ def put(text: str) -> None:
 
 def say(text: str) -> None:
     """Write a line to standard error, above the progress bar when there is one."""
-    tqdm.write(text, file=_stderr)
+    if _above_bar is None:
+        _stderr.write(text + "\n")
+    else:
+        _above_bar(text)
 
 
 def show_plan(plan: Plan) -> None:
@@ -229,6 +233,9 @@ def progress_bar() -> Iterator[ProgressSink]:
     if sys.stderr is None or not sys.stderr.isatty():
         yield silent
         return
+    from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it, and it takes its time
+
+    global _above_bar
     with tqdm(unit="件", dynamic_ncols=True, leave=False, file=_stderr) as bar:
 
         def show(progress: Progress) -> None:
@@ -242,4 +249,8 @@ def progress_bar() -> Iterator[ProgressSink]:
                 bar.set_postfix_str(f"{done}/{total} 失敗{progress.failed_files}件", refresh=False)
             bar.refresh()
 
-        yield show
+        _above_bar = partial(tqdm.write, file=_stderr)
+        try:
+            yield show
+        finally:
+            _above_bar = None

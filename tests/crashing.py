@@ -18,10 +18,12 @@ from core.__main__ import init_db, open_catalogue, open_health, open_store
 from core.commands import Wiring, main
 from core.runfolder import RunFolder
 from core.s3 import S3ObjectStore
+from core.s3_lean import S3Lane
 from core.shares import FileSystem
 from db.catalogue import SqlCatalogue
 
 STEPS: list[tuple[type, str]] = [
+    (S3Lane, "begin"),
     (S3ObjectStore, "create"),
     (S3ObjectStore, "_upload_part"),
     (S3ObjectStore, "create_in_parts"),

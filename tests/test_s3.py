@@ -17,13 +17,15 @@ from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    MetadataRetrievalError,
     NoCredentialsError,
 )
 
 from core import s3
 from core.errors import Code, FatalError, HimuroError, ItemError
-from core.ports import NewObject, ObjectStore, Part
+from core.ports import Lane, NewObject, ObjectStore, Part
 from core.s3 import MAX_PARTS, PART_BYTES, S3ObjectStore, explain
+from core.s3_lean import put_endpoint
 from core.settings import load_settings
 from tests.fakes import MemoryStore
 from tests.plugin_s3 import Bucket
@@ -80,6 +82,53 @@ def test_an_object_is_never_overwritten(store: ObjectStore, size: int) -> None:
     there = store.head("k")
     assert there is not None
     assert there.sha256 == hashlib.sha256(first).hexdigest()
+
+
+def through_a_lane(store: ObjectStore, objects: dict[str, bytes]) -> dict[str, object]:
+    """Create objects as one thread does it; returns what became of each key."""
+    lane: Lane[str] | None = store.lane()
+    assert lane is not None
+    ended: list[tuple[str, object]] = []
+    with contextlib.closing(lane):
+        for key, data in objects.items():
+            lane.begin(new(key, data), data, key)
+            while lane.is_full:
+                ended += lane.wait()
+        while lane.busy:
+            ended += lane.wait()
+    assert len(dict(ended)) == len(ended)
+    return dict(ended)
+
+
+def test_a_lane_creates_what_comes_back(store: ObjectStore) -> None:
+    objects = {key: b"" if n == 0 else os.urandom(n * 7) for n, key in enumerate(KEYS)}
+    objects |= {f"営業部/{n}.txt": str(n).encode() for n in range(20)}
+    assert through_a_lane(store, objects) == dict.fromkeys(objects, True)
+    for key, data in objects.items():
+        there = store.head(key)
+        assert there is not None
+        assert (there.size, there.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        assert (there.source_path, there.storage_class) == (UNC, "DEEP_ARCHIVE")
+
+
+def test_a_lane_never_overwrites(store: ObjectStore) -> None:
+    store.create(new("taken", b"first"), b"first")
+    ended = through_a_lane(store, {"a": b"1", "taken": b"second", "b": b"2"})
+    assert ended == {"a": True, "taken": False, "b": True}
+    there = store.head("taken")
+    assert there is not None
+    assert there.sha256 == hashlib.sha256(b"first").hexdigest()
+
+
+def test_a_lane_takes_as_much_as_it_says(store: ObjectStore) -> None:
+    lane: Lane[str] | None = store.lane()
+    assert lane is not None
+    data = os.urandom(lane.most_bytes)
+    lane.close()
+    assert through_a_lane(store, {"k": data}) == {"k": True}
+    there = store.head("k")
+    assert there is not None
+    assert (there.size, there.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
 def test_parts_make_one_object_that_is_never_overwritten(store: ObjectStore) -> None:
@@ -254,7 +303,12 @@ def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
         "_config",
         lambda attempts, *, connect, read: config(attempts, connect=connect / 20, read=read / 20),
     )
-    monkeypatch.setattr(s3, "SMALL_SECONDS", s3.SMALL_SECONDS / 20)
+    lean = s3.lean_client
+    monkeypatch.setattr(
+        s3,
+        "lean_client",
+        lambda endpoint, credentials, seconds: lean(endpoint, credentials, seconds / 20),
+    )
     taken: list[socket.socket] = []
 
     def take() -> None:
@@ -291,6 +345,17 @@ def test_an_endpoint_that_never_answers_stops_the_run(
     assert len(silence) <= 1 + 2  # one attempt, and the check with its second one
 
 
+def test_a_silent_endpoint_is_looked_into_once_for_a_whole_lane(
+    silence: list[socket.socket],
+) -> None:
+    store = S3ObjectStore(load_settings({"HIMURO_BUCKET": "himuro-silent"}))
+    ended = through_a_lane(store, {f"{n}": b"x" for n in range(8)})
+    assert {type(value) for value in ended.values()} == {FatalError}
+    assert {value.code for value in ended.values()} == {Code.S3_UNREACHABLE}  # type: ignore[attr-defined]
+    # Their own connections, and for each time they ran out the check with its second attempt.
+    assert len(silence) <= 8 + 2 * 2
+
+
 def test_one_hiccup_does_not_refuse_a_run(bucket: Bucket) -> None:
     faults = [Fault.INTERNAL]
     bucket.proxy.decide = lambda _method, _path: faults.pop() if faults else Fault.NONE
@@ -307,6 +372,108 @@ def test_s3_that_is_busy_is_not_gone(bucket: Bucket, monkeypatch: pytest.MonkeyP
     with pytest.raises(ItemError) as caught:
         bucket.store().create(new("k", b"x"), b"x")
     assert caught.value.code is Code.UPLOAD_FAILED
+
+
+@pytest.mark.parametrize(
+    ("environ", "bucket_name", "url", "region"),
+    [
+        ({}, "himuro-x", "https://himuro-x.s3.ap-northeast-1.amazonaws.com", "ap-northeast-1"),
+        ({}, "himuro.x", "https://s3.ap-northeast-1.amazonaws.com/himuro.x", "ap-northeast-1"),
+        (
+            {"AWS_DEFAULT_REGION": "us-gov-west-1", "AWS_USE_FIPS_ENDPOINT": "true"},
+            "himuro-x",
+            "https://himuro-x.s3-fips.us-gov-west-1.amazonaws.com",
+            "us-gov-west-1",
+        ),
+        (
+            {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+            "himuro-x",
+            "https://himuro-x.s3.dualstack.ap-northeast-1.amazonaws.com",
+            "ap-northeast-1",
+        ),
+        (
+            {"AWS_ENDPOINT_URL_S3": "http://[::1]:9000/base/"},
+            "himuro-x",
+            "http://[::1]:9000/base/himuro-x",
+            "ap-northeast-1",
+        ),
+        ({"AWS_DEFAULT_REGION": "aws-global"}, "himuro-x", None, "us-east-1"),
+        # A proxy that is not for this address; what is excepted from a proxy alone is none.
+        ({"HTTP_PROXY": "http://127.0.0.1:9"}, "himuro-x", None, "ap-northeast-1"),
+        ({"NO_PROXY": "elsewhere"}, "himuro-x", None, "ap-northeast-1"),
+    ],
+)
+def test_the_lean_client_sends_where_boto3_does(
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    bucket_name: str,
+    url: str | None,
+    region: str,
+) -> None:
+    client = boto_client(monkeypatch, environ)
+    endpoint = put_endpoint(bucket_name, client, None)
+    assert endpoint is not None
+    assert endpoint.region == region
+    if url:
+        assert endpoint.url == url
+    assert endpoint.ca_bundle is not None
+    given = put_endpoint(bucket_name, client, "/etc/ours.pem")
+    assert given is not None
+    assert given.ca_bundle == "/etc/ours.pem"
+
+
+def boto_client(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> Any:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in (aws_environment("") | {"NO_PROXY": ""} | environ).items():
+        monkeypatch.setenv(name, value)
+    if "AWS_ENDPOINT_URL_S3" not in environ:
+        monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    return s3._session().client("s3", config=s3._config(1, connect=1, read=1))
+
+
+def test_boto3_is_alone_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = boto_client(monkeypatch, {"HTTPS_PROXY": "http://127.0.0.1:9", "no_proxy": ""})
+    assert put_endpoint("himuro-x", client, None) is None
+
+
+def test_certificates_that_cannot_be_read_are_said_at_once(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://127.0.0.1:9")
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(FatalError) as caught:
+        bucket.store()
+    assert caught.value.code is Code.S3_UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RuntimeError("refreshed credentials are still expired"), Code.NO_CREDENTIALS),
+        (MetadataRetrievalError(error_msg="x"), Code.NO_CREDENTIALS),
+        (ClientError({"Error": {"Code": "Throttling"}}, "AssumeRole"), Code.NO_CREDENTIALS),
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole"), Code.ACCESS_DENIED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_credentials_that_cannot_be_renewed_stop_the_run(
+    bucket: Bucket, error: Exception, code: Code
+) -> None:
+    class Expired:
+        def get_frozen_credentials(self) -> None:
+            raise error
+
+    store = bucket.store()
+    store._credentials = Expired()
+    with pytest.raises(FatalError) as caught:
+        store.create(new("k", b"x"), b"x")
+    assert caught.value.code is code
+    with pytest.raises(FatalError) as caught:
+        through_a_lane(store, {"k": b"x"})
+    assert caught.value.code is code
+    assert bucket.writes() == []
 
 
 def client_error(code: str) -> ClientError:
@@ -351,9 +518,12 @@ def test_the_bytes_are_guarded_by_a_checksum_on_the_wire(bucket: Bucket) -> None
         return forward(request, body)
 
     bucket.proxy._forward = remember  # type: ignore[method-assign]
-    for size in (10, 9 * MIB):
+    for size, way in ((10, "call"), (9 * MIB, "call"), (11, "lane")):
         data = os.urandom(size)
-        bucket.store().create(new(f"k{size}", data), data)
+        if way == "lane":
+            assert through_a_lane(bucket.store(), {f"k{size}": data}) == {f"k{size}": True}
+        else:
+            bucket.store().create(new(f"k{size}", data), data)
         headers = seen[-1]
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         assert headers["x-amz-checksum-sha256"] == digest
