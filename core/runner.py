@@ -21,7 +21,7 @@ from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
 from core.stop import StopSignal
 
-THREADS, FIRST_THREADS = 16, 2
+THREADS, FIRST_THREADS = 16, 1
 LARGE_BYTES = 1024 * 1024
 """Files of this size on average wait for the network, never for the interpreter: all threads
 begin at once, because what so few files an instant tell about growth is chance."""

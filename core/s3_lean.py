@@ -19,7 +19,7 @@ from core.s3_put import Put, PutClient, PutLane
 from core.s3_sign import Credentials, Endpoint, PutSigner
 
 LANE_BYTES = 256 * 1024
-LANE_CONNECTIONS = 8
+LANE_CONNECTIONS = 16
 """Objects of up to so many bytes go so many at a time from one thread."""
 METADATA_BYTES = 2048
 """S3's limit for all user metadata, names and values together (FACTS)."""
