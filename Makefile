@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check unit bench run clean
+.PHONY: demo test check unit bench pictures run clean
 
 demo: .venv/dev
 	$(BIN)/python -m tests.demo
@@ -19,6 +19,11 @@ unit: .venv/dev
 
 bench: .venv/bench
 	$(BIN)/python -m tests.bench
+
+# The guides' pictures, taken anew by the browser tests.
+pictures: .venv/dev
+	HIMURO_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/test_browser.py tests/test_signin_browser.py
+	$(BIN)/python -m tests.pictures
 
 run: .venv/dev
 	$(BIN)/streamlit run app.py

@@ -62,7 +62,7 @@ def test_journey(browser: Browser, here: Installation, window: Screen) -> None:
     _mistakes(window, lists.mistakes)
     run_id = _run(browser, here, window, lists.good[0])
     _result(window, run_id)
-    _found(window)
+    _found(browser, here, window)
 
 
 def _mistakes(window: Screen, mistakes: Path) -> None:
@@ -132,22 +132,27 @@ def _result(window: Screen, run_id: str) -> None:
     assert len(report) > 5
 
 
-def _found(window: Screen) -> None:
+def _found(browser: Browser, here: Installation, window: Screen) -> None:
+    """Search, and share the search with somebody who has no account."""
     window.page.get_by_role("link", name="アーカイブ一覧", exact=True).click()
     window.see(re.compile(r"件目を表示"))
-    window.settle()
-    window.picture("10-list")
     window.page.get_by_label("検索").fill("基本設計 ＤＯＣＸ")
     window.see("1 件（1～1件目を表示、新しい順）")
     window.settle()
-    window.picture("11-found")
     shared = window.page.url
     assert "run=" not in shared
-    window.open("/?q=" + "何処にもない")
-    window.see("該当するファイルはありません")
-    window.picture("12-nothing")
-    window.page.goto(shared)
-    window.see("1 件（1～1件目を表示、新しい順）")
+    with screen(browser, here.url, None) as requester:
+        requester.open()
+        requester.see(re.compile(r"件目を表示"))
+        requester.picture("10-list")
+        requester.page.goto(shared)
+        requester.see("1 件（1～1件目を表示、新しい順）")
+        requester.settle()
+        requester.picture("11-found")
+        requester.open("/?q=" + "何処にもない")
+        requester.see("該当するファイルはありません")
+        requester.picture("12-nothing")
+        assert requester.strangers == []
 
 
 def test_failed_file_and_retry(here: Installation, window: Screen) -> None:

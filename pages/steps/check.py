@@ -15,13 +15,13 @@ _MOST_SHOWN = 1000
 """Problems in the table; all of them are in the download."""
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 _WIDTHS = {
-    "一覧名": 130,
+    "一覧名": 110,
     "行": 45,
-    "パス": 280,
+    "パス": 275,
     "区分": 55,
-    "内容": 280,
-    "対処": 270,
-    "コード": 150,
+    "内容": 275,
+    "対処": 260,
+    "コード": 190,
 }
 
 
