@@ -39,10 +39,13 @@ def open_health(settings: Settings) -> Health:
     return Health(SqlHealth(settings.database_url), S3Health(settings))
 
 
+WIRING = Wiring(open_catalogue, open_store, init_db, open_health)
+
+
 if __name__ == "__main__":
     # A command makes much that lives until it ends, and hardly any cycles: looking for those
     # ten times as seldom saves a twentieth of its processor time.
     gc.set_threshold(7_000, 100, 100)
-    code = main(sys.argv[1:], Wiring(open_catalogue, open_store, init_db, open_health))
+    code = main(sys.argv[1:], WIRING)
     gc.freeze()  # all of it goes now: there is nothing to look for once more
     sys.exit(code)

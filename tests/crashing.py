@@ -14,8 +14,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from core.__main__ import init_db, open_catalogue, open_health, open_store
-from core.commands import Wiring, main
+from core.__main__ import WIRING
+from core.commands import main
 from core.runfolder import RunFolder
 from core.s3 import S3ObjectStore
 from core.s3_lean import S3Lane
@@ -64,6 +64,6 @@ def crash_at(moment: int) -> Callable[[], int]:
 
 if __name__ == "__main__":
     moments = crash_at(int(sys.argv[1]))
-    code = main(sys.argv[2:], Wiring(open_catalogue, open_store, init_db, open_health))
+    code = main(sys.argv[2:], WIRING)
     print(f"moments: {moments()}", file=sys.stderr)
     sys.exit(code)

@@ -192,6 +192,11 @@ def test_failed_file_and_retry(here: Installation, window: Screen) -> None:
 
 
 def test_queue_and_stop(browser: Browser, here: Installation, window: Screen) -> None:
+    # More than can be on their way at once: those are sent whatever is pressed.
+    many = here.share.local(r"品質保証部\写真")
+    many.mkdir()
+    for number in range(400):
+        (many / f"検査{number:03}.jpg").write_bytes(bytes(number))
     big = here.write_list("大きい.csv", "人事部", "品質保証部", "経理部")
     small = here.write_list("小さい.csv", r"総務部\規程")
     here.gate.shut_after(2)

@@ -20,8 +20,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core import search_command, terminal
-from core.__main__ import init_db, open_catalogue, open_health, open_store
-from core.commands import Wiring, main
+from core.__main__ import WIRING, open_catalogue, open_store
+from core.commands import main
 from core.errors import Code, FatalError
 from core.model import ListKind, ListSource, Progress, SearchPage, SearchQuery
 from core.ports import Catalogue, ObjectStore
@@ -45,7 +45,7 @@ class Console:
     def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.root, self.share, self.data = root, root / "share", root / "data"
         self._capsys = capsys
-        self.wiring = Wiring(open_catalogue, open_store, init_db, open_health)
+        self.wiring = WIRING
         self.share.mkdir()
 
     def write(self, name: str, text: str = "x") -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from core.__main__ import init_db, open_health, open_store
-from core.__main__ import open_catalogue as open_catalogue_of
-from core.commands import Wiring, main
+from core.__main__ import WIRING
+from core.commands import main
 from core.model import RunState, SearchQuery
 from core.run import recover
 from core.s3 import PART_BYTES
@@ -81,7 +80,7 @@ class Installation:
                 patch.setenv(name, value)
             return main(
                 ["archive", str(path), "--request-id", "R", "--requester", "山田"],
-                Wiring(open_catalogue_of, open_store, init_db, open_health),
+                WIRING,
             )
 
     def state(self) -> tuple[set[str], set[str], set[str]]:

@@ -22,9 +22,9 @@ from sqlalchemy import text
 
 from core import doctor as core_doctor
 from core import doctor_places, s3_health
-from core.__main__ import init_db, open_catalogue, open_health, open_store
+from core.__main__ import WIRING, open_health
 from core.checkup import Checkup
-from core.commands import Wiring, main
+from core.commands import main
 from core.doctor import Check, examine, run
 from core.findings import CHECKS, Finding, Status
 from core.locks import wait_for_turn
@@ -70,7 +70,7 @@ class Clinic:
 
     def examine(self) -> dict[str, list[Finding]]:
         """Run ``doctor --json`` and return its findings by name."""
-        self.code = main(["doctor", "--json"], self.wiring)
+        self.code = main(["doctor", "--json"], WIRING)
         out, err = self.capsys.readouterr()
         self.output = out + err
         (line,) = out.splitlines()
@@ -86,10 +86,6 @@ class Clinic:
         """Examine and return the only finding of a name."""
         (finding,) = self.examine()[name]
         return finding
-
-    @property
-    def wiring(self) -> Wiring:
-        return Wiring(open_catalogue, open_store, init_db, open_health)
 
     def rules(self, *rules: dict[str, object]) -> None:
         self.bucket.client.put_bucket_lifecycle_configuration(
@@ -150,7 +146,7 @@ def test_a_sound_installation(clinic: Clinic, database_kind: str) -> None:
 @ONLY_SQLITE
 def test_on_a_terminal(clinic: Clinic) -> None:
     clinic.bucket.client.delete_bucket_lifecycle(Bucket=clinic.bucket.name)
-    assert main(["doctor"], clinic.wiring) == 1
+    assert main(["doctor"], WIRING) == 1
     out, err = clinic.capsys.readouterr()
     lines = out.splitlines()
     assert "OK       リージョン: ap-northeast-1（設定とバケットが一致しています）" in lines

@@ -115,7 +115,7 @@ def test_files_that_a_run_did_not_come_to_are_counted(tmp_path: Path) -> None:
 
     killed = desk.new_run(f"{UNC}\n".encode())
     killed.begin(killed.check())
-    killed.folder.add_outcome(Outcome(rf"{UNC}\0.txt", Result.ARCHIVED, 1, "k", "0" * 64))
+    killed.folder.add_outcomes([Outcome(rf"{UNC}\0.txt", Result.ARCHIVED, 1, "k", "0" * 64)])
     killed.folder.close()
     killed._lock.release()
     recover(desk.settings)

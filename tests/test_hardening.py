@@ -15,6 +15,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,9 +27,9 @@ from streamlit.config import get_config_options
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from core import __main__ as entry
 from core import logs
-from core.commands import Wiring, main
+from core.__main__ import WIRING
+from core.commands import main
 from core.ports import Catalogue
 from core.settings import Settings
 from pages.common import health_routes, services
@@ -501,16 +502,15 @@ def test_commands_show_no_secret(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     archive = ["archive", str(place / "list.txt"), "--request-id", "F-1", "--requester", "x"]
-    wiring = Wiring(entry.open_catalogue, entry.open_store, entry.init_db)
     for url in _failing_urls(postgres):
         monkeypatch.setenv("HIMURO_DATABASE_URL", url)
         for argv in (["search", "--json"], ["init-db"], archive):
-            assert main(argv, wiring) == 3, (argv, url)
+            assert main(argv, WIRING) == 3, (argv, url)
         services.replace(None)
         assert health_routes.probe()
     monkeypatch.setenv("HIMURO_DATABASE_URL", "sqlite:///" + str(tmp_path / "catalogue.db"))
-    assert main(["init-db"], wiring) == 0
-    assert main([*archive, "--json"], wiring) == 3
+    assert main(["init-db"], WIRING) == 0
+    assert main([*archive, "--json"], WIRING) == 3
     out, err = capfd.readouterr()
     assert "無効か、期限が切れています" in out
     shown = out + err + _run_folders(tmp_path)
@@ -527,7 +527,7 @@ def test_an_unforeseen_error_shows_no_secret(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HIMURO_DATABASE_URL", url)
-    assert main(["search"], Wiring(broken, entry.open_store, entry.init_db)) == 3
+    assert main(["search"], replace(WIRING, open_catalogue=broken)) == 3
     shown = "".join(capfd.readouterr())
     assert "RuntimeError: postgresql://himuro:***@127.0.0.1/himuro" in shown
     assert "geheim" not in shown

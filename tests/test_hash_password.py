@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from core.__main__ import init_db, open_catalogue, open_store
+from core.__main__ import WIRING
 from core.accounts import parse_accounts
-from core.commands import Wiring, main
+from core.commands import main
 from core.passwords import matches
 from tests.servers import CHECKOUT, clean_environment
 
@@ -23,7 +23,7 @@ PASSWORD = "冷たい鍵 2026"
 
 def piped(monkeypatch: pytest.MonkeyPatch, content: bytes, *options: str) -> int:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    return main(["hash-password", *options], Wiring(open_catalogue, open_store, init_db))
+    return main(["hash-password", *options], WIRING)
 
 
 @pytest.mark.parametrize("end", ["", "\r\nmore\n"])

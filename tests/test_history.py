@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import run_index
-from core.__main__ import init_db, open_catalogue, open_store
+from core.__main__ import WIRING
 from core.bundle import zip_blocks
-from core.commands import Wiring, main
+from core.commands import main
 from core.errors import Code, FatalError
 from core.history import PastRun, file_of, files_of, past_runs, record_of, records, run_of
 from core.model import RunRecord, RunRequest, RunState
@@ -278,7 +278,7 @@ def command(
     monkeypatch.setenv("HIMURO_DATA_DIR", str(settings.data_dir))
 
     def run(*options: str) -> tuple[int, str, str]:
-        code = main(["runs", *options], Wiring(open_catalogue, open_store, init_db))
+        code = main(["runs", *options], WIRING)
         out, err = capsys.readouterr()
         return code, out, err
 
