@@ -152,6 +152,10 @@ class Code(Enum):
         "新しい世代として保存します。前の世代も残ります",
         W,
     )
+    OTHER_BUCKET = Explanation(
+        "設定と違うS3バケットにアーカイブされています",
+        "管理者に連絡し、HIMURO_BUCKET をそのバケットにした環境で復元してください",
+    )
     # During the run
     CHANGED_WHILE_READING = Explanation(
         "読み取り中にファイルが変更されました",
@@ -177,6 +181,31 @@ class Code(Enum):
     NOT_REGISTERED = Explanation(
         "アーカイブ一覧に登録できませんでした",
         _SAME,
+    )
+    # During a restore
+    OBJECT_MISSING = Explanation(
+        "S3にオブジェクトがありません",
+        "管理者に連絡してください",
+    )
+    RESTORE_REFUSED = Explanation(
+        "S3が取り出しの要求を受け付けません",
+        "しばらく待ってから、もう一度要求してください",
+    )
+    NOT_READABLE = Explanation(
+        "まだ取り出せないか、取り出せる期限が切れています",
+        "状況を確認し、期限切れの場合はもう一度要求してください",
+    )
+    DOWNLOAD_FAILED = Explanation(
+        "S3からのダウンロードに失敗しました",
+        "しばらく待ってから、もう一度配置してください",
+    )
+    CONTENT_MISMATCH = Explanation(
+        "S3から届いた内容がアーカイブした内容と一致しません",
+        "もう一度配置してください。繰り返す場合は管理者に連絡してください",
+    )
+    NAME_NOT_PLACEABLE = Explanation(
+        "この名前のファイルを配置先に作れません",
+        "管理者に連絡してください",
     )
     STOPPED = Explanation(
         "停止したため処理していません",
@@ -214,6 +243,10 @@ class Code(Enum):
     S3_UNREACHABLE = Explanation(
         "S3に接続できません",
         "ネットワーク、リージョン、AWS_ENDPOINT_URL_S3 の設定を確認してください",
+    )
+    TARGET_UNWRITABLE = Explanation(
+        "配置先に書き込めません",
+        "配置先のフォルダーがあること、書き込み権限、空き容量を確認してください",
     )
     DATABASE_UNAVAILABLE = Explanation(
         "データベースに接続できません",

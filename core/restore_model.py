@@ -1,0 +1,227 @@
+"""Values of a restore: what is brought back, what S3 says of it, where each file stands.
+
+As in ``core/model.py`` all of them are immutable, and all times have a time zone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+
+from core.errors import Code, sentence
+from core.model import DetectedList, Entry, Problem
+
+
+class Tier(StrEnum):
+    """How fast S3 makes a readable copy. Deep Archive has no Expedited (FACTS)."""
+
+    BULK = "Bulk"
+    STANDARD = "Standard"
+
+    @property
+    def wait(self) -> timedelta:
+        """How long it takes at most."""
+        return timedelta(hours=48 if self is Tier.BULK else 12)
+
+
+class Thaw(StrEnum):
+    """What S3 says about the readability of one object."""
+
+    MISSING = "missing"
+    """There is no such object."""
+    FROZEN = "frozen"
+    """Archived, and no readable copy: never asked for, or expired."""
+    THAWING = "thawing"
+    READABLE = "readable"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """What S3 says about one object."""
+
+    thaw: Thaw
+    size: int = 0
+    """Bytes."""
+    readable_until: datetime | None = None
+    """When the copy of a ``READABLE`` object expires; None: it is not archived at all."""
+
+
+class Answer(StrEnum):
+    """What came of asking S3 for a readable copy."""
+
+    ACCEPTED = "accepted"
+    EXTENDED = "extended"
+    """There was one already; it is kept for the days asked for, counted from now."""
+    IN_PROGRESS = "in_progress"
+    """It had been asked for before."""
+    NOT_ARCHIVED = "not_archived"
+    """The object can be read as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreItem:
+    """One archived file that is to be brought back."""
+
+    path: str
+    """The original's UNC path."""
+    key: str
+    size: int
+    """Bytes, as is the next of the row in the archive list."""
+    sha256: str
+    modified_at: datetime
+    archived_at: datetime
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("\\")[2]
+
+    @classmethod
+    def of(cls, entry: Entry) -> RestoreItem:
+        return cls(
+            entry.path,
+            entry.key,
+            entry.size,
+            entry.sha256,
+            entry.modified_at,
+            entry.archived_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """What a restore will ask for, shown to the operator and executed unchanged."""
+
+    items: tuple[RestoreItem, ...]
+    problems: tuple[Problem, ...]
+    detected: tuple[DetectedList, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Rows that are left out do not stop the others (contract, "decisions")."""
+        return not self.items
+
+    @property
+    def left_out(self) -> int:
+        """Rows that are not restored."""
+        return sum(problem.is_error for problem in self.problems)
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(item.size for item in self.items)
+
+
+class Step(StrEnum):
+    """What happened to a file of a restore; the words stand in ``outcomes.csv``."""
+
+    REQUESTED = "requested"
+    """S3 makes or made a readable copy."""
+    READABLE = "readable"
+    """There was nothing to ask for: it is not archived, or readable for long enough."""
+    PLACED = "placed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOutcome:
+    """One event in the life of a file of a restore."""
+
+    key: str
+    step: Step
+    at: datetime
+    code: Code | None = None
+    """Why it failed; None otherwise."""
+    detail: str = ""
+    place: str = ""
+    """Where the file was placed, as this machine spells it."""
+
+    @property
+    def reason(self) -> str:
+        return sentence(self.code, self.detail) if self.code else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that a run folder knows about one file of a restore."""
+
+    item: RestoreItem
+    requested_at: datetime | None = None
+    """When S3 was last asked for it, or found to have it; None: never with success."""
+    placed: RestoreOutcome | None = None
+    failed: RestoreOutcome | None = None
+    """The failure after which nothing has succeeded; None otherwise."""
+
+
+class Stage(StrEnum):
+    """Where a file of a restore stands, for people."""
+
+    UNREQUESTED = "unrequested"
+    REQUESTED = "requested"
+    """Asked for, and S3 does not show it yet."""
+    THAWING = "thawing"
+    READY = "ready"
+    EXPIRING = "expiring"
+    """Ready, but not for long any more."""
+    EXPIRED = "expired"
+    PLACED = "placed"
+    FAILED = "failed"
+
+
+STAGE_WORDS = {
+    Stage.UNREQUESTED: "未要求",
+    Stage.REQUESTED: "要求済み",
+    Stage.THAWING: "取り出し準備中",
+    Stage.READY: "取り出し可能",
+    Stage.EXPIRING: "まもなく期限切れ",
+    Stage.EXPIRED: "期限切れ",
+    Stage.PLACED: "配置済み",
+    Stage.FAILED: "失敗",
+}
+
+EXPIRING = timedelta(hours=24)
+"""A copy that can be read no longer than this is said to expire soon."""
+
+
+def stage(standing: Standing, state: ObjectState | None, days: int, now: datetime) -> Stage:
+    """Return where a file stands; ``state`` is what S3 says, None when it was not asked.
+
+    ``days``: how long a copy was asked to stay readable.
+    """
+    if standing.placed:
+        return Stage.PLACED
+    if state is None:
+        return Stage.FAILED if standing.failed else _unasked(standing)
+    if state.thaw is Thaw.MISSING:
+        return Stage.FAILED
+    if state.thaw is Thaw.READABLE:
+        until = state.readable_until
+        if until is None or until - now > EXPIRING:
+            return Stage.READY
+        return Stage.EXPIRING if until > now else Stage.EXPIRED
+    if state.thaw is Thaw.THAWING:
+        return Stage.THAWING
+    if standing.requested_at is None:
+        return Stage.FAILED if standing.failed else Stage.UNREQUESTED
+    # Before the end of the copy that was asked for, S3 does not show the request yet.
+    asked = now < copy_expires(standing.requested_at, days)
+    return Stage.REQUESTED if asked else Stage.EXPIRED
+
+
+def _unasked(standing: Standing) -> Stage:
+    return Stage.REQUESTED if standing.requested_at else Stage.UNREQUESTED
+
+
+def copy_expires(requested_at: datetime, days: int) -> datetime:
+    """Return until when a copy that was asked for at some time can be read.
+
+    S3 adds the days to the time of the request and rounds up to the next midnight of UTC
+    (FACTS): the wait is part of them.
+    """
+    end = (requested_at + timedelta(days=days)).astimezone(UTC)
+    midnight = datetime.combine(end.date(), time(), UTC)
+    return midnight if midnight == end else midnight + timedelta(days=1)
+
+
+def least_days(tier: Tier) -> int:
+    """Return how many days leave at least a whole one to fetch a copy."""
+    return tier.wait.days + (tier.wait.seconds > 0) + 1
