@@ -10,7 +10,7 @@ import gc
 import sys
 
 from core.commands import Wiring, main
-from core.ports import Catalogue, Health, ObjectStore
+from core.ports import Catalogue, Health, ObjectStore, RestoreStore
 from core.settings import Settings
 
 
@@ -26,6 +26,12 @@ def open_store(settings: Settings) -> ObjectStore:
     return S3ObjectStore(settings)
 
 
+def open_restore_store(settings: Settings) -> RestoreStore:
+    from core.s3_restore import S3RestoreStore  # noqa: PLC0415
+
+    return S3RestoreStore(settings)
+
+
 def init_db(settings: Settings) -> None:
     from db.schema import upgrade  # noqa: PLC0415
 
@@ -39,7 +45,7 @@ def open_health(settings: Settings) -> Health:
     return Health(SqlHealth(settings.database_url), S3Health(settings))
 
 
-WIRING = Wiring(open_catalogue, open_store, init_db, open_health)
+WIRING = Wiring(open_catalogue, open_store, open_restore_store, init_db, open_health)
 
 
 if __name__ == "__main__":

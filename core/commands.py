@@ -8,17 +8,19 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from core import logs, terminal
+from core.archive_run import ArchiveRun
 from core.arguments import Parser
 from core.check import refusal
 from core.errors import Code, FatalError, ListError, SettingsError
 from core.model import ListKind, ListSource, RunRequest
-from core.ports import Catalogue, Health, ObjectStore
-from core.run import ArchiveRun, recover
+from core.ports import Catalogue, Health, ObjectStore, RestoreStore
+from core.recovery import recover
 from core.runs_command import add_runs_arguments, runs
 from core.search_command import add_search_arguments, search
-from core.settings import JOB_NEEDS, Settings, load_environment, load_settings
+from core.settings import JOB_NEEDS, RESTORE_NEEDS, Settings, load_environment, load_settings
 from core.signals import announced, interruptible, stoppable
 from core.workers import Cancelled, parallel
 
@@ -33,11 +35,19 @@ class Wiring:
 
     open_catalogue: Callable[[Settings], Catalogue]
     open_store: Callable[[Settings], ObjectStore]
+    open_restore_store: Callable[[Settings], RestoreStore]
     init_db: Callable[[Settings], None]
     open_health: Callable[[Settings], Health]
 
 
 Command = Callable[[argparse.Namespace, Wiring], int]
+
+
+class _Store(Protocol):
+    def check(self) -> None: ...
+
+
+S = TypeVar("S", bound=_Store)
 
 
 def main(argv: Sequence[str], wiring: Wiring) -> int:
@@ -87,12 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m core",
         description="氷室: ファイルサーバーのファイルを S3 Glacier Deep Archive へ移し、記録する",
-        epilog="終了コード: 0 完了 / 1 一部失敗 / 2 一覧または指定の誤り / 3 環境の誤り / 130 停止",
+        epilog="終了コード: 0 完了 / 1 一部失敗 / 2 一覧または指定の誤り / 3 環境の誤り"
+        " / 4 取り出し準備中 / 130 停止",
     )
     commands = parser.add_subparsers(title="コマンド", required=True, metavar="コマンド")
 
-    def add(name: str, text: str, command: Command) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, parents=[common], help=text, description=text)
+    def add(name: str, text: str, command: Command, *more: Parser) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, parents=[common, *more], help=text, description=text)
         added.set_defaults(command=command)
         return added
 
@@ -101,11 +112,23 @@ def _parser() -> argparse.ArgumentParser:
     kinds = [kind.value for kind in ListKind]
     validate.add_argument("--kind", choices=kinds, default=ListKind.ARCHIVE.value)
 
-    archive = add("archive", "一覧を確認し、アーカイブする", _archive)
-    archive.add_argument("list", metavar="LIST", nargs="+", type=Path)
-    archive.add_argument("--request-id", required=True, metavar="ID", help="FASTの依頼ID")
-    archive.add_argument("--requester", required=True, metavar="NAME", help="依頼者")
-    archive.add_argument("--comment", default="", metavar="TEXT", help="コメント")
+    asked_for = Parser(add_help=False)
+    asked_for.add_argument("list", metavar="LIST", nargs="+", type=Path)
+    asked_for.add_argument("--request-id", required=True, metavar="ID", help="FASTの依頼ID")
+    asked_for.add_argument("--requester", required=True, metavar="NAME", help="依頼者")
+    asked_for.add_argument("--comment", default="", metavar="TEXT", help="コメント")
+    add("archive", "一覧を確認し、アーカイブする", _archive, asked_for)
+    requested = add("restore-request", "一覧を照合し、復元を要求する", _restore_request, asked_for)
+    requested.add_argument("--tier", default="Bulk", metavar="Bulk|Standard", help="取り出しの種類")
+    requested.add_argument("--days", type=int, metavar="N", help="取り出した後の保持日数")
+    status = add("restore-status", "復元の状況を示す", _restore_status)
+    status.add_argument("run", metavar="RUN", nargs="?", default="", help="実行番号")
+    download = add("restore-download", "取り出せるファイルを配置する", _restore_download)
+    download.add_argument("run", metavar="RUN", help="実行番号")
+    download.add_argument("--to", required=True, metavar="DIR", help="配置先のフォルダー")
+    download.add_argument(
+        "--again", action="store_true", help="配置後に無くなったか変更されたものも配置する"
+    )
 
     add_runs_arguments(add("runs", "過去の実行を新しい順に示す", _runs))
     add_search_arguments(add("search", "アーカイブ一覧を検索する", _search))
@@ -142,37 +165,40 @@ def _user() -> str:
 
 
 def _prepare(
-    settings: Settings, wiring: Wiring, *, with_store: bool
-) -> tuple[Catalogue, ObjectStore | None]:
+    settings: Settings, wiring: Wiring, open_store: Callable[[Settings], S]
+) -> tuple[Catalogue, S]:
     """Return catalogue and store, both known to answer.
 
     They are asked at the same time, and the first failure is raised at once: a database that
     is down is not kept back by an S3 that is slow to answer.
     """
     catalogues: list[Catalogue] = []
-    stores: list[ObjectStore] = []
-
-    def catalogue() -> None:
-        opened = wiring.open_catalogue(settings)
-        opened.check()
-        catalogues.append(opened)
-
-    def store() -> None:
-        opened = wiring.open_store(settings)
-        opened.check()
-        stores.append(opened)
-
-    asked = [catalogue, store] if with_store else [catalogue]
+    stores: list[S] = []
+    asked: list[Callable[[], None]] = [
+        lambda: catalogues.append(_catalogue(settings, wiring)),
+        lambda: stores.append(_answering(open_store(settings))),
+    ]
     for _ in parallel(lambda ask: ask(), asked, threads=len(asked)):
         pass
-    return catalogues[0], stores[0] if stores else None
+    return catalogues[0], stores[0]
+
+
+def _catalogue(settings: Settings, wiring: Wiring) -> Catalogue:
+    opened = wiring.open_catalogue(settings)
+    opened.check()
+    return opened
+
+
+def _answering(store: S) -> S:
+    store.check()
+    return store
 
 
 def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
     request = _request(options)
     sources = _sources(options.list)
     settings = load_settings(needed=JOB_NEEDS)
-    catalogue, store = _prepare(settings, wiring, with_store=True)
+    catalogue, store = _prepare(settings, wiring, wiring.open_store)
     recover(settings)
     run = ArchiveRun(settings, catalogue, sources, request)
     with stoppable() as stop:
@@ -188,25 +214,18 @@ def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
                 record = run.refuse(plan)
             else:
                 run.begin(plan)
-                record = run.execute(lambda: _checked(store), stop, progress)
+                record = run.execute(lambda: store, stop, progress)
         return terminal.show_end(record, run.folder.path, as_json=options.json)
-
-
-def _checked(store: ObjectStore | None) -> ObjectStore:
-    assert store is not None  # noqa: S101 - _prepare was asked for one
-    return store
 
 
 def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
     kind = ListKind(options.kind)
     sources = _sources(options.list)
     settings = load_settings(needed=("HIMURO_SHARES",) if kind is ListKind.ARCHIVE else ())
-    catalogue, _ = _prepare(settings, wiring, with_store=False)
-    run = ArchiveRun(settings, catalogue, sources, RunRequest("", "", "", _user()), kind="validate")
+    catalogue = _catalogue(settings, wiring)
     if kind is ListKind.RESTORE:
-        record = run.check_restore()
-        terminal.show_restore_check(run.plan)
-        return terminal.show_end(record, run.folder.path, as_json=options.json)
+        return _validate_restore(sources, settings, catalogue, as_json=options.json)
+    run = ArchiveRun(settings, catalogue, sources, RunRequest("", "", "", _user()), kind="validate")
     with stoppable() as stop, terminal.progress_bar() as bar:
         try:
             plan = run.check(announced(stop, bar, terminal.say), lambda: stop.requested)
@@ -218,6 +237,55 @@ def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
     return terminal.show_end(record, run.folder.path, as_json=options.json)
 
 
+def _validate_restore(
+    sources: Sequence[ListSource], settings: Settings, catalogue: Catalogue, *, as_json: bool
+) -> int:
+    from core.restore_run import RestoreRun  # noqa: PLC0415 - no other command waits for it
+
+    run = RestoreRun(settings, catalogue, sources, RunRequest("", "", "", _user()), kind="validate")
+    with stoppable() as stop, terminal.progress_bar() as bar:
+        plan = run.check(announced(stop, bar, terminal.say), lambda: stop.requested)
+    terminal.show_restore_plan(plan)
+    record = run.refuse(plan) if plan.refused else run.pass_check(plan)
+    return terminal.show_end(record, run.folder.path, as_json=as_json)
+
+
+def _restore_request(options: argparse.Namespace, wiring: Wiring) -> int:
+    from core import restore_command  # noqa: PLC0415
+
+    request, sources = _request(options), _sources(options.list)
+    settings = load_settings(needed=RESTORE_NEEDS)
+    # What is wrong with an option is said before anything is asked of anybody.
+    choice = restore_command.chosen(options.tier, options.days, settings)
+    catalogue, store = _prepare(settings, wiring, wiring.open_restore_store)
+    recover(settings)
+    return restore_command.request(
+        settings, catalogue, store, sources, request, choice, as_json=options.json
+    )
+
+
+def _restore_status(options: argparse.Namespace, wiring: Wiring) -> int:
+    from core import restore_command  # noqa: PLC0415
+
+    settings = load_settings(needed=RESTORE_NEEDS)
+    recover(settings)
+    restores = restore_command.restores(settings, options.run)
+    store = _answering(wiring.open_restore_store(settings))
+    return restore_command.status(settings, restores, store, as_json=options.json)
+
+
+def _restore_download(options: argparse.Namespace, wiring: Wiring) -> int:
+    from core import restore_command  # noqa: PLC0415
+
+    settings = load_settings(needed=RESTORE_NEEDS)
+    recover(settings)
+    placing = restore_command.placing(settings, options.run, options.to)
+    store = _answering(wiring.open_restore_store(settings))
+    return restore_command.download(
+        settings, placing, store, again=options.again, user=_user(), as_json=options.json
+    )
+
+
 def _runs(options: argparse.Namespace, _wiring: Wiring) -> int:
     settings = load_settings()
     recover(settings)
@@ -226,7 +294,7 @@ def _runs(options: argparse.Namespace, _wiring: Wiring) -> int:
 
 def _search(options: argparse.Namespace, wiring: Wiring) -> int:
     settings = load_settings()
-    catalogue, _ = _prepare(settings, wiring, with_store=False)
+    catalogue = _catalogue(settings, wiring)
     return search(options, settings, catalogue)
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from core.archive_run import ArchiveRun
 from core.check import refusal
 from core.errors import Code, FatalError, HimuroError, ListError, sentence
 from core.model import ListSource, Plan, Progress, RunRequest
 from core.ports import Catalogue, ObjectStore
 from core.record import utc_now
-from core.run import ArchiveRun
 from core.settings import JOB_NEEDS, Settings
 from core.workers import Cancelled
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from core import history
+from core.archive_run import ArchiveRun
 from core.drafts import Draft, Drafts
 from core.drafts import DraftState as DraftState
 from core.errors import HimuroError, ListError
@@ -22,7 +23,6 @@ from core.model import ListSource, Plan, Progress, RunRecord, RunRequest
 from core.ports import Catalogue, ObjectStore
 from core.record import utc_now
 from core.recovery import recover
-from core.run import ArchiveRun
 from core.run_index import Listing, RunIndex
 from core.settings import Settings
 from core.stop import DRAIN_SECONDS, StopSignal

@@ -352,5 +352,22 @@ class RunRecord:
     """Japanese: why the run was refused or stopped early; empty when it just ended."""
     inputs: tuple[str, ...] = ()
     """Names of the lists as uploaded."""
+    # A restore, the sum of all its steps so far:
+    tier: str = ""
+    """``core.restore_model.Tier`` by value; empty for other kinds."""
+    days: int = 0
+    """For how many days copies were asked to stay readable, from the request on."""
+    left_out_rows: int = 0
+    """Rows of the list that matched nothing that can be restored."""
+    thawing_files: int = 0
+    """Not readable yet when they were last looked at."""
+    placed_files: int = 0
+    placed_bytes: int = 0
+    ready_by: datetime | None = None
+    """When all files asked for can be read at the latest, with time zone."""
+    target: str = ""
+    """Directory of the last placing, as it was typed."""
+    last_by: str = ""
+    """Who started the last step after the first."""
     settings: dict[str, str] = field(default_factory=dict)
     """Without secrets."""

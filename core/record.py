@@ -14,7 +14,7 @@ from core.model import Outcome, Result, RunRecord, RunRequest, RunState
 MOST_BYTES = 16 * 1024 * 1024
 """No ``run.json`` of ours is larger; more than that is not read."""
 _MOST_COUNT = 2**63
-_TIMES = ("created_at", "started_at", "finished_at")
+_TIMES = ("created_at", "started_at", "finished_at", "ready_by")
 
 
 def utc_now() -> datetime:

@@ -12,6 +12,8 @@ from core.errors import Code, HimuroError, Severity
 from core.locks import RunLock
 from core.model import RunRecord, RunState
 from core.record import counted, utc_now
+from core.restore_folder import RestoreFolder
+from core.restore_status import KIND, status_of, summed_up
 from core.runfolder import RunFolder
 from core.settings import Settings
 
@@ -66,6 +68,8 @@ def _is_running(record: RunRecord | None) -> bool:
 
 
 def _interrupt(folder: RunFolder, record: RunRecord, when: datetime) -> RunRecord:
+    if record.kind == KIND:
+        return _interrupt_restore(RestoreFolder(folder.path, folder.timezone), record, when)
     planned = dict.fromkeys(folder.read_plan())
     outcomes = {o.path: o for o in folder.read_outcomes() if o.path in planned}
     folder.finish(list(planned), outcomes, Code.INTERRUPTED)
@@ -76,5 +80,22 @@ def _interrupt(folder: RunFolder, record: RunRecord, when: datetime) -> RunRecor
         message = "確認の途中で終了したため、何も処理していません"
     folder.log(when, Severity.ERROR, record.run_id, message, Code.INTERRUPTED)
     ended = replace(ended, state=RunState.INTERRUPTED, message=message, finished_at=when)
+    folder.write_record(ended)
+    return ended
+
+
+def _interrupt_restore(folder: RestoreFolder, record: RunRecord, when: datetime) -> RunRecord:
+    """A restore goes on with its next step; what S3 says of its files was not asked."""
+    standings = folder.standings()
+    status = status_of(standings, {}, record.days, when)
+    if standings:
+        message = "処理の途中で終了しました。状況を確認し、もう一度実行してください"
+        folder.write_lists(standings, status.stages)
+    else:
+        message = "確認の途中で終了したため、何も処理していません"
+    folder.log(when, Severity.ERROR, record.run_id, message, Code.INTERRUPTED)
+    ended = replace(
+        summed_up(record, status), state=RunState.INTERRUPTED, message=message, finished_at=when
+    )
     folder.write_record(ended)
     return ended

@@ -6,102 +6,227 @@ A row that matches nothing is left out and said; the others go on (contract, "de
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import count
 
 from core.errors import Code
-from core.model import MARKER_SUFFIX, Entry, ListRow, ParsedList, Problem, SearchQuery
-from core.names import identity, search_key
-from core.ports import Catalogue
+from core.list_table import MAX_ROWS
+from core.model import MARKER_SUFFIX, Entry, ListRow, ParsedList, Problem, Progress, SearchQuery
+from core.names import identity, near_key, search_key
+from core.ports import Catalogue, ProgressSink, silent
+from core.restore_model import RestoreItem, RestorePlan
+from core.workers import Cancelled
 
-MINUTE = 60
-_MOST_ENTRIES = 20_000
+_MINUTE = 60
+_PAGE = 10_000
+"""Entries of a directory that are read at once."""
+_MOST_SIBLINGS = 20_000
 """Of one directory that are looked through at once; in a larger one every row is asked for."""
+_MOST_SEARCHES = 5
+"""Rows for which near names are looked for everywhere: each is a search in the whole list."""
+_NEAR_LOOKED_AT = 200
+_NEAR_SHOWN = 3
 
 
-def check_restore(parsed: ParsedList, catalogue: Catalogue) -> tuple[int, list[Problem]]:
-    """Return how many rows name something archived, and every problem.
+class RestoreCheck:
+    """One check of one restore list. ``run`` is called once."""
 
-    Raises ``FatalError`` when the database does not answer.
-    """
-    names = {row.path: _names(row.path) for row in parsed.rows}
-    keys = {search_key(*name) for pair in names.values() for name in pair}
-    known = catalogue.find(keys)
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        bucket: str,
+        *,
+        progress: ProgressSink = silent,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``bucket``: where files can be brought back from; empty: from anywhere."""
+        self._catalogue = catalogue
+        self._bucket = bucket
+        self._progress = progress
+        self._cancelled = cancelled
+        self._items: dict[str, RestoreItem] = {}
+        self._problems: list[Problem] = []
+        self._searches = 0
 
-    def is_file(row: ListRow) -> bool:
-        entries = [e for name in names[row.path] for e in known.get(search_key(*name), ())]
-        return _file_matches(row, entries)
+    def run(self, parsed: ParsedList) -> RestorePlan:
+        """Return the plan, its files in the order of the list, each once.
 
-    files = [is_file(row) for row in parsed.rows]
-    others = [row.path for row, found in zip(parsed.rows, files, strict=True) if not found]
-    directories = _Directories(catalogue, others)
-    problems, matched = list(parsed.problems), 0
-    for row, found in zip(parsed.rows, files, strict=True):
-        if found or (row.archived_at is None and row.path in directories):
-            matched += 1
-        else:
-            problems.append(Problem(Code.NOT_ARCHIVED, row.text, row.source, row.line))
-    return matched, problems
+        Raises ``FatalError`` when the database does not answer, ``Cancelled`` when somebody
+        asked to stop.
+        """
+        self._problems = list(parsed.problems)
+        known = self._known(parsed.rows)
+        files = [_generation(row, known[row.path]) for row in parsed.rows]
+        others = [row.path for row, file in zip(parsed.rows, files, strict=True) if file is None]
+        below = _Below(self._catalogue, others)
+        for number, (row, file) in enumerate(zip(parsed.rows, files, strict=True)):
+            if self._cancelled():
+                raise Cancelled
+            if number % 200 == 0:
+                self._progress(
+                    Progress(len(parsed.rows), done_files=number, phase="一覧を照合しています")
+                )
+            if file is not None:
+                self._take(row, [file])
+            elif row.archived_at is None and (entries := below.newest(row.path)):
+                self._take(row, entries)
+            else:
+                self._problem(row, Code.NOT_ARCHIVED, self._near(row, known[row.path], below))
+        items = tuple(self._items.values())
+        if len(items) > MAX_ROWS:
+            detail = f"対象のファイルが{len(items):,}件あります。1回に{MAX_ROWS:,}件までです"
+            self._problems.append(Problem(Code.LIST_TOO_LARGE, _names(parsed), detail=detail))
+            items = ()
+        return RestorePlan(items, tuple(self._problems), parsed.detected)
+
+    def _known(self, rows: Iterable[ListRow]) -> dict[str, list[Entry]]:
+        """Return, by the path of a row, what may be meant by it as a file; oldest first."""
+        names = {row.path: _names_of(row.path) for row in rows}
+        keys = {search_key(*name) for pair in names.values() for name in pair}
+        found = self._catalogue.find(keys)
+        return {
+            path: [entry for name in pair for entry in found.get(search_key(*name), ())]
+            for path, pair in names.items()
+        }
+
+    def _take(self, row: ListRow, entries: Iterable[Entry]) -> None:
+        new = other = 0
+        for entry in entries:
+            if self._bucket and entry.bucket != self._bucket:
+                other += 1
+                self._problem(row, Code.OTHER_BUCKET, entry.bucket, entry.path)
+            elif entry.key not in self._items:
+                new += 1
+                self._items[entry.key] = RestoreItem.of(entry)
+        if not new and not other:
+            self._problem(row, Code.DUPLICATE_ENTRY)
+
+    def _problem(self, row: ListRow, code: Code, detail: str = "", path: str = "") -> None:
+        self._problems.append(Problem(code, path or row.text, row.source, row.line, detail))
+
+    def _near(self, row: ListRow, known: Sequence[Entry], below: _Below) -> str:
+        """Return in Japanese what may have been meant; empty when nothing is like it."""
+        mine = [entry for entry in known if _is_file_of(row, entry)]
+        if mine and row.archived_at:
+            # The file is right and its time is not.
+            zone = row.archived_at.tzinfo
+            times = [f"{e.archived_at.astimezone(zone):%Y/%m/%d %H:%M:%S}" for e in mine]
+            return f"アーカイブ日時は {'、'.join(times[-_NEAR_SHOWN:])}"
+        paths = dict.fromkeys(entry.path for entry in known)
+        if not paths:
+            paths = self._elsewhere(row.path, below)
+        return f"もしかして: {'、'.join(list(paths)[:_NEAR_SHOWN])}" if paths else ""
+
+    def _elsewhere(self, path: str, below: _Below) -> dict[str, None]:
+        """Return archived files of nearly this name: beside it, else anywhere."""
+        wanted = near_key(path.rpartition("\\")[2].removesuffix(MARKER_SUFFIX))
+
+        def alike(entries: Iterable[Entry]) -> dict[str, None]:
+            return dict.fromkeys(e.path for e in entries if near_key(e.name) == wanted)
+
+        near = alike(below.beside(path))
+        if near or self._searches == _MOST_SEARCHES:
+            return near
+        self._searches += 1
+        query = SearchQuery(words=wanted)
+        return alike(self._catalogue.search(query, per_page=_NEAR_LOOKED_AT).entries)
 
 
-def _names(path: str) -> list[tuple[str, str]]:
+def _names(parsed: ParsedList) -> str:
+    return "、".join(source.source for source in parsed.detected)
+
+
+def _names_of(path: str) -> list[tuple[str, str]]:
     """Return directory and original name for both readings of a name: as it is, or a marker's."""
     directory, _, name = path.rpartition("\\")
     original = name.removesuffix(MARKER_SUFFIX)
     return [(directory, name)] if original == name else [(directory, name), (directory, original)]
 
 
-def _file_matches(row: ListRow, entries: list[Entry]) -> bool:
-    wanted = {identity(row.path), identity(row.path.removesuffix(MARKER_SUFFIX))}
-    mine = [entry for entry in entries if identity(entry.path) in wanted]
+def _is_file_of(row: ListRow, entry: Entry) -> bool:
+    return identity(entry.path) in (
+        identity(row.path),
+        identity(row.path.removesuffix(MARKER_SUFFIX)),
+    )
+
+
+def _generation(row: ListRow, known: Iterable[Entry]) -> Entry | None:
+    """Return the generation of a file that a row means; None when there is none."""
+    mine = [entry for entry in known if _is_file_of(row, entry)]
     when = row.archived_at
-    if when is None:
-        return bool(mine)
-    # Excel drops the seconds when it saves a list again.
-    width = MINUTE if when.second == 0 else 1
-    return any(0 <= (e.archived_at - when).total_seconds() < width for e in mine)
+    if when is not None:
+        # Excel drops the seconds when it saves a list again.
+        width = _MINUTE if when.second == 0 else 1
+        mine = [e for e in mine if 0 <= (e.archived_at - when).total_seconds() < width]
+    return max(mine, key=_age, default=None)
 
 
-class _Directories:
-    """The directories below which something was archived.
+def _age(entry: Entry) -> tuple[datetime, int]:
+    return entry.archived_at, entry.id
+
+
+class _Below:
+    """What was archived below directories.
 
     Each question reads the whole table, so rows side by side share the one about the
     directory they are in, and nothing is asked twice.
     """
 
     def __init__(self, catalogue: Catalogue, paths: Iterable[str]) -> None:
+        """``paths``: all that will be asked for."""
         self._catalogue = catalogue
         self._siblings = Counter(_parent(path) for path in set(paths))
-        self._inside: dict[str, frozenset[str] | None] = {}
-        self._asked: dict[str, bool] = {}
+        self._shared: dict[str, Mapping[str, Sequence[Entry]] | None] = {}
+        self._beside: dict[str, Sequence[Entry]] = {}
 
-    def __contains__(self, path: str) -> bool:
+    def newest(self, path: str) -> list[Entry]:
+        """Return the newest generation of each file below a directory, in order of their paths."""
+        shared = self._below_parent(_parent(path))
+        entries = self._all(path) if shared is None else shared.get(identity(path), ())
+        inside = identity(path) + "\\"
+        newest: dict[str, Entry] = {}
+        for entry in sorted(entries, key=_age):
+            mine = identity(entry.path)
+            if mine.startswith(inside):
+                newest[mine] = entry
+        return [newest[path] for path in sorted(newest)]
+
+    def beside(self, path: str) -> Sequence[Entry]:
+        """Return what was archived from the directory of a path, or the newest of that."""
         parent = _parent(path)
-        inside = self._below(parent) if self._siblings[parent] > 1 else None
-        if inside is not None:
-            return search_key(parent, path.rpartition("\\")[2]) in inside
-        if path not in self._asked:
-            query = SearchQuery(directory=path)
-            self._asked[path] = self._catalogue.search(query, per_page=1).total > 0
-        return self._asked[path]
+        shared = self._below_parent(parent)
+        if shared is not None:
+            return [entry for entries in shared.values() for entry in entries]
+        if parent not in self._beside:
+            query = SearchQuery(directory=parent)
+            self._beside[parent] = self._catalogue.search(query, per_page=_NEAR_LOOKED_AT).entries
+        return self._beside[parent]
 
-    def _below(self, directory: str) -> frozenset[str] | None:
-        """Return every directory below one, as search keys; None when they are too many."""
-        if directory not in self._inside:
-            query = SearchQuery(directory=directory)
-            page = self._catalogue.search(query, per_page=_MOST_ENTRIES)
-            self._inside[directory] = (
-                None
-                if page.total > len(page.entries)
-                else frozenset(d for entry in page.entries for d in _ancestors(entry.search_key))
-            )
-        return self._inside[directory]
+    def _below_parent(self, parent: str) -> Mapping[str, Sequence[Entry]] | None:
+        """Return entries by the directory right below ``parent``, when several rows ask for it
+        and it is not too large."""
+        if self._siblings[parent] < 2:
+            return None
+        if parent not in self._shared:
+            query = SearchQuery(directory=parent)
+            page = self._catalogue.search(query, per_page=_MOST_SIBLINGS)
+            grouped: dict[str, list[Entry]] = {}
+            depth = identity(parent).count("\\") + 2
+            for entry in page.entries:
+                names = identity(entry.path).split("\\")
+                grouped.setdefault("\\".join(names[:depth]), []).append(entry)
+            self._shared[parent] = None if page.total > len(page.entries) else grouped
+        return self._shared[parent]
+
+    def _all(self, path: str) -> Iterator[Entry]:
+        query = SearchQuery(directory=path)
+        for number in count(1):
+            page = self._catalogue.search(query, page=number, per_page=_PAGE)
+            yield from page.entries
+            if number * _PAGE >= page.total:
+                return
 
 
 def _parent(path: str) -> str:
     return path.rpartition("\\")[0]
-
-
-def _ancestors(key: str) -> Iterable[str]:
-    """Yield the directories above a search key, the nearest first."""
-    while (key := _parent(key)).strip("\\"):
-        yield key

@@ -120,6 +120,10 @@ class Step(StrEnum):
     """There was nothing to ask for: it is not archived, or readable for long enough."""
     PLACED = "placed"
     FAILED = "failed"
+    LOST = "lost"
+    """It was placed, is not there any more as it was, and is to be placed again."""
+    LEFT_OUT = "left_out"
+    """A row of the list that names nothing that can be restored; it has no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ class RestoreOutcome:
     """Why it failed; None otherwise."""
     detail: str = ""
     place: str = ""
-    """Where the file was placed, as this machine spells it."""
+    """Where the file was placed, as people spell it; of a row left out what is written."""
 
     @property
     def reason(self) -> str:
@@ -223,5 +227,5 @@ def copy_expires(requested_at: datetime, days: int) -> datetime:
 
 
 def least_days(tier: Tier) -> int:
-    """Return how many days leave at least a whole one to fetch a copy."""
-    return tier.wait.days + (tier.wait.seconds > 0) + 1
+    """Return how many days leave any time to fetch a copy."""
+    return tier.wait // timedelta(days=1) + 1

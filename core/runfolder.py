@@ -64,7 +64,7 @@ class RunFolder:
 
     def __init__(self, path: Path, timezone: ZoneInfo) -> None:
         self.path = path
-        self._timezone = timezone
+        self.timezone = timezone
         self._created = False
         self._outcomes: TextIO | None = None
 
@@ -78,13 +78,13 @@ class RunFolder:
         The record comes first: a run that dies here is still found. A second call writes
         both anew; a folder that somebody else made a run of is refused.
         """
-        with _guarded(self.path):
+        with guarded(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if not self._created and (self.path / "run.json").exists():
                 raise FileExistsError(errno.EEXIST, "run.json")
             self._created = True
         self.write_record(record)
-        with _guarded(self.path):
+        with guarded(self.path):
             for number, source in enumerate(sources, start=1):
                 suffix = "".join(c for c in Path(source.name).suffix.lower() if c.isalnum())[:10]
                 name = f"input{'' if number == 1 else f'-{number}'}.{suffix or 'txt'}"
@@ -92,7 +92,7 @@ class RunFolder:
 
     def write_record(self, record: RunRecord) -> None:
         """Replace ``run.json``."""
-        self._replace("run.json", dump_record(record, self._timezone))
+        self._replace("run.json", dump_record(record, self.timezone))
 
     def read_record(self) -> RunRecord | None:
         """Return ``run.json``; None when it is missing, damaged or that of another folder."""
@@ -120,17 +120,26 @@ class RunFolder:
     def write_plan(self, items: Sequence[ArchiveItem]) -> None:
         """Freeze ``plan.csv`` and set room aside for the lists written at the end."""
         rows = ((i.path, i.size, i.mtime_ns, i.key, i.standing.value) for i in items)
-        with _guarded(self.path):
+        with guarded(self.path):
             draft = self.path / "plan.csv.tmp"
             with create_csv(draft) as file:
                 write_rows(file, [_PLAN_HEADER])
                 write_rows(file, rows, marked_cell)
-                _to_disk(file)
-            room = 3 * draft.stat().st_size + 65536
-            with (self.path / _RESERVE).open("wb") as reserve:
-                while room > 0:
-                    room -= reserve.write(bytes(min(room, 1024 * 1024)))
+                to_disk(file)
+            self.keep_room(3 * draft.stat().st_size)
             draft.replace(self.path / "plan.csv")
+
+    def keep_room(self, size: int) -> None:
+        """Keep room on the disk for the lists written at the end; raises ``OSError``."""
+        room = size + 65536
+        with (self.path / _RESERVE).open("wb") as reserve:
+            while room > 0:
+                room -= reserve.write(bytes(min(room, 1024 * 1024)))
+
+    def give_room(self) -> None:
+        """Free the room: lines that a full disk refused are still waiting to be written."""
+        with guarded(self.path):
+            (self.path / _RESERVE).unlink(missing_ok=True)
 
     def drop_plan(self) -> None:
         """Remove a plan that could not be written whole, and the room set aside for it."""
@@ -156,12 +165,27 @@ class RunFolder:
             )
             for outcome in outcomes
         )
-        with _guarded(self.path):
+        self._append_outcomes(_OUTCOME_HEADER, rows)
+
+    def _append_outcomes(self, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+        with guarded(self.path):
             if self._outcomes is None:
-                self._outcomes = create_csv(self.path / "outcomes.csv")
-                write_rows(self._outcomes, [_OUTCOME_HEADER])
+                self._outcomes = self._opened_outcomes(header)
             write_rows(self._outcomes, rows, marked_cell)
             self._outcomes.flush()
+
+    def _opened_outcomes(self, header: Sequence[str]) -> TextIO:
+        """Return ``outcomes.csv`` to be continued; a line torn by a crash is cut off first."""
+        path = self.path / "outcomes.csv"
+        try:
+            with open_plain(path) as before:
+                content = before.read()
+        except FileNotFoundError:
+            file = create_csv(path)
+            write_rows(file, [header])
+            return file
+        os.truncate(path, content.rfind(b"\n") + 1)
+        return path.open("a", encoding="utf-8", newline="")
 
     def read_outcomes(self) -> list[Outcome]:
         """Return the whole lines of ``outcomes.csv``; one torn by a crash is left out."""
@@ -178,11 +202,11 @@ class RunFolder:
 
     def log(self, when: datetime, severity: Severity, path: str, text: str, code: Code) -> None:
         """Append one line to ``error_log.txt``."""
-        self.log_lines([_log_line(when.astimezone(self._timezone), severity, path, text, code)])
+        self.log_lines([_log_line(when.astimezone(self.timezone), severity, path, text, code)])
 
     def log_problems(self, when: datetime, problems: Iterable[Problem]) -> None:
         """Append the problems of a check, with line and remedy; notes are left out."""
-        moment = when.astimezone(self._timezone)
+        moment = when.astimezone(self.timezone)
         self.log_lines(
             _log_line(moment, p.severity, p.path, _explained(p), p.code)
             for p in problems
@@ -190,9 +214,11 @@ class RunFolder:
         )
 
     def log_lines(self, lines: Iterable[str]) -> None:
-        text = "".join(line + "\n" for line in lines)
+        self._append_text("error_log.txt", "".join(line + "\n" for line in lines))
+
+    def _append_text(self, name: str, text: str) -> None:
         if text:
-            with _guarded(self.path), (self.path / "error_log.txt").open("ab") as file:
+            with guarded(self.path), (self.path / name).open("ab") as file:
                 file.write(text.encode("utf-8", "backslashreplace"))
 
     def finish(self, planned: Sequence[str], outcomes: dict[str, Outcome], missing: Code) -> None:
@@ -201,14 +227,12 @@ class RunFolder:
         ``missing`` is the reason given for planned files without an outcome.
         """
         unfinished = [p for p in planned if p not in outcomes or not outcomes[p].settled]
-        with _guarded(self.path):
-            # First the room: lines that a full disk refused are still waiting to be written.
-            (self.path / _RESERVE).unlink(missing_ok=True)
+        self.give_room()
         self.close()
         if unfinished:
             paths = "".join(f"{path}\r\n" for path in unfinished)
             self._replace("failed_uploads.txt", "\ufeff" + paths)
-        with _guarded(self.path):
+        with guarded(self.path):
             draft = self.path / "report.csv.tmp"
             with create_csv(draft) as file:
                 write_rows(file, [_REPORT_HEADER])
@@ -220,7 +244,7 @@ class RunFolder:
         if self._outcomes is not None:
             # A full disk: a line that is missing here only means that its file is tried again.
             with suppress(OSError):
-                _to_disk(self._outcomes)
+                to_disk(self._outcomes)
             with suppress(OSError):
                 self._outcomes.close()
             self._outcomes = None
@@ -234,7 +258,7 @@ class RunFolder:
         return [row for row in read_rows(content)[1:] if len(row) == width]
 
     def _replace(self, name: str, text: str) -> None:
-        with _guarded(self.path):
+        with guarded(self.path):
             draft = self.path / f"{name}.tmp"
             with draft.open("wb") as file:
                 # Half a surrogate pair, from a name that is not UTF-8, is no reason to fail.
@@ -244,7 +268,7 @@ class RunFolder:
             draft.replace(self.path / name)
 
 
-class _guarded:  # noqa: N801 - reads as a statement: with _guarded(path)
+class guarded:  # noqa: N801 - reads as a statement: with guarded(path)
     """Turns what the disk refuses into the error that stops a run."""
 
     def __init__(self, path: Path) -> None:
@@ -259,7 +283,7 @@ class _guarded:  # noqa: N801 - reads as a statement: with _guarded(path)
             raise FatalError(Code.DATA_DIR_UNWRITABLE, detail) from exc
 
 
-def _to_disk(file: TextIO) -> None:
+def to_disk(file: TextIO) -> None:
     file.flush()
     os.fsync(file.fileno())
 

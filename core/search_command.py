@@ -15,6 +15,7 @@ from core.errors import Code, FatalError, ListError, os_reason
 from core.model import Entry, SearchQuery
 from core.ports import Catalogue
 from core.settings import Settings
+from core.units import human_size
 
 _PAGE = 50
 _EXPORT_PAGE = 5000
@@ -82,7 +83,7 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
                 f"{e.archived_at.astimezone(settings.timezone):%Y/%m/%d %H:%M}",
                 e.directory,
                 e.name,
-                terminal.human_size(e.size),
+                human_size(e.size),
                 e.request_id,
                 e.requester,
             )

@@ -19,6 +19,8 @@ from core.names import identity, split_unc
 
 JOB_NEEDS = ("HIMURO_BUCKET", "HIMURO_SHARES")
 """Settings that archive jobs cannot do without."""
+RESTORE_NEEDS = ("HIMURO_BUCKET", "HIMURO_RESTORE_ROOTS")
+"""Settings that restores cannot do without."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """S3's rule for names of general purpose buckets."""
 
@@ -71,7 +73,11 @@ class Settings:
 
     def require(self, needed: tuple[str, ...]) -> None:
         """Raise ``SettingsError`` that names each of ``needed`` that is not set."""
-        given = {"HIMURO_BUCKET": self.bucket, "HIMURO_SHARES": self.shares}
+        given = {
+            "HIMURO_BUCKET": self.bucket,
+            "HIMURO_SHARES": self.shares,
+            "HIMURO_RESTORE_ROOTS": self.restore_roots,
+        }
         missing = [name for name in needed if not given.get(name)]
         if missing:
             raise SettingsError([f"{name} が設定されていません" for name in missing])

@@ -17,6 +17,8 @@ from core.errors import ListError, os_reason
 from core.model import EXIT_CODES, Plan, Problem, Progress, RunRecord, Standing
 from core.names import printable
 from core.ports import ProgressSink, silent
+from core.restore_model import RestorePlan
+from core.units import human_size
 
 _MOST_SHOWN = 50
 _MOST_PASSWORD_BYTES = 4096
@@ -107,18 +109,21 @@ def show_plan(plan: Plan) -> None:
     _show_errors(plan)
 
 
-def show_restore_check(plan: Plan) -> None:
-    """Show how restore lists were read and which of their rows are left out."""
+def show_restore_plan(plan: RestorePlan) -> None:
+    """Show how restore lists were read, what they mean, and which rows are left out."""
     _show_lists(plan)
+    say(
+        f"対象 {len(plan.items):,}件 / {human_size(plan.total_bytes)}（対象外 {plan.left_out:,}行）"
+    )
     _show_errors(plan)
 
 
-def _show_lists(plan: Plan) -> None:
+def _show_lists(plan: Plan | RestorePlan) -> None:
     for detected in plan.detected:
         say(f"{printable(detected.source)}: {detected.encoding}、{detected.rows:,}行")
 
 
-def _show_errors(plan: Plan) -> None:
+def _show_errors(plan: Plan | RestorePlan) -> None:
     errors = [p for p in plan.problems if p.is_error]
     for problem in errors[:_MOST_SHOWN]:
         say(_problem_line(problem))
@@ -134,19 +139,31 @@ def _problem_line(problem: Problem) -> str:
     )
 
 
-def show_end(record: RunRecord, folder: Path, *, as_json: bool) -> int:
-    """Show how a run ended, its folder last on standard output; returns the exit code."""
-    say(
-        f"成功 {record.archived_files:,}件 / アーカイブ済み {record.unchanged_files:,}件 / "
-        f"失敗 {record.failed_files:,}件"
-    )
+def show_end(record: RunRecord, folder: Path, *, as_json: bool, code: int | None = None) -> int:
+    """Show how a run ended, its folder last on standard output.
+
+    Returns the exit code: ``code``, or that of the run's state.
+    """
+    say(_numbers(record))
     if record.message:
         say(record.message)
     if as_json:
         show_json(run_summary(record, folder))
     else:
         put(str(folder))
-    return EXIT_CODES[record.state]
+    return EXIT_CODES[record.state] if code is None else code
+
+
+def _numbers(record: RunRecord) -> str:
+    if record.kind == "restore":
+        return (
+            f"配置済み {record.placed_files:,}件 / 準備中 {record.thawing_files:,}件 / "
+            f"失敗 {record.failed_files:,}件 / 対象外 {record.left_out_rows:,}行"
+        )
+    return (
+        f"成功 {record.archived_files:,}件 / アーカイブ済み {record.unchanged_files:,}件 / "
+        f"失敗 {record.failed_files:,}件"
+    )
 
 
 def run_summary(record: RunRecord, folder: Path) -> dict[str, Any]:
@@ -160,14 +177,25 @@ def run_summary(record: RunRecord, folder: Path) -> dict[str, Any]:
         "requester": record.request.requester,
         "created_at": record.created_at.isoformat(),
         "message": record.message,
-        "counts": {
-            "total": record.total_files,
-            "archived": record.archived_files,
-            "unchanged": record.unchanged_files,
-            "failed": record.failed_files,
+        "counts": _counts(record),
+    }
+
+
+def _counts(record: RunRecord) -> dict[str, int]:
+    counts = {"total": record.total_files, "failed": record.failed_files}
+    if record.kind == "restore":
+        return counts | {
             "bytes": record.total_bytes,
-            "archived_bytes": record.archived_bytes,
-        },
+            "thawing": record.thawing_files,
+            "placed": record.placed_files,
+            "placed_bytes": record.placed_bytes,
+            "left_out": record.left_out_rows,
+        }
+    return counts | {
+        "archived": record.archived_files,
+        "unchanged": record.unchanged_files,
+        "bytes": record.total_bytes,
+        "archived_bytes": record.archived_bytes,
     }
 
 
@@ -188,16 +216,6 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def human_size(size: int) -> str:
-    """Return bytes in the unit that people read: ``1.5 MB`` (1 MB = 1,048,576 bytes)."""
-    amount = float(size)
-    for unit in ("バイト", "KB", "MB", "GB", "TB"):
-        if amount < 1024 or unit == "TB":
-            return f"{amount:,.0f} {unit}" if unit == "バイト" else f"{amount:,.1f} {unit}"
-        amount /= 1024
-    raise AssertionError
 
 
 def read_password() -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.archive_run import ArchiveRun
 from core.check import refusal
 from core.model import ListSource, Plan, RunRecord, RunRequest
 from core.ports import Catalogue, ObjectStore
-from core.run import ArchiveRun
 from core.settings import Settings, load_settings
 from core.shares import FileSystem, Shares
 from core.stop import StopSignal

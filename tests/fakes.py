@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.model import Entry, SearchPage, SearchQuery
+from core.names import fold
 from core.ports import STORAGE_CLASS, Lane, NewObject, Part, StoredObject
 
 T = TypeVar("T")
@@ -54,7 +55,13 @@ class MemoryCatalogue:
         return refused
 
     def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
-        rows = [r for r in reversed(self.rows) if query.words in r.search_key]
+        words = [fold(word) for word in query.words.split()]
+        directory = fold(query.directory) + "\\" if query.directory else ""
+        rows = [
+            row
+            for row in reversed(self.rows)
+            if row.search_key.startswith(directory) and all(w in row.search_key for w in words)
+        ]
         return SearchPage(len(rows), tuple(rows[(page - 1) * per_page : page * per_page]))
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from core.archive_run import ArchiveRun
 from core.errors import Code, FatalError, ItemError, ListError
 from core.history import file_of, record_of, records
 from core.model import ListSource, RunRequest, RunState
-from core.run import ArchiveRun, recover
+from core.recovery import recover
 from core.runfolder import RunFolder
 from core.shares import FileSystem, Shares
 from core.stop import StopSignal

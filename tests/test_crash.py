@@ -15,7 +15,7 @@ import pytest
 from core.__main__ import WIRING
 from core.commands import main
 from core.model import RunState, SearchQuery
-from core.run import recover
+from core.recovery import recover
 from core.s3 import PART_BYTES
 from core.settings import load_settings
 from db import open_catalogue

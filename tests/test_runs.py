@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from core.archive_run import ArchiveRun
 from core.csvfile import marked_cell, read_rows, safe_cell, unmarked_cell
 from core.errors import Code, FatalError
 from core.history import record_of, records
@@ -30,8 +31,7 @@ from core.names import search_key
 from core.record import MOST_BYTES, dump_record, load_record
 from core.recovery import recover
 from core.request_list import parse
-from core.restore_check import check_restore
-from core.run import ArchiveRun
+from core.restore_check import RestoreCheck
 from core.runfolder import RunFolder
 from core.stop import StopSignal
 from tests.arrange import REQUEST, UNC, Desk, Done, archive_list
@@ -412,8 +412,8 @@ class _Asked(MemoryCatalogue):
 def restore(desk: Desk, *paths: str) -> tuple[int, list[str]]:
     content = "\n".join(paths).encode()
     parsed = parse([ListSource("l.txt", content)], ListKind.RESTORE, desk.settings.timezone)
-    matched, problems = check_restore(parsed, desk.catalogue)
-    return matched, [p.path for p in problems]
+    plan = RestoreCheck(desk.catalogue, desk.settings.bucket).run(parsed)
+    return len(plan.items), [p.path for p in plan.problems]
 
 
 def test_typos_side_by_side_cost_one_question(tmp_path: Path) -> None:
@@ -427,18 +427,20 @@ def test_typos_side_by_side_cost_one_question(tmp_path: Path) -> None:
     outside = r"\\other\share\x.txt"
     good = [rf"{UNC}\営業部\a.txt", rf"{UNC}\営業部\見積", rf"{UNC}\総務部".upper()]
     assert restore(desk, *typos, *good, *elsewhere, outside) == (3, [*typos, *elsewhere, outside])
+    assert catalogue.asked.pop("") == 5  # searches for near names everywhere
     assert set(catalogue.asked.values()) == {1}
-    assert len(catalogue.asked) == 4
+    assert len(catalogue.asked) == 5
 
 
 def test_a_directory_too_large_to_look_through_is_asked_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.restore_check._MOST_ENTRIES", 2)
+    monkeypatch.setattr("core.restore_check._MOST_SIBLINGS", 2)
     catalogue = _Asked()
     desk = Desk(tmp_path, catalogue=catalogue)
     for name in ("d/a.txt", "d/b.txt", "e/c.txt"):
         desk.write(name, name)
     desk.archive(UNC)
-    assert restore(desk, rf"{UNC}\d", rf"{UNC}\e", rf"{UNC}\f") == (2, [rf"{UNC}\f"])
-    assert set(catalogue.asked.values()) == {1}
+    assert restore(desk, rf"{UNC}\d", rf"{UNC}\e", rf"{UNC}\f") == (3, [rf"{UNC}\f"])
+    assert catalogue.asked[UNC] == 2  # what is beside the third one, too many to be all
+    assert {catalogue.asked[rf"{UNC}\{name}"] for name in "def"} == {1}

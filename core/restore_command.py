@@ -1,0 +1,194 @@
+"""``restore-request``, ``restore-status`` and ``restore-download``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core import terminal
+from core.errors import FatalError
+from core.history import past_runs
+from core.model import EXIT_CODES, ListSource, RunRecord, RunRequest, RunState
+from core.place_preview import PlacePreview, preview
+from core.ports import Catalogue, RestoreStore
+from core.restore_model import STAGE_WORDS, Stage, Tier, copy_expires
+from core.restore_run import OpenRestore, RestoreRun, chosen_tier, require_days
+from core.restore_status import FAILED_STAGES, OPEN_STAGES, RestoreStatus, is_open
+from core.settings import Settings
+from core.signals import announced, stoppable
+from core.target import Target, find_target
+from core.units import human_size
+
+_MOST_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How fast, and for how long."""
+
+    tier: Tier
+    days: int
+
+
+def chosen(tier: str, days: int | None, settings: Settings) -> Choice:
+    """Return what the options say; raises ``ListError`` for what cannot be."""
+    choice = Choice(chosen_tier(tier), settings.restore_days if days is None else days)
+    require_days(choice.tier, choice.days)
+    return choice
+
+
+def request(
+    settings: Settings,
+    catalogue: Catalogue,
+    store: RestoreStore,
+    sources: Sequence[ListSource],
+    asked: RunRequest,
+    choice: Choice,
+    *,
+    as_json: bool,
+) -> int:
+    """Check a list and send its requests; returns the exit code.
+
+    That it takes hours until the files can be fetched is no reason for another code than 0.
+    """
+    run = RestoreRun(settings, catalogue, sources, asked, tier=choice.tier, days=choice.days)
+    with stoppable() as stop, terminal.progress_bar() as bar:
+        progress = announced(stop, bar, terminal.say)
+        try:
+            plan = run.check(progress, lambda: stop.requested)
+        except FatalError as exc:
+            terminal.say(f"エラー: {exc}")
+            return terminal.show_end(run.fail(exc), run.folder.path, as_json=as_json)
+        terminal.show_restore_plan(plan)
+        if plan.refused:
+            return terminal.show_end(run.refuse(plan), run.folder.path, as_json=as_json)
+        run.begin(plan)
+        record = run.execute(lambda: store, stop, progress)
+    if record.ready_by:
+        expires = copy_expires(record.created_at, choice.days)
+        terminal.say(
+            f"遅くとも {_time(record.ready_by, settings)} に取り出せます"
+            f"（{choice.tier.value}）。{_time(expires, settings)} まで保持されます。"
+        )
+    code = None
+    if record.state is RunState.WAITING:
+        code = 1 if record.left_out_rows or record.failed_files else 0
+    return terminal.show_end(record, run.folder.path, as_json=as_json, code=code)
+
+
+def restores(settings: Settings, run_id: str) -> list[OpenRestore]:
+    """Return one restore, or all that are open, newest first. Raises ``ListError``."""
+    if run_id:
+        return [OpenRestore(settings, run_id)]
+    records = (run.record for run in past_runs(settings))
+    return [OpenRestore(settings, r.run_id) for r in records if r and is_open(r)]
+
+
+def status(
+    settings: Settings, found: Sequence[OpenRestore], store: RestoreStore, *, as_json: bool
+) -> int:
+    """Show where the files of restores stand; 4 while some are thawing, 1 when some failed
+    or expired, else 0."""
+    statuses = [(restore, restore.status(store)) for restore in found]
+    if as_json:
+        shown = [_status_json(restore, status) for restore, status in statuses]
+        terminal.show_json(shown[0] if len(shown) == 1 else {"restores": shown})
+    else:
+        _show_statuses(settings, statuses)
+    if any(status.count(*OPEN_STAGES) for _, status in statuses):
+        return EXIT_CODES[RunState.WAITING]
+    return 1 if any(status.count(*FAILED_STAGES) for _, status in statuses) else 0
+
+
+def _show_statuses(
+    settings: Settings, statuses: Sequence[tuple[OpenRestore, RestoreStatus]]
+) -> None:
+    if not statuses:
+        terminal.say("取り出し中の復元はありません。")
+        return
+    terminal.show_table(
+        ("実行番号", "依頼ID", "依頼者", *STAGE_WORDS.values(), "期限"),
+        (
+            (
+                restore.record.run_id,
+                restore.record.request.request_id,
+                restore.record.request.requester,
+                *(f"{status.count(stage):,}" for stage in STAGE_WORDS),
+                _time(status.first_expiry, settings) if status.first_expiry else "",
+            )
+            for restore, status in statuses
+        ),
+    )
+    if len(statuses) > 1:
+        return
+    restore, status = statuses[0]
+    told = [file for file in status.files if file.reason or file.stage in FAILED_STAGES]
+    for file in told[:_MOST_SHOWN]:
+        terminal.say(f"  {file.item.path} - {STAGE_WORDS[file.stage]} {file.reason}".rstrip())
+    if len(told) > _MOST_SHOWN:
+        terminal.say(f"  ほか {len(told) - _MOST_SHOWN:,}件")
+    terminal.put(str(restore.folder.path))
+
+
+def _status_json(restore: OpenRestore, status: RestoreStatus) -> dict[str, Any]:
+    shown = terminal.run_summary(restore.record, restore.folder.path)
+    shown["counts"] |= {stage.value: status.count(stage) for stage in Stage}
+    expiry = status.first_expiry
+    shown["first_expiry"] = expiry.isoformat() if expiry else None
+    return shown
+
+
+def placing(settings: Settings, run_id: str, directory: str) -> tuple[OpenRestore, Target]:
+    """Return a restore and where its files are to go. Raises ``ListError``."""
+    return OpenRestore(settings, run_id), find_target(settings, directory)
+
+
+def download(
+    settings: Settings,
+    chosen: tuple[OpenRestore, Target],
+    store: RestoreStore,
+    *,
+    again: bool,
+    user: str,
+    as_json: bool,
+) -> int:
+    """Place what is readable; 4 while some files are thawing, 1 when some failed or were
+    left out, 0 when all of them lie there."""
+    restore, target = chosen
+    with stoppable() as stop, terminal.progress_bar() as bar:
+        progress = announced(stop, bar, terminal.say)
+        seen = preview(settings, restore, target, store, lambda: stop.requested)
+        _show_preview(seen, again=again)
+        restore.begin(user)
+        keys = [s.item.key for s in seen.lost] if again else []
+        record = restore.place(lambda: store, target, stop, progress, again=keys)
+    code = None
+    if record.state is RunState.WAITING:
+        code = _waiting_code(record)
+    return terminal.show_end(record, restore.folder.path, as_json=as_json, code=code)
+
+
+def _waiting_code(record: RunRecord) -> int:
+    if record.thawing_files:
+        return EXIT_CODES[RunState.WAITING]
+    return 1 if record.failed_files or record.left_out_rows else 0
+
+
+def _show_preview(seen: PlacePreview, *, again: bool) -> None:
+    terminal.say(
+        f"配置 {seen.ready:,}件 / {human_size(seen.ready_bytes)} → {seen.target.typed}"
+        f"（空き {human_size(seen.free_bytes)}）"
+    )
+    for path, name in seen.renamed[:_MOST_SHOWN]:
+        terminal.say(f"  {path} → {name}（同じ名前があるため）")
+    if len(seen.renamed) > _MOST_SHOWN:
+        terminal.say(f"  ほか {len(seen.renamed) - _MOST_SHOWN:,}件も名前が変わります")
+    if seen.lost:
+        what = "もう一度配置します" if again else "配置しません（配置するには --again）"
+        terminal.say(f"配置後に無くなったか変更されたファイル {len(seen.lost):,}件: {what}")
+
+
+def _time(moment: datetime, settings: Settings) -> str:
+    return f"{moment.astimezone(settings.timezone):%Y/%m/%d %H:%M}"

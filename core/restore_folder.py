@@ -1,0 +1,189 @@
+"""The files of one restore (contract, "Run folder"), from its request to its last file.
+
+``plan.csv`` is frozen before the first request and never changes; ``outcomes.csv`` grows by a
+flushed line per event over all steps, days apart. The lists are made again from these two at
+the end of each step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.csvfile import create_csv, marked_cell, write_rows
+from core.errors import Code
+from core.model import Problem
+from core.names import printable
+from core.restore_model import (
+    STAGE_WORDS,
+    RestoreItem,
+    RestoreOutcome,
+    RestorePlan,
+    Stage,
+    Standing,
+    Step,
+)
+from core.runfolder import RunFolder, guarded, to_disk
+
+_PLAN_HEADER = ("パス", "S3キー", "サイズ", "SHA256", "更新日時", "アーカイブ日時")
+_OUTCOME_HEADER = ("S3キー", "結果", "日時", "コード", "理由", "パス")
+_REPORT_HEADER = ("ファイル名", "結果", "復元日時", "配置先", "元のパス", "理由")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_MOST_DIGITS = 18
+_WORDS = {Stage.PLACED: "成功", Stage.FAILED: "失敗"}
+_LEFT_OUT = "対象外"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row of the list that is not restored."""
+
+    text: str
+    """As written in the list."""
+    reason: str
+
+
+class RestoreFolder(RunFolder):
+    """``RunFolder`` of a restore. What is logged goes to ``restore_errors.txt`` as well."""
+
+    def freeze(self, plan: RestorePlan, when: datetime) -> None:
+        """Write ``plan.csv``, and the rows that are left out as the first outcomes."""
+        rows = (
+            (
+                item.path,
+                item.key,
+                item.size,
+                item.sha256,
+                item.modified_at.isoformat(),
+                item.archived_at.isoformat(),
+            )
+            for item in plan.items
+        )
+        with guarded(self.path):
+            draft = self.path / "plan.csv.tmp"
+            with create_csv(draft) as file:
+                write_rows(file, [_PLAN_HEADER])
+                write_rows(file, rows, marked_cell)
+                to_disk(file)
+            self.keep_room(2 * draft.stat().st_size)
+            draft.replace(self.path / "plan.csv")
+        self.add_events(_left_out(problem, when) for problem in plan.problems if problem.is_error)
+
+    def items(self) -> list[RestoreItem]:
+        """Return ``plan.csv`` in its order; lines that are damaged are left out."""
+        items = []
+        for path, key, size, sha256, modified, archived in self._rows(
+            "plan.csv", len(_PLAN_HEADER)
+        ):
+            times = _moment(modified), _moment(archived)
+            if None in times or not _is_size(size) or not _SHA256.fullmatch(sha256):
+                continue
+            items.append(RestoreItem(path, key, int(size), sha256, *times))  # type: ignore[arg-type]
+        return items
+
+    def add_events(self, events: Iterable[RestoreOutcome]) -> None:
+        """Append a line each to ``outcomes.csv`` and hand them to the operating system."""
+        self._append_outcomes(
+            _OUTCOME_HEADER,
+            (
+                (
+                    event.key,
+                    event.step.value,
+                    event.at.isoformat(),
+                    event.code.name if event.code else "",
+                    printable(event.detail),
+                    event.place,
+                )
+                for event in events
+            ),
+        )
+
+    def events(self) -> list[RestoreOutcome]:
+        """Return the whole lines of ``outcomes.csv`` in order; a torn one is left out."""
+        found = []
+        for key, step, at, code, detail, place in self._rows("outcomes.csv", len(_OUTCOME_HEADER)):
+            moment = _moment(at)
+            if step in set(Step) and moment is not None:
+                known = Code[code] if code in Code.__members__ else None
+                found.append(RestoreOutcome(key, Step(step), moment, known, detail, place))
+        return found
+
+    def standings(self) -> list[Standing]:
+        """Return where every file of the plan stands, in the plan's order."""
+        return fold_events(self.items(), self.events())
+
+    def left_out(self) -> list[LeftOut]:
+        """Return the rows of the list that are not restored."""
+        return [LeftOut(e.place, e.reason) for e in self.events() if e.step is Step.LEFT_OUT]
+
+    def log_lines(self, lines: Iterable[str]) -> None:
+        lines = list(lines)
+        super().log_lines(lines)
+        self._append_text("restore_errors.txt", "".join(line + "\n" for line in lines))
+
+    def write_lists(self, standings: Sequence[Standing], stages: Mapping[str, Stage]) -> None:
+        """Write ``restore_requests.txt`` and ``report.csv`` as things stand now.
+
+        ``stages``: by key, what is known of files that are neither placed nor failed.
+        """
+        self.give_room()
+        self.close()
+        waiting = "".join(f"{s.item.key}\n" for s in standings if not s.placed)
+        self._replace("restore_requests.txt", waiting)
+        with guarded(self.path):
+            draft = self.path / "report.csv.tmp"
+            with create_csv(draft) as file:
+                write_rows(file, [_REPORT_HEADER])
+                write_rows(file, (self._report_row(s, stages) for s in standings))
+                write_rows(
+                    file, ((r.text, _LEFT_OUT, "", "", "", r.reason) for r in self.left_out())
+                )
+            draft.replace(self.path / "report.csv")
+
+    def _report_row(self, standing: Standing, stages: Mapping[str, Stage]) -> tuple[object, ...]:
+        item, placed, failed = standing.item, standing.placed, standing.failed
+        if placed:
+            when = f"{placed.at.astimezone(self.timezone):%Y/%m/%d %H:%M:%S}"
+            return (item.name, _WORDS[Stage.PLACED], when, placed.place, item.path, placed.reason)
+        stage = Stage.FAILED if failed else stages.get(item.key, Stage.UNREQUESTED)
+        word = _WORDS.get(stage) or STAGE_WORDS[stage]
+        return (item.name, word, "", "", item.path, failed.reason if failed else "")
+
+
+def fold_events(items: Sequence[RestoreItem], events: Iterable[RestoreOutcome]) -> list[Standing]:
+    """Return where each file stands after these events, which are in their order."""
+    standings = {item.key: Standing(item) for item in items}
+    for event in events:
+        before = standings.get(event.key)
+        if before is not None:
+            standings[event.key] = after(before, event)
+    return list(standings.values())
+
+
+def after(standing: Standing, event: RestoreOutcome) -> Standing:
+    """Return where a file stands once this has happened to it."""
+    if event.step is Step.PLACED:
+        return replace(standing, placed=event, failed=None)
+    if event.step is Step.FAILED:
+        return replace(standing, failed=event)
+    if event.step is Step.LOST:
+        return replace(standing, placed=None)
+    return replace(standing, requested_at=event.at, placed=None, failed=None)
+
+
+def _left_out(problem: Problem, when: datetime) -> RestoreOutcome:
+    return RestoreOutcome("", Step.LEFT_OUT, when, problem.code, problem.detail, problem.path)
+
+
+def _is_size(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _MOST_DIGITS
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None

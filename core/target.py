@@ -1,0 +1,317 @@
+"""The directory that restored files are placed in: chosen by an operator, below the roots.
+
+Inside it every call goes through one open descriptor where the system has such: a link that
+is laid in the meantime leads nowhere. A name is given without ever replacing anything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import Code, FatalError, ItemError, ListError, os_reason
+from core.probe import leftover
+from core.settings import Settings
+from core.shares import FileSystem, Shares, name_fits
+from core.unc import join, tidy
+from core.units import human_size
+
+_TEMPORARY = re.compile(r"\.himuro-(?P<run>[0-9a-f]{4,16})-[0-9]{1,9}\.tmp")
+_BY_DESCRIPTOR = {os.open, os.stat, os.unlink, os.link} <= os.supports_dir_fd
+_FATAL = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.ENOTCONN,
+)
+"""What the next file would meet as well."""
+_AT_FDCWD, _NOREPLACE = -100, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A directory below one of the restore roots."""
+
+    typed: str
+    """As people write it: a UNC path, or one of this machine."""
+    local: str
+    """Absolute path on this machine."""
+    exists: bool
+
+    def place_of(self, name: str) -> str:
+        """Return where a file of this name lies, as people write it."""
+        separator = "\\" if self.typed.startswith("\\\\") or os.name == "nt" else "/"
+        return f"{self.typed.rstrip(separator)}{separator}{name}"
+
+
+def local_of(settings: Settings, path: str) -> str | None:
+    """Return where a UNC or local path lies here; None for a UNC path of no share of ours."""
+    if not path.startswith(("\\\\", "//")):
+        return str(Path(path).absolute())
+    located = Shares(settings.shares).locate(path.replace("/", "\\"))
+    if located is None:
+        return path if os.name == "nt" else None
+    if ".." in located[1]:
+        return None
+    return str(located[0].directory.joinpath(*located[1]))
+
+
+def find_target(settings: Settings, text: str) -> Target:
+    """Return the directory that somebody typed.
+
+    It may be missing when the one above it is there: then it is made when files are placed.
+    Raises ``ListError`` for one that is not below ``HIMURO_RESTORE_ROOTS``, with all links
+    followed, or that is no directory; ``FatalError(SHARE_NOT_MOUNTED)``.
+    """
+    typed = _typed(text)
+    if not settings.restore_roots:
+        raise ListError("HIMURO_RESTORE_ROOTS が設定されていません。管理者に連絡してください。")
+    local = local_of(settings, typed)
+    roots = [root for r in settings.restore_roots if (root := local_of(settings, r))]
+    allowed = "、".join(settings.restore_roots)
+    outside = ListError(
+        f"復元先に指定できないフォルダーです: {typed}。"
+        f"次のフォルダーの中を指定してください: {allowed}"
+    )
+    if local is None:
+        raise outside
+    _require_share(settings, typed)
+    real = os.path.realpath(local)
+    if not any(_is_inside(real, os.path.realpath(root)) for root in roots):
+        raise outside
+    try:
+        status = os.stat(local)
+    except (FileNotFoundError, NotADirectoryError):
+        if not os.path.isdir(os.path.dirname(real)):
+            raise ListError(
+                f"フォルダーがありません: {typed}。上のフォルダーを先に作成してください。"
+            ) from None
+        return Target(typed, real, exists=False)
+    except OSError as exc:
+        raise ListError(f"フォルダーを開けません: {typed}（{os_reason(exc)}）。") from exc
+    if not stat.S_ISDIR(status.st_mode):
+        raise ListError(f"フォルダーではありません: {typed}。フォルダーを指定してください。")
+    return Target(typed, real, exists=True)
+
+
+def _typed(text: str) -> str:
+    """Return a directory as people write it; raises ``ListError``."""
+    tidied = tidy(text)
+    if not tidied:
+        raise ListError("復元先のフォルダーを指定してください。")
+    if os.path.isabs(tidied) and not tidied.startswith(("\\\\", "//")):
+        if ".." in Path(tidied).parts or "\0" in tidied:
+            raise ListError(f"復元先のパスに「..」は使えません: {tidied}。")
+        return str(Path(tidied))
+    try:
+        return join(tidied)
+    except ItemError as exc:
+        raise ListError(f"復元先のパスの書き方が正しくありません: {tidied}（{exc}）。") from exc
+
+
+def _require_share(settings: Settings, typed: str) -> None:
+    shares = Shares(settings.shares)
+    if typed.startswith("\\\\") and (located := shares.locate(typed)):
+        shares.require_mounted([located[0]])
+
+
+def _is_inside(path: str, root: str) -> bool:
+    root = root.rstrip(os.sep)
+    return path == root or path.startswith(root + os.sep)
+
+
+class Directory:
+    """The target while files are placed; safe in any thread. ``close`` it in the end.
+
+    What concerns the whole directory is raised as ``FatalError(TARGET_UNWRITABLE)``, what
+    concerns one name as ``ItemError(NAME_NOT_PLACEABLE)``.
+    """
+
+    def __init__(self, target: Target) -> None:
+        """Opens the directory, and makes it where it is missing."""
+        self._target = target
+        self._at: int | None = None
+        try:
+            if not target.exists:
+                with suppress(FileExistsError):
+                    os.mkdir(target.local)
+            if _BY_DESCRIPTOR:
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+                self._at = os.open(target.local, flags)
+                if os.path.realpath(target.local) != target.local:
+                    raise NotADirectoryError(errno.ENOTDIR, "a link was laid")
+        except OSError as exc:
+            self.close()
+            raise self._fatal(exc) from exc
+
+    def close(self) -> None:
+        if self._at is not None:
+            os.close(self._at)
+            self._at = None
+
+    def names(self) -> list[str]:
+        """Return everything that has a name in it."""
+        try:
+            # A listing moves the position of a descriptor; each takes one of its own.
+            return os.listdir(self._target.local)
+        except OSError as exc:
+            raise self._fatal(exc) from exc
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """Return what is known of a name, links not followed; None when there is none."""
+        try:
+            return os.stat(self._path(name), dir_fd=self._at, follow_symlinks=False)
+        except OSError:
+            return None
+
+    def open_file(self, name: str) -> int:
+        """Open a regular file for reading; raises ``OSError``."""
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        return os.open(self._path(name), flags, dir_fd=self._at)
+
+    def create(self, name: str) -> int:
+        """Create a file that nobody has yet and return its descriptor."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            return os.open(self._path(name), flags, 0o664, dir_fd=self._at)
+        except OSError as exc:
+            raise self._fatal(exc) from exc
+
+    def publish(self, temporary: str, name: str) -> bool:
+        """Give a finished file its name; False when anything has that name already."""
+        try:
+            _rename(self._path(temporary), self._path(name), self._at)
+        except FileExistsError:
+            return False
+        except OSError as exc:
+            raise self.explain(exc) from exc
+        return True
+
+    def set_time(self, descriptor: int, name: str, nanoseconds: int) -> None:
+        """Set the modification time of a file that was just written; raises ``OSError``."""
+        times = (nanoseconds, nanoseconds)
+        if os.utime in os.supports_fd:
+            os.utime(descriptor, ns=times)
+        else:
+            os.utime(self._path(name), ns=times)
+
+    def remove(self, name: str) -> None:
+        """Remove a file of ours; one that cannot be removed is left for the next run."""
+        with suppress(OSError):
+            os.unlink(self._path(name), dir_fd=self._at)
+
+    def leftovers(self) -> Iterator[tuple[str, str]]:
+        """Yield temporary files and the short id of the run that each belongs to."""
+        for name in self.names():
+            if match := _TEMPORARY.fullmatch(name):
+                yield name, match["run"]
+
+    def explain(self, exc: OSError) -> ItemError | FatalError:
+        """Return what an error means: for one name, or for every file."""
+        if exc.errno in _FATAL or not os.path.isdir(self._target.local):
+            return self._fatal(exc)
+        return ItemError(Code.NAME_NOT_PLACEABLE, os_reason(exc))
+
+    def _fatal(self, exc: OSError) -> FatalError:
+        return FatalError(Code.TARGET_UNWRITABLE, f"{self._target.typed}: {os_reason(exc)}")
+
+    def _path(self, name: str) -> str:
+        return name if self._at is not None else os.path.join(self._target.local, name)
+
+
+def temporary_name(run_id: str, number: int) -> str:
+    """Return a short name for a file that is not finished; ASCII, so that it fits anywhere."""
+    return f".himuro-{run_id.rpartition('-')[2]}-{number}.tmp"
+
+
+def candidates(name: str, day: str) -> Iterator[str]:
+    """Yield the names that a file may get, best first (contract, invariant 5).
+
+    ``day``: ``yyyymmdd``. A stem is cut where the name would not fit.
+    """
+    yield name
+    stem, suffix = split_name(name)
+    number = 1
+    while True:
+        addition = f"_{day}" + (f"_{number}" if number > 1 else "")
+        shortened = stem
+        while shortened and not name_fits(shortened + addition + suffix):
+            shortened = shortened[:-1]
+        yield shortened + addition + suffix
+        number += 1
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return stem and suffix, the latter with its dot; a name that begins with a dot has none."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot + suffix) if stem else (name, "")
+
+
+def _renameat2() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return None
+    return function
+
+
+_RENAMEAT2 = _renameat2()
+
+
+def _rename(old: str, new: str, at: int | None) -> None:
+    """Rename without replacing; raises ``FileExistsError`` or another ``OSError``."""
+    if os.name == "nt":
+        os.rename(old, new)  # refuses a name that is taken
+        return
+    if _RENAMEAT2 is not None:
+        where = _AT_FDCWD if at is None else at
+        if _RENAMEAT2(where, os.fsencode(old), where, os.fsencode(new), _NOREPLACE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(code, os.strerror(code), new)
+    # Not on this file system: a second name is exclusive as well.
+    os.link(old, new, src_dir_fd=at, dst_dir_fd=at)
+    os.unlink(old, dir_fd=at)
+
+
+def require_room(target: Target, needed: int, free: int) -> None:
+    """Raise ``FatalError(TARGET_UNWRITABLE)`` when so many bytes do not fit."""
+    if needed > free:
+        detail = (
+            f"{target.typed}: 空き容量が足りません"
+            f"（必要 {human_size(needed)}、空き {human_size(free)}）"
+        )
+        raise FatalError(Code.TARGET_UNWRITABLE, detail)
+
+
+def free_bytes(target: Target) -> int:
+    """Return the room that the user of this process has there; raises ``FatalError``."""
+    place = target.local if target.exists else os.path.dirname(target.local)
+    try:
+        return shutil.disk_usage(place).free
+    except OSError as exc:
+        raise FatalError(Code.TARGET_UNWRITABLE, f"{target.typed}: {os_reason(exc)}") from exc
+
+
+def check_writable(target: Target) -> None:
+    """Raise ``ListError`` unless an existing target takes files; tries an empty one."""
+    try:
+        leftover(FileSystem(), target.local)
+    except OSError as exc:
+        raise ListError(f"配置先に書き込めません: {target.typed}（{os_reason(exc)}）。") from exc
