@@ -1,4 +1,4 @@
-"""What S3's error codes mean for a run. Clients and their exceptions stay in ``s3.py``."""
+"""What S3's error codes mean for a run. Clients and their exceptions stay in ``s3_client.py``."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ EXISTS_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConfli
 """``If-None-Match: *`` found an object, or another writer was at it (FACTS)."""
 
 
-def meaning(name: str) -> HimuroError:
-    """Return what an error code means: this file only, or everything."""
+def meaning(name: str, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroError:
+    """Return what an error code means: everything, or this file only (``otherwise``)."""
     if name in FATAL_CODES:
         return FatalError(FATAL_CODES[name], name)
     if name in DAMAGED_CODES:
         return ItemError(Code.CHANGED_WHILE_READING)
-    return ItemError(Code.UPLOAD_FAILED, name)
+    return ItemError(otherwise, name)

@@ -26,13 +26,13 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from core.errors import Code, FatalError, ItemError, sentence
+from core.errors import Code, FatalError, sentence
 from core.findings import Finding, Status
 from core.names import object_key
 from core.ports import STORAGE_CLASS
 from core.record import utc_now
-from core.s3 import _config, _session, explain
 from core.s3_answers import clock, encryption, object_lock, region, versioning
+from core.s3_client import client_config, error_code, fatal, make_session
 from core.s3_lifecycle import judge
 from core.settings import Settings
 
@@ -60,12 +60,12 @@ class S3Health:
     @cached_property
     def _client(self) -> Any:
         try:
-            session = _session()
+            session = make_session()
             if session.get_credentials() is None:
                 raise NoCredentialsError
-            return session.client("s3", config=_config(2, connect=2, read=_READ_SECONDS))
+            return session.client("s3", config=client_config(2, connect=2, read=_READ_SECONDS))
         except (BotoCoreError, ValueError) as exc:
-            raise _fatal(exc) from exc
+            raise fatal(exc) from exc
 
     # Is it there
 
@@ -77,10 +77,10 @@ class S3Health:
         except ClientError as exc:
             answer, refused = exc.response, exc
         except BotoCoreError as exc:
-            raise _fatal(exc) from exc
+            raise fatal(exc) from exc
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         yield clock(headers, begun + (self._now() - begun) / 2)
-        if refused is not None and _code(refused) not in ("301", "PermanentRedirect"):
+        if refused is not None and error_code(refused) not in ("301", "PermanentRedirect"):
             raise self._refusal(refused) from refused
         if refused is None:
             yield Finding("s3", Status.OK, f"バケット {self._settings.bucket} を使えます")
@@ -91,13 +91,13 @@ class S3Health:
 
     def _refusal(self, refused: ClientError) -> FatalError:
         """Return why the bucket's HEAD was refused."""
-        if _code(refused) in ("404", "NoSuchBucket"):
+        if error_code(refused) in ("404", "NoSuchBucket"):
             return FatalError(Code.NO_SUCH_BUCKET, self._settings.bucket)
         try:
             self._client.list_objects_v2(**self._bucket, MaxKeys=1)
         except (ClientError, BotoCoreError) as exc:
-            return _fatal(exc)
-        return _fatal(refused)
+            return fatal(exc)
+        return fatal(refused)
 
     def _location(self) -> str:
         """Return the Region of a bucket whose HEAD did not name it; empty when not known."""
@@ -204,7 +204,7 @@ class S3Health:
         try:
             call()
         except ClientError as exc:
-            code = _code(exc)
+            code = error_code(exc)
             if code in _DENIED:
                 return Finding(
                     name, denied, f"{action} が許可されていません", _GRANT.format(action=action)
@@ -261,7 +261,7 @@ class S3Health:
         try:
             answer = call(**self._bucket)
         except ClientError as exc:
-            code = _code(exc)
+            code = error_code(exc)
             if code in _DENIED or code in _UNKNOWN:
                 remedy = f"{action} を許可すると確認できます。ジョブの実行には影響しません"
                 yield Finding(name, Status.WARNING, f"確認できません（{code}）", remedy)
@@ -277,17 +277,5 @@ class S3Health:
 
 
 def _broken(name: str, exc: Exception) -> Finding:
-    fatal = _fatal(exc)
-    return Finding(name, Status.FAILED, sentence(fatal.code, fatal.detail), fatal.code.remedy)
-
-
-def _fatal(exc: Exception) -> FatalError:
-    """Return an error of a client as what keeps jobs from working."""
-    cause = explain(exc)
-    if isinstance(cause, FatalError):
-        return cause
-    return FatalError(Code.S3_UNREACHABLE, cause.detail if isinstance(cause, ItemError) else "")
-
-
-def _code(exc: ClientError) -> str:
-    return str(exc.response.get("Error", {}).get("Code", ""))
+    cause = fatal(exc)
+    return Finding(name, Status.FAILED, sentence(cause.code, cause.detail), cause.code.remedy)

@@ -16,7 +16,7 @@ from core.errors import FatalError
 from core.names import encode_metadata
 from core.ports import STORAGE_CLASS, NewObject
 from core.s3_put import Put, PutClient, PutLane
-from core.s3_sign import Credentials, Endpoint, PutSigner
+from core.s3_sign import Endpoint
 
 LANE_BYTES = 256 * 1024
 LANE_CONNECTIONS = 16
@@ -30,8 +30,8 @@ _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]*/([^/,]+)/s3/aws4_request
 T = TypeVar("T")
 
 
-def put_endpoint(bucket: str, client: Any, ca_bundle: str | None) -> Endpoint | None:
-    """Return where and for which region a boto3 client sends its puts; nothing is sent.
+def bucket_endpoint(bucket: str, client: Any, ca_bundle: str | None) -> Endpoint | None:
+    """Return where and for which region a boto3 client sends its requests; nothing is sent.
 
     None where the lean client cannot stand in: behind a proxy, or for another way of signing.
     ``ca_bundle``: what the user trusts instead of the usual authorities.
@@ -71,12 +71,6 @@ def _prepared(bucket: str, client: Any) -> tuple[str, str]:
     finally:
         client.meta.events.unregister(event, look)
     raise AssertionError("botocore sends without asking")
-
-
-def lean_client(
-    endpoint: Endpoint, credentials: Callable[[], Credentials], seconds: float
-) -> PutClient:
-    return PutClient(endpoint, PutSigner(endpoint, credentials), seconds)
 
 
 def lean_put(new: NewObject, data: bytes) -> Put:
@@ -125,18 +119,20 @@ class S3Lane(Generic[T]):
         gone: FatalError | None = None
         if any(status == HTTPStatus.REQUEST_TIMEOUT for _, status in ended):
             # Once for all of them: to find out that S3 is gone takes seconds.
-            gone = self._out_of_reach()
+            gone = out_of_reach(self._check)
         return [
             (token, gone if gone and status != HTTPStatus.OK else status == HTTPStatus.OK)
             for token, status in ended
         ]
 
-    def _out_of_reach(self) -> FatalError | None:
-        try:
-            self._check()
-        except FatalError as exc:
-            return exc
-        return None
-
     def close(self) -> None:
         self._lane.close()
+
+
+def out_of_reach(check: Callable[[], None]) -> FatalError | None:
+    """Return what ``check`` raises when S3 is gone; None while it is there."""
+    try:
+        check()
+    except FatalError as exc:
+        return exc
+    return None

@@ -1,4 +1,4 @@
-"""The signed head of a request that creates an object (AWS Signature Version 4).
+"""The signed head of a request for an object (AWS Signature Version 4).
 
 Amazon S3 API Reference, "Authenticating Requests: Using the Authorization Header": the path is
 encoded once, and the payload's SHA-256 is part of what is signed. A test compares every
@@ -57,8 +57,12 @@ class Endpoint:
         return 443 if self.is_tls else 80
 
 
-class PutSigner:
-    """Makes heads of puts into one bucket. Safe in any thread."""
+NOTHING = hashlib.sha256().hexdigest()
+"""SHA-256 of a request without a body."""
+
+
+class Signer:
+    """Makes heads of requests for objects of one bucket. Safe in any thread."""
 
     def __init__(
         self,
@@ -73,11 +77,21 @@ class PutSigner:
         self._region = endpoint.region
         self._key: tuple[str, str, bytes] = ("", "", b"")
 
-    def head(self, key: str, size: int, headers: Mapping[str, str], sha256: str) -> bytes:
-        """Return request line and headers of a put of ``size`` bytes, the blank line included.
+    def head(
+        self,
+        method: str,
+        key: str,
+        headers: Mapping[str, str],
+        *,
+        size: int | None = None,
+        sha256: str = NOTHING,
+        query: str = "",
+    ) -> bytes:
+        """Return request line and headers of a request, the blank line included.
 
-        ``headers`` have lower-case names and values of visible ASCII. Raises what the
-        credentials raise when they cannot be renewed.
+        ``headers`` have lower-case names and values of visible ASCII. ``size`` is that of the
+        body in bytes, None without one; ``sha256`` is the body's, hexadecimal. ``query`` as it
+        is signed: ``restore=``. Raises what the credentials raise when they cannot be renewed.
         """
         credentials = self._credentials()
         stamp = self._now().strftime("%Y%m%dT%H%M%SZ")
@@ -93,15 +107,17 @@ class PutSigner:
         names = sorted(signed)
         listed = ";".join(names)
         canonical = "".join([f"{name}:{signed[name]}\n" for name in names])
-        request = f"PUT\n{path}\n\n{canonical}\n{listed}\n{sha256}"
+        request = f"{method}\n{path}\n{query}\n{canonical}\n{listed}\n{sha256}"
         scope = f"{stamp[:8]}/{self._region}/s3/aws4_request"
         digest = hashlib.sha256(request.encode()).hexdigest()
         text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}"
         key_of_day = self._signing_key(credentials.secret_key, stamp[:8])
         signature = hmac.digest(key_of_day, text.encode(), "sha256").hex()
         lines = "".join([f"{name}: {signed[name]}\r\n" for name in names])
+        if size is not None:
+            lines += f"content-length: {size}\r\n"
         return (
-            f"PUT {path} HTTP/1.1\r\n{lines}content-length: {size}\r\n"
+            f"{method} {path}{'?' if query else ''}{query} HTTP/1.1\r\n{lines}"
             f"authorization: {_ALGORITHM} Credential={credentials.access_key}/{scope}, "
             f"SignedHeaders={listed}, Signature={signature}\r\n\r\n"
         ).encode()

@@ -21,11 +21,12 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
-from core import s3
+from core import s3_client
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.ports import Lane, NewObject, ObjectStore, Part
-from core.s3 import MAX_PARTS, PART_BYTES, S3ObjectStore, explain
-from core.s3_lean import put_endpoint
+from core.s3 import MAX_PARTS, PART_BYTES, S3ObjectStore
+from core.s3_client import S3Connection, explain
+from core.s3_lean import bucket_endpoint
 from core.settings import load_settings
 from tests.fakes import MemoryStore
 from tests.plugin_s3 import Bucket
@@ -287,7 +288,7 @@ def test_what_the_user_set_for_instance_metadata_counts(
     monkeypatch.delenv("AWS_METADATA_SERVICE_TIMEOUT", raising=False)
     if given:
         monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", given)
-    session = s3._session()._session
+    session = s3_client.make_session()._session
     assert session.get_config_variable("metadata_service_timeout") == seconds
 
 
@@ -297,17 +298,15 @@ def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
 
     Twenty times less patience than in earnest, the same number of attempts.
     """
-    config = s3._config
+    config = s3_client.client_config
     monkeypatch.setattr(
-        s3,
-        "_config",
+        s3_client,
+        "client_config",
         lambda attempts, *, connect, read: config(attempts, connect=connect / 20, read=read / 20),
     )
-    lean = s3.lean_client
+    lean = S3Connection.lean
     monkeypatch.setattr(
-        s3,
-        "lean_client",
-        lambda endpoint, credentials, seconds: lean(endpoint, credentials, seconds / 20),
+        S3Connection, "lean", lambda self, kind, seconds: lean(self, kind, seconds / 20)
     )
     taken: list[socket.socket] = []
 
@@ -364,9 +363,11 @@ def test_one_hiccup_does_not_refuse_a_run(bucket: Bucket) -> None:
 
 
 def test_s3_that_is_busy_is_not_gone(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = s3._config
+    config = s3_client.client_config
     monkeypatch.setattr(
-        s3, "_config", lambda _attempts, *, connect, read: config(1, connect=connect, read=read)
+        s3_client,
+        "client_config",
+        lambda _attempts, *, connect, read: config(1, connect=connect, read=read),
     )
     bucket.proxy.decide = lambda method, _path: Fault.RESET if method == "PUT" else Fault.SLOW_DOWN
     with pytest.raises(ItemError) as caught:
@@ -411,13 +412,13 @@ def test_the_lean_client_sends_where_boto3_does(
     region: str,
 ) -> None:
     client = boto_client(monkeypatch, environ)
-    endpoint = put_endpoint(bucket_name, client, None)
+    endpoint = bucket_endpoint(bucket_name, client, None)
     assert endpoint is not None
     assert endpoint.region == region
     if url:
         assert endpoint.url == url
     assert endpoint.ca_bundle is not None
-    given = put_endpoint(bucket_name, client, "/etc/ours.pem")
+    given = bucket_endpoint(bucket_name, client, "/etc/ours.pem")
     assert given is not None
     assert given.ca_bundle == "/etc/ours.pem"
 
@@ -430,12 +431,14 @@ def boto_client(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> Any
         monkeypatch.setenv(name, value)
     if "AWS_ENDPOINT_URL_S3" not in environ:
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    return s3._session().client("s3", config=s3._config(1, connect=1, read=1))
+    return s3_client.make_session().client(
+        "s3", config=s3_client.client_config(1, connect=1, read=1)
+    )
 
 
 def test_boto3_is_alone_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     client = boto_client(monkeypatch, {"HTTPS_PROXY": "http://127.0.0.1:9", "no_proxy": ""})
-    assert put_endpoint("himuro-x", client, None) is None
+    assert bucket_endpoint("himuro-x", client, None) is None
 
 
 def test_certificates_that_cannot_be_read_are_said_at_once(
@@ -466,7 +469,7 @@ def test_credentials_that_cannot_be_renewed_stop_the_run(
             raise error
 
     store = bucket.store()
-    store._credentials = Expired()
+    store._s3.credentials = Expired()
     with pytest.raises(FatalError) as caught:
         store.create(new("k", b"x"), b"x")
     assert caught.value.code is code

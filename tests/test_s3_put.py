@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from core.s3_put import AnswerError, Put, PutClient, PutLane
-from core.s3_sign import Endpoint, PutSigner
+from core.s3_put import Put, PutClient, PutLane
+from core.s3_sign import Endpoint, Signer
+from core.s3_wire import AnswerError
 from tests.servers import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -157,7 +158,7 @@ def client_of(
     endpoint = Endpoint(
         f"{scheme}://127.0.0.1:{port}/bucket", "ap-northeast-1", str(ca) if ca else None
     )
-    return PutClient(endpoint, PutSigner(endpoint, _Keys), seconds)
+    return PutClient(endpoint, Signer(endpoint, _Keys), seconds)
 
 
 def put_of(key: str, data: bytes = b"data") -> Put:
@@ -385,7 +386,7 @@ def test_credentials_that_fail_begin_nothing() -> None:
         raise ExpiredError
 
     endpoint = Endpoint(f"http://127.0.0.1:{free_port()}/b", "ap-northeast-1")
-    client = PutClient(endpoint, PutSigner(endpoint, expired), 1.0)
+    client = PutClient(endpoint, Signer(endpoint, expired), 1.0)
     with lane_of(client) as lane:
         with pytest.raises(ExpiredError):
             lane.begin(put_of("a"), "a")

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.names import encode_metadata
-from core.s3_sign import Endpoint, PutSigner
+from core.s3_sign import Endpoint, Signer
 
 NOW = datetime(2026, 11, 23, 18, 30, 5, tzinfo=UTC)
 ENDPOINTS = [
@@ -55,11 +55,17 @@ def request_of(head: bytes) -> tuple[str, dict[str, str]]:
 
 
 def as_botocore_signs(
-    endpoint: Endpoint, frozen: _Frozen, path: str, data: bytes, headers: dict[str, str]
+    endpoint: Endpoint,
+    frozen: _Frozen,
+    target: tuple[str, str],
+    data: bytes,
+    headers: dict[str, str],
 ) -> str:
+    """Return botocore's ``Authorization`` of a request; ``target``: method and path."""
+    method, path = target
     host = endpoint.url.partition("://")[2].partition("/")[0]
     scheme = endpoint.url.partition("://")[0]
-    request = AWSRequest("PUT", f"{scheme}://{host}{path}", dict(headers), data)
+    request = AWSRequest(method, f"{scheme}://{host}{path}", dict(headers), data)
     request.context["client_config"] = Config(s3={"payload_signing_enabled": True})
     credentials = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
     botocore.auth.S3SigV4Auth(credentials, "s3", endpoint.region).add_auth(request)
@@ -81,10 +87,13 @@ KEYS = st.one_of(
     source=KEYS,
     data=st.binary(max_size=20),
     token=st.sampled_from([None, "to/ken+with=signs"]),
+    request=st.sampled_from([("PUT", ""), ("POST", "restore="), ("GET", "")]),
 )
 def test_a_signature_is_botocores(
-    url: str, key: str, source: str, data: bytes, token: str | None
+    url: str, key: str, source: str, data: bytes, token: str | None, request: tuple[str, str]
 ) -> None:
+    asked, query = request
+    data = b"" if asked == "GET" else data
     endpoint, frozen = Endpoint(url, "ap-northeast-1"), _Frozen("AKIDEXAMPLE", "secret/key", token)
     headers = {
         "if-none-match": "*",
@@ -92,15 +101,19 @@ def test_a_signature_is_botocores(
         "x-amz-storage-class": "DEEP_ARCHIVE",
     }
     sha256 = hashlib.sha256(data).hexdigest()
-    signer = PutSigner(endpoint, lambda: frozen, lambda: NOW)
-    line, sent = request_of(signer.head(key, len(data), headers, sha256))
+    signer = Signer(endpoint, lambda: frozen, lambda: NOW)
+    size = None if asked == "GET" else len(data)
+    line, sent = request_of(signer.head(asked, key, headers, size=size, sha256=sha256, query=query))
     method, path, version = line.split(" ")
-    assert (method, version) == ("PUT", "HTTP/1.1")
-    assert sent.pop("content-length") == str(len(data))
+    assert (method, version) == (asked, "HTTP/1.1")
+    assert path.partition("?")[2] == query
+    assert sent.pop("content-length", None) == (None if asked == "GET" else str(len(data)))
     assert sent.pop("host") == endpoint.host
     assert (sent["x-amz-date"], sent["x-amz-content-sha256"]) == ("20261123T183005Z", sha256)
     assert sent.get("x-amz-security-token") == token
-    assert sent.pop("authorization") == as_botocore_signs(endpoint, frozen, path, data, headers)
+    assert sent.pop("authorization") == as_botocore_signs(
+        endpoint, frozen, (method, path), data, headers
+    )
 
 
 @pytest.fixture(scope="module")
@@ -131,24 +144,24 @@ def test_a_key_is_encoded_as_boto3_does(boto_client: Any, key: str) -> None:
             boto_client.put_object(Bucket="himuro-test", Key=key, Body=b"")
     finally:
         boto_client.meta.events.unregister("before-send.s3.PutObject", look)
-    signer = PutSigner(
+    signer = Signer(
         Endpoint("http://127.0.0.1:9/himuro-test", "ap-northeast-1"),
         lambda: _Frozen("AKIDEXAMPLE", "secret", None),
     )
-    line, _ = request_of(signer.head(key, 0, {}, hashlib.sha256(b"").hexdigest()))
+    line, _ = request_of(signer.head("PUT", key, {}, size=0))
     assert asked == [f"http://127.0.0.1:9{line.split(' ')[1]}"]
 
 
 @pytest.mark.usefixtures("clock")
 def test_new_credentials_and_a_new_day_count_from_the_next_put() -> None:
-    endpoint, sha256 = Endpoint(ENDPOINTS[0], "eu-west-1"), hashlib.sha256(b"").hexdigest()
+    endpoint = Endpoint(ENDPOINTS[0], "eu-west-1")
     frozen, now = [_Frozen("A", "one", None)], [NOW]
-    signer = PutSigner(endpoint, lambda: frozen[0], lambda: now[0])
+    signer = Signer(endpoint, lambda: frozen[0], lambda: now[0])
 
     def signed() -> str:
-        line, sent = request_of(signer.head("k", 0, {}, sha256))
+        line, sent = request_of(signer.head("PUT", "k", {}, size=0))
         path = line.split(" ")[1]
-        expected = as_botocore_signs(endpoint, frozen[0], path, b"", {})
+        expected = as_botocore_signs(endpoint, frozen[0], ("PUT", path), b"", {})
         assert (sent["authorization"] == expected) is (now[0] == NOW)
         return sent["authorization"]
 

@@ -1,0 +1,197 @@
+"""Restores on S3: asking for readable copies, and fetching them.
+
+As in ``s3.py`` two clients share the work: the lean one asks for copies and fetches small
+objects where S3 simply does it; boto3 does all the rest and explains failures.
+
+How long one call may take: as ``s3.py`` says. A body that breaks is taken up where it broke;
+five breaks without a further byte in between, or an endpoint that its own check finds gone
+after a time-out, end it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from core.errors import Code, FatalError, ItemError
+from core.pacer import Pacer
+from core.ports import FetchLane
+from core.restore_model import Answer, ObjectState, Tier
+from core.s3_client import S3Connection, error_code, timed_out
+from core.s3_get import GetLane
+from core.s3_lean import LANE_BYTES, LANE_CONNECTIONS, out_of_reach
+from core.s3_states import MISSING_CODES, S3States
+from core.s3_wire import LeanClient
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+MOST_A_SECOND = 900
+"""Requests for copies; S3 takes 1,000 for each account and Region (FACTS)."""
+_SECONDS = 8.0
+_BLOCK = 1024 * 1024
+_MOST_BREAKS = 5
+_REQUEST = (
+    '<RestoreRequest xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Days>{days}</Days>'
+    "<GlacierJobParameters><Tier>{tier}</Tier></GlacierJobParameters></RestoreRequest>"
+)
+_ANSWERS = {HTTPStatus.ACCEPTED: Answer.ACCEPTED, HTTPStatus.OK: Answer.EXTENDED}
+_REPLACED_CODES = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
+
+T = TypeVar("T")
+Write = Callable[[memoryview], None]
+
+
+class S3RestoreStore:
+    """``RestoreStore`` on Amazon S3. Safe in any thread. Nothing is sent before ``check``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pacer: Pacer | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Raises ``FatalError`` when there are no credentials or no Region."""
+        self._s3 = S3Connection(settings)
+        self._client = self._s3.client(read=20)
+        self._lean = self._s3.lean(LeanClient, _SECONDS)
+        self._states = S3States(self._s3, self._client)
+        self._pacer = pacer or Pacer(MOST_A_SECOND)
+        self._sleep = sleep
+        # Each attempt of boto3 counts as well.
+        self._client.meta.events.register("before-send.s3.RestoreObject", self._pace)
+
+    def _pace(self, **_: object) -> None:
+        self._pacer.wait()
+
+    def check(self) -> None:
+        self._s3.check()
+
+    def states(
+        self, keys: Iterable[str], cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[str, ObjectState | ItemError]]:
+        return self._states.of(keys, cancelled)
+
+    def thaw(self, key: str, tier: Tier, days: int) -> Answer:
+        status = self._asked(key, tier, days)
+        if status in _ANSWERS:
+            return _ANSWERS[HTTPStatus(status)]
+        try:
+            answer = self._client.restore_object(
+                Bucket=self._s3.bucket,
+                Key=key,
+                RestoreRequest={"Days": days, "GlacierJobParameters": {"Tier": tier.value}},
+            )
+        except (ClientError, BotoCoreError) as exc:
+            code = error_code(exc)
+            if code == "RestoreAlreadyInProgress":
+                return Answer.IN_PROGRESS
+            if code == "InvalidObjectState":
+                return Answer.NOT_ARCHIVED
+            if code in MISSING_CODES:
+                raise ItemError(Code.OBJECT_MISSING) from exc
+            raise self._s3.cause(exc, Code.RESTORE_REFUSED) from exc
+        return _ANSWERS[HTTPStatus(answer["ResponseMetadata"]["HTTPStatusCode"])]
+
+    def _asked(self, key: str, tier: Tier, days: int) -> int | None:
+        """Return what S3 says to the lean client; None when that cannot be known."""
+        lean = self._lean
+        if lean is None:
+            return None
+        body = _REQUEST.format(days=days, tier=tier.value).encode()
+        digest = sha256(body).hexdigest()
+        head = lean.signer.head("POST", key, {}, size=len(body), sha256=digest, query="restore=")
+        self._pacer.wait()
+        return self._s3.attempt(lambda: lean.exchange(head, body))
+
+    def fetch(self, key: str, size: int, write: Write) -> None:
+        place, breaks, etag = 0, 0, ""
+        while True:
+            answer = self._opened(key, size, place, etag)
+            etag = answer["ETag"]
+            before = place
+            place, broken = _poured(answer["Body"], place, size, write)
+            if broken is None:
+                return
+            if timed_out(broken):
+                self._s3.check_again()
+            breaks = 1 if place > before else breaks + 1
+            if breaks > _MOST_BREAKS:
+                raise self._s3.cause(broken, Code.DOWNLOAD_FAILED) from broken
+            self._sleep(0.1 * 2 ** (breaks - 1))
+
+    def _opened(self, key: str, size: int, place: int, etag: str) -> Any:
+        """Return an answer whose body is the rest of the object from ``place`` on."""
+        rest = {"Range": f"bytes={place}-", "IfMatch": etag} if place else {}
+        try:
+            answer = self._client.get_object(Bucket=self._s3.bucket, Key=key, **rest)
+        except (ClientError, BotoCoreError) as exc:
+            code = error_code(exc)
+            if code == "InvalidObjectState":
+                raise ItemError(Code.NOT_READABLE) from exc
+            if code in MISSING_CODES:
+                raise ItemError(Code.OBJECT_MISSING) from exc
+            if code in _REPLACED_CODES:
+                raise ItemError(Code.CONTENT_MISMATCH, code) from exc
+            raise self._s3.cause(exc, Code.DOWNLOAD_FAILED) from exc
+        length = answer.get("ContentLength")
+        wanted = f"bytes {place}-{size - 1}/{size}" if place else None
+        if length != size - place or answer.get("ContentRange") != wanted:
+            answer["Body"].close()
+            raise ItemError(Code.CONTENT_MISMATCH, f"{size - place} → {length}バイト")
+        return answer
+
+    def fetch_lane(self) -> FetchLane[T] | None:
+        return S3FetchLane(self._lean, self._s3.check_again) if self._lean else None
+
+
+def _poured(body: Any, place: int, size: int, write: Write) -> tuple[int, Exception | None]:
+    """Hand a body over; return how far it came and what broke it, None when it is complete."""
+    try:
+        while True:
+            try:
+                block = body.read(min(_BLOCK, size - place))
+            except (BotoCoreError, HTTPError, OSError) as exc:
+                return place, exc
+            if block:
+                write(memoryview(block))
+                place += len(block)
+            if place == size:
+                return place, None
+    finally:
+        body.close()
+
+
+class S3FetchLane(Generic[T]):
+    """``FetchLane`` over the lean client."""
+
+    most_bytes = LANE_BYTES
+
+    def __init__(self, client: LeanClient, check: Callable[[], None]) -> None:
+        """``check`` raises ``FatalError`` when S3 is out of reach."""
+        self._lane = GetLane[T](client, LANE_CONNECTIONS)
+        self._check = check
+        self.begin = self._lane.begin
+        self.close = self._lane.close
+
+    @property
+    def busy(self) -> int:
+        return self._lane.busy
+
+    @property
+    def is_full(self) -> bool:
+        return self._lane.is_full
+
+    def wait(self) -> list[tuple[T, bytes | None | FatalError]]:
+        ended = self._lane.wait()
+        gone: FatalError | None = None
+        if any(answer == HTTPStatus.REQUEST_TIMEOUT for _, answer in ended):
+            # Once for all of them: to find out that S3 is gone takes seconds.
+            gone = out_of_reach(self._check)
+        return [(token, data if isinstance(data, bytes) else gone) for token, data in ended]
