@@ -7,15 +7,18 @@ the end of each step.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TextIO
 
 from core.csvfile import create_csv, marked_cell, write_rows
 from core.errors import Code
 from core.model import Problem
 from core.names import printable
+from core.plainfile import open_plain
 from core.restore_model import (
     STAGE_WORDS,
     RestoreItem,
@@ -99,6 +102,17 @@ class RestoreFolder(RunFolder):
                 for event in events
             ),
         )
+
+    def _opened_outcomes(self, header: Sequence[str]) -> TextIO:
+        """Go on where an earlier step ended; a line torn by a crash is cut off first."""
+        path = self.path / "outcomes.csv"
+        try:
+            with open_plain(path) as before:
+                content = before.read()
+        except FileNotFoundError:
+            return super()._opened_outcomes(header)
+        os.truncate(path, content.rfind(b"\n") + 1)
+        return path.open("a", encoding="utf-8", newline="")
 
     def events(self) -> list[RestoreOutcome]:
         """Return the whole lines of ``outcomes.csv`` in order; a torn one is left out."""

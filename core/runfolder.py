@@ -175,17 +175,9 @@ class RunFolder:
             self._outcomes.flush()
 
     def _opened_outcomes(self, header: Sequence[str]) -> TextIO:
-        """Return ``outcomes.csv`` to be continued; a line torn by a crash is cut off first."""
-        path = self.path / "outcomes.csv"
-        try:
-            with open_plain(path) as before:
-                content = before.read()
-        except FileNotFoundError:
-            file = create_csv(path)
-            write_rows(file, [header])
-            return file
-        os.truncate(path, content.rfind(b"\n") + 1)
-        return path.open("a", encoding="utf-8", newline="")
+        file = create_csv(self.path / "outcomes.csv")
+        write_rows(file, [header])
+        return file
 
     def read_outcomes(self) -> list[Outcome]:
         """Return the whole lines of ``outcomes.csv``; one torn by a crash is left out."""
