@@ -12,12 +12,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from core.archive_run import ArchiveRun
-from core.check import refusal
 from core.errors import Code, FatalError, HimuroError, ListError, sentence
 from core.model import ListSource, Plan, Progress, RunRequest
-from core.ports import Catalogue, ObjectStore
+from core.ports import Catalogue, ObjectStore, RestoreStore
 from core.record import utc_now
-from core.settings import JOB_NEEDS, Settings
+from core.restore_model import RestorePlan, Tier, least_days
+from core.restore_run import RestoreRun
+from core.run import AnyRun
+from core.settings import JOB_NEEDS, RESTORE_NEEDS, Settings
 from core.workers import Cancelled
 
 _MOST_DRAFTS = 20
@@ -45,9 +47,10 @@ class Draft:
     """Names of the lists."""
     created_at: datetime
     """With time zone."""
+    kind: str = "archive"
     progress: Progress = Progress()
-    plan: Plan | None = None
-    """Set when ``READY`` or ``REFUSED``."""
+    plan: Plan | RestorePlan | None = None
+    """Set when ``READY`` or ``REFUSED``; of a restore a ``RestorePlan``."""
     message: str = ""
     """Japanese: why it was refused or what is broken."""
     run_id: str = ""
@@ -62,16 +65,18 @@ class Drafts:
         settings: Settings,
         catalogue: Catalogue,
         open_store: Callable[[Settings], ObjectStore],
+        open_restore_store: Callable[[Settings], RestoreStore],
         *,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._open_store = open_store
+        self._open_restore_store = open_restore_store
         self._now = now
         self._lock = threading.RLock()
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
-        self._runs: dict[str, ArchiveRun] = {}
+        self._runs: dict[str, AnyRun] = {}
         self._closing = False
 
     def close(self) -> None:
@@ -81,9 +86,38 @@ class Drafts:
     def check(self, sources: Sequence[ListSource], request: RunRequest) -> str:
         """Begin to check lists in the background and return the draft's id."""
         run = ArchiveRun(self._settings, self._catalogue, sources, request, now=self._now)
+        return self._begin(run, sources, self._ready_to_archive)
+
+    def check_restore(self, sources: Sequence[ListSource], request: RunRequest) -> str:
+        """The same for restore lists, with the usual tier and days."""
+        # The operator chooses when the plan is there; days that fit both tiers do for now.
+        days = max(self._settings.restore_days, least_days(Tier.BULK))
+        run = RestoreRun(
+            self._settings, self._catalogue, sources, request, days=days, now=self._now
+        )
+        return self._begin(run, sources, self._ready_to_restore)
+
+    def _ready_to_archive(self) -> None:
+        self._settings.require(JOB_NEEDS)
+        self._open_store(self._settings).check()
+
+    def _ready_to_restore(self) -> None:
+        self._settings.require(RESTORE_NEEDS)
+        self._open_restore_store(self._settings).check()
+
+    def _begin(
+        self, run: AnyRun, sources: Sequence[ListSource], require: Callable[[], None]
+    ) -> str:
         draft_id = secrets.token_urlsafe(12)
         names = tuple(source.name for source in sources)
-        draft = Draft(draft_id, DraftState.CHECKING, request, names, self._now())
+        draft = Draft(
+            draft_id,
+            DraftState.CHECKING,
+            run.record.request,
+            names,
+            self._now(),
+            kind=run.record.kind,
+        )
         with self._lock:
             self._drafts[draft_id] = draft
             self._runs[draft_id] = run
@@ -91,7 +125,10 @@ class Drafts:
                 oldest = next(iter(self._drafts))
                 self.discard(oldest)
         threading.Thread(
-            target=self._check, args=(draft_id, run), name=f"himuro-draft-{draft_id}", daemon=True
+            target=self._check,
+            args=(draft_id, run, require),
+            name=f"himuro-draft-{draft_id}",
+            daemon=True,
         ).start()
         return draft_id
 
@@ -105,7 +142,7 @@ class Drafts:
             self._drafts.pop(draft_id, None)
             self._runs.pop(draft_id, None)
 
-    def _check(self, draft_id: str, run: ArchiveRun) -> None:
+    def _check(self, draft_id: str, run: AnyRun, require: Callable[[], None]) -> None:
         def progress(progress: Progress) -> None:
             self._update(draft_id, progress=progress)
 
@@ -113,10 +150,9 @@ class Drafts:
             return draft_id not in self._drafts or self._closing
 
         try:
-            self._settings.require(JOB_NEEDS)
-            self._open_store(self._settings).check()
+            require()
             plan = run.check(progress, cancelled)
-            message = refusal(plan)
+            message = run.refusal(plan)
             if message:
                 run_id = run.refuse(plan).run_id
                 self._update(
@@ -134,7 +170,7 @@ class Drafts:
             _logger.exception("check %s failed", draft_id)
             self._fail_draft(draft_id, f"{sentence(Code.INTERNAL)}。{Code.INTERNAL.remedy}", "")
 
-    def _record_failure(self, run: ArchiveRun, error: FatalError) -> str:
+    def _record_failure(self, run: AnyRun, error: FatalError) -> str:
         try:
             return run.fail(error).run_id
         except FatalError as exc:
@@ -149,8 +185,8 @@ class Drafts:
             if draft_id in self._drafts:
                 self._drafts[draft_id] = replace(self._drafts[draft_id], **changes)  # type: ignore[arg-type]
 
-    def confirmed(self, draft_id: str) -> tuple[Draft, Plan, ArchiveRun]:
-        """Return a draft that may be run, its plan and the run that it becomes.
+    def confirmed(self, draft_id: str) -> tuple[Draft, AnyRun]:
+        """Return a draft that may be run, with its plan, and the run that it becomes.
 
         Raises ``ListError`` when the check is unknown, unfinished or refused.
         """
@@ -162,7 +198,7 @@ class Drafts:
                 )
             if draft.state is not DraftState.READY or draft.plan is None:
                 raise ListError("確認が終わっていないか、誤りがあるため実行できません")
-            return draft, draft.plan, self._runs[draft_id]
+            return draft, self._runs[draft_id]
 
     def became(self, draft_id: str, run_id: str) -> None:
         """Note which run a draft has become."""

@@ -9,26 +9,34 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from core import history
 from core.archive_run import ArchiveRun
 from core.drafts import Draft, Drafts
 from core.drafts import DraftState as DraftState
 from core.errors import HimuroError, ListError
-from core.model import ListSource, Plan, Progress, RunRecord, RunRequest
-from core.ports import Catalogue, ObjectStore
+from core.model import ListSource, Progress, RunRecord, RunRequest
+from core.ports import Catalogue, ObjectStore, ProgressSink, RestoreStore
 from core.record import utc_now
 from core.recovery import recover
+from core.restore_model import Tier
+from core.restore_run import OpenRestore, RestoreRun
+from core.run import AnyRun
 from core.run_index import Listing, RunIndex
 from core.settings import Settings
 from core.stop import DRAIN_SECONDS, StopSignal
+from core.target import find_target
 
 LISTS_SECONDS = 10.0
 """How long a run may take after that to write its lists."""
+
+Work = Callable[[StopSignal, ProgressSink], RunRecord]
 
 _logger = logging.getLogger(__name__)
 
@@ -51,14 +59,23 @@ class JobView:
     """None while queued."""
 
 
+class _Recorded(Protocol):
+    @property
+    def record(self) -> RunRecord: ...
+
+
 class _Job:
-    def __init__(self, run: ArchiveRun, sources: tuple[str, ...], plan: Plan) -> None:
+    def __init__(
+        self, run: _Recorded, sources: tuple[str, ...], work: Work, progress: Progress
+    ) -> None:
+        """``work`` carries the run out; ``progress``: what is known before that."""
         self.run = run
         self.sources = sources
+        self.work = work
         self.stop = StopSignal()
         self.taken = False
         """True once a thread carries it out or ends it; no other may touch the run then."""
-        self.progress = Progress(total_files=len(plan.items), total_bytes=plan.total_bytes)
+        self.progress = progress
 
     def view(self) -> JobView:
         record = self.run.record
@@ -83,14 +100,16 @@ class Jobs:
         settings: Settings,
         catalogue: Catalogue,
         open_store: Callable[[Settings], ObjectStore],
+        open_restore_store: Callable[[Settings], RestoreStore],
         *,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._settings = settings
         self._open_store = open_store
+        self.open_restore_store = open_restore_store
         self._now = now
         self._index = RunIndex(settings)
-        self._drafts = Drafts(settings, catalogue, open_store, now=now)
+        self._drafts = Drafts(settings, catalogue, open_store, open_restore_store, now=now)
         self._wake = threading.Condition(threading.RLock())
         self._queue: list[_Job] = []
         self._closing = False
@@ -133,6 +152,10 @@ class Jobs:
         """Begin to check lists in the background and return the draft's id."""
         return self._drafts.check(sources, request)
 
+    def check_restore(self, sources: Sequence[ListSource], request: RunRequest) -> str:
+        """Begin to check restore lists in the background and return the draft's id."""
+        return self._drafts.check_restore(sources, request)
+
     def retry(self, run_id: str, started_by: str) -> str:
         """Begin to check the error file list of a run, for the same request.
 
@@ -161,16 +184,77 @@ class Jobs:
         when the run folder cannot be written; then it may be called again.
         """
         with self._wake:
-            draft, plan, run = self._drafts.confirmed(draft_id)
+            draft, run = self._drafts.confirmed(draft_id)
             if draft.run_id:
                 return draft.run_id
-            if self._closing:
-                raise ListError("停止中のため実行できません。再起動後にもう一度実行してください")
-            run_id = run.begin(plan).run_id
-            self._drafts.became(draft_id, run_id)
-            self._queue.append(_Job(run, draft.sources, plan))
-            self._wake.notify_all()
-            return run_id
+            if not isinstance(run, ArchiveRun):
+                raise ListError("復元の一覧です。復元のページから実行してください")
+            self._begin(draft, run, partial(run.execute, lambda: self._open_store(self._settings)))
+            return run.record.run_id
+
+    def start_restore(self, draft_id: str, tier: Tier, days: int) -> str:
+        """Queue the requests of a checked restore list; otherwise as ``start``."""
+        with self._wake:
+            draft, run = self._drafts.confirmed(draft_id)
+            if draft.run_id:
+                return draft.run_id
+            if not isinstance(run, RestoreRun):
+                raise ListError("アーカイブの一覧です。アーカイブのページから実行してください")
+            run.choose(tier, days)
+            self._begin(draft, run, partial(run.execute, self._restore_store))
+            return run.record.run_id
+
+    def request_again(self, run_id: str, started_by: str) -> None:
+        """Queue new requests for the files of a restore that are not readable any more.
+
+        Raises ``ListError`` when there is no such restore or it is busy, ``FatalError`` when
+        its folder cannot be written.
+        """
+        restore = OpenRestore(self._settings, run_id, self._now)
+        self._take_up(restore, started_by, partial(restore.request, self._restore_store))
+
+    def place(self, run_id: str, directory: str, again: Collection[str], started_by: str) -> None:
+        """Queue the placing of what is readable into a directory; raises as above.
+
+        ``again``: keys of files that were placed and are to be placed once more.
+        """
+        target = find_target(self._settings, directory)
+        restore = OpenRestore(self._settings, run_id, self._now)
+
+        def work(stop: StopSignal, progress: ProgressSink) -> RunRecord:
+            return restore.place(self._restore_store, target, stop, progress, again=again)
+
+        self._take_up(restore, started_by, work)
+
+    def _restore_store(self) -> RestoreStore:
+        return self.open_restore_store(self._settings)
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise ListError("停止中のため実行できません。再起動後にもう一度実行してください")
+
+    def _begin(self, draft: Draft, run: AnyRun, work: Work) -> None:
+        self._require_open()
+        plan = draft.plan
+        run_id = run.begin(plan).run_id
+        self._drafts.became(draft.draft_id, run_id)
+        record = run.record
+        progress = Progress(total_files=record.total_files, total_bytes=record.total_bytes)
+        self._add(_Job(run, draft.sources, work, progress))
+
+    def _take_up(self, restore: OpenRestore, started_by: str, work: Work) -> None:
+        with self._wake:
+            self._require_open()
+            record = restore.begin(started_by)
+            progress = Progress(
+                total_files=record.total_files - record.placed_files,
+                total_bytes=record.total_bytes - record.placed_bytes,
+            )
+            self._add(_Job(restore, record.inputs, work, progress))
+
+    def _add(self, job: _Job) -> None:
+        self._queue.append(job)
+        self._wake.notify_all()
 
     def active(self) -> tuple[JobView, ...]:
         """Return the run that has its turn, then those that wait, in their order."""
@@ -229,7 +313,7 @@ class Jobs:
                 progress = replace(job.progress, phase=progress.phase)
             job.progress = progress
 
-        job.run.execute(lambda: self._open_store(self._settings), job.stop, progress)
+        job.work(job.stop, progress)
 
     # The past
 

@@ -105,6 +105,12 @@ class RestoreRun(Run[RestorePlan, RestoreFolder]):
             self.record = replace(self.record, tier=tier.value, days=self._days)
         self.plan = RestorePlan((), ())
 
+    def choose(self, tier: Tier, days: int) -> None:
+        """Take what the operator chose after the check; raises ``ListError``."""
+        require_days(tier, days)
+        self._tier, self._days = tier, days
+        self.record = replace(self.record, tier=tier.value, days=days)
+
     def check(
         self, progress: ProgressSink = silent, cancelled: Callable[[], bool] = lambda: False
     ) -> RestorePlan:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from core.archive_run import ArchiveRun
 from core.check import refusal
+from core.errors import Code, FatalError
 from core.model import ListSource, Plan, RunRecord, RunRequest
-from core.ports import Catalogue, ObjectStore
+from core.ports import Catalogue, ObjectStore, RestoreStore
 from core.settings import Settings, load_settings
 from core.shares import FileSystem, Shares
 from core.stop import StopSignal
@@ -88,6 +89,11 @@ class Desk:
 
     def markers(self) -> set[str]:
         return {p.name for p in self.share.rglob("*_archived.txt")}
+
+
+def no_restores(_settings: Settings) -> RestoreStore:
+    """For consoles in which nobody restores anything."""
+    raise FatalError(Code.S3_UNREACHABLE)
 
 
 @dataclass(frozen=True)

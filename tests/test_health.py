@@ -15,7 +15,7 @@ from core import doctor, s3_health
 from core.jobs import Jobs
 from pages.common import guard, services
 from pages.common.services import Services
-from tests.arrange import Desk
+from tests.arrange import Desk, no_restores
 from tests.plugin_s3 import Bucket
 from tests.test_pages import shown
 
@@ -33,7 +33,7 @@ def desk(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(doctor, "DEADLINE_SECONDS", 60)
     monkeypatch.setattr(s3_health, "_READ_SECONDS", 60)
     settings = desk.settings
-    jobs = Jobs(settings, desk.catalogue, lambda _settings: desk.store)
+    jobs = Jobs(settings, desk.catalogue, lambda _settings: desk.store, no_restores)
     services.replace(Services(settings, desk.catalogue, jobs))
     yield desk
     services.replace(None)

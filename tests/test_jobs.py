@@ -12,7 +12,7 @@ from core.errors import Code, FatalError, ListError
 from core.jobs import Draft, DraftState, Jobs
 from core.model import ListSource, RunState
 from core.runfolder import RunFolder
-from tests.arrange import REQUEST, UNC, Desk, archive_list
+from tests.arrange import REQUEST, UNC, Desk, archive_list, no_restores
 
 SECONDS = 30
 
@@ -35,7 +35,9 @@ class Office:
 
     def __init__(self, root: Path) -> None:
         self.desk = Desk(root)
-        self.jobs = Jobs(self.desk.settings, self.desk.catalogue, lambda _settings: self.desk.store)
+        self.jobs = Jobs(
+            self.desk.settings, self.desk.catalogue, lambda _settings: self.desk.store, no_restores
+        )
         self.jobs.open()
 
     def check(self, *paths: str) -> str:
@@ -291,7 +293,7 @@ def test_runs_that_wait_are_ended_by_a_queue_that_was_never_opened(tmp_path: Pat
     desk.write("a.txt", "x")
     office = Office(tmp_path)
     office.jobs.close()
-    office.jobs = Jobs(desk.settings, desk.catalogue, lambda _settings: desk.store)
+    office.jobs = Jobs(desk.settings, desk.catalogue, lambda _settings: desk.store, no_restores)
     run_id = office.jobs.start(office.checked(UNC).draft_id)
     office.jobs.close()
     assert office.jobs.active() == ()

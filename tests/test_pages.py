@@ -19,7 +19,7 @@ from core.model import Entry, ListSource, RunRequest
 from core.names import search_key
 from pages.common import guard, services
 from pages.common.services import Services
-from tests.arrange import UNC, Desk, archive_list
+from tests.arrange import UNC, Desk, archive_list, no_restores
 from tests.fakes import MemoryCatalogue
 from tests.people import OPERATOR, write_accounts
 
@@ -32,7 +32,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path)
     desk.write("営業部/見積.xlsx", b"x" * 2000)
     settings = desk.settings
-    jobs = Jobs(settings, desk.catalogue, lambda _settings: desk.store)
+    jobs = Jobs(settings, desk.catalogue, lambda _settings: desk.store, no_restores)
     services.replace(Services(settings, desk.catalogue, jobs))
     yield desk
     jobs.close()

@@ -18,7 +18,7 @@ from core.record import dump_record
 from pages.common import guard, services, words
 from pages.common.services import Services
 from pages.past import listing
-from tests.arrange import UNC, Desk, Done
+from tests.arrange import UNC, Desk, Done, no_restores
 from tests.test_pages import ODD, shown
 
 PAGE = "from pages import runs\nruns.render()"
@@ -49,7 +49,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setattr(guard, "is_operator", lambda: True)
     settings = desk.settings
     settings.runs_dir.mkdir(parents=True)
-    jobs = Jobs(settings, desk.catalogue, lambda _settings: desk.store)
+    jobs = Jobs(settings, desk.catalogue, lambda _settings: desk.store, no_restores)
     services.replace(Services(settings, desk.catalogue, jobs))
     yield desk
     jobs.close()

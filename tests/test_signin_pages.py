@@ -19,7 +19,7 @@ from pages.common import services
 from pages.common.routes import MIDDLEWARE, ROUTES
 from pages.common.services import Services
 from pages.common.signin import own_place
-from tests.arrange import Desk
+from tests.arrange import Desk, no_restores
 from tests.people import ADMINISTRATOR, OPERATOR, Person, write_accounts
 
 SITE = "http://console.example:8501"
@@ -30,7 +30,7 @@ ORIGIN = {"Origin": SITE, "Sec-Fetch-Site": "same-origin"}
 def desk(tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path)
     write_accounts(desk.settings.accounts_file, OPERATOR, ADMINISTRATOR)
-    jobs = Jobs(desk.settings, desk.catalogue, lambda _settings: desk.store)
+    jobs = Jobs(desk.settings, desk.catalogue, lambda _settings: desk.store, no_restores)
     services.replace(Services(desk.settings, desk.catalogue, jobs))
     yield desk
     jobs.close()

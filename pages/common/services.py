@@ -15,8 +15,10 @@ from core.doctor import examine
 from core.errors import HimuroError
 from core.jobs import Jobs
 from core.ports import Catalogue, Health
+from core.restores import Restores
 from core.s3 import S3ObjectStore
 from core.s3_health import S3Health
+from core.s3_restore import S3RestoreStore
 from core.settings import Settings, load_environment, load_settings
 from core.signin import SignIn
 from db import open_catalogue
@@ -30,11 +32,13 @@ class Services:
     settings: Settings
     catalogue: Catalogue
     jobs: Jobs
+    restores: Restores = field(init=False)
     signin: SignIn = field(init=False)
     _opened: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
+        self.restores = Restores(self.settings, self.jobs.open_restore_store)
         self.signin = SignIn(self.settings)
 
     def open_jobs(self) -> Jobs:
@@ -78,7 +82,8 @@ def _build() -> Services:
     load_environment()
     settings = load_settings()
     catalogue = open_catalogue(settings.database_url)
-    return Services(settings, catalogue, Jobs(settings, catalogue, S3ObjectStore))
+    jobs = Jobs(settings, catalogue, S3ObjectStore, S3RestoreStore)
+    return Services(settings, catalogue, jobs)
 
 
 def _examiner() -> Checkup:
