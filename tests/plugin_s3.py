@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,17 @@ import boto3
 import pytest
 
 from core.s3 import S3ObjectStore
+from core.s3_restore import S3RestoreStore
 from core.settings import load_settings
 from tests.proxy import FaultyProxy, faulty_proxy
-from tests.servers import aws_environment, make_bucket, moto_server
+from tests.servers import (
+    aws_environment,
+    make_bucket,
+    moto_server,
+    strict_server,
+)
+
+PAGE_KEYS = 40
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,10 @@ class Bucket:
     def store(self) -> S3ObjectStore:
         """Return the real client, through the proxy."""
         return S3ObjectStore(load_settings({"HIMURO_BUCKET": self.name}))
+
+    def restores(self, sleep: Callable[[float], None] = lambda _seconds: None) -> S3RestoreStore:
+        """Return the real client for restores, through the proxy."""
+        return S3RestoreStore(load_settings({"HIMURO_BUCKET": self.name}), sleep=sleep)
 
     def object_keys(self) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
@@ -51,14 +64,34 @@ def s3_endpoint() -> Iterator[str]:
         yield endpoint
 
 
+@pytest.fixture(scope="session")
+def strict_endpoint() -> Iterator[str]:
+    """A server that thaws as S3 does, with small pages."""
+    with strict_server(page_keys=PAGE_KEYS) as endpoint:
+        yield endpoint
+
+
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    with new_bucket(s3_endpoint, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def strict_bucket(strict_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    with new_bucket(strict_endpoint, monkeypatch) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def new_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """Make a bucket behind a proxy, and that what this process uses."""
     name = f"himuro-{uuid.uuid4().hex[:12]}"
-    make_bucket(s3_endpoint, name)
-    with faulty_proxy(s3_endpoint) as proxy:
+    make_bucket(endpoint, name)
+    with faulty_proxy(endpoint) as proxy:
         environ = aws_environment(proxy.endpoint)
         for key, value in environ.items():
             monkeypatch.setenv(key, value)
-        client = boto3.client("s3", endpoint_url=s3_endpoint)
+        client = boto3.client("s3", endpoint_url=endpoint)
         yield Bucket(name, proxy, environ, client)
         client.close()

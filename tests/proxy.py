@@ -24,6 +24,10 @@ class Fault(Enum):
     EXPIRED = "400 ExpiredToken, not forwarded"
     DENIED = "403 AccessDenied, not forwarded"
     CORRUPTED = "one byte of the body altered on the way"
+    ALTERED = "one byte of the answer's body altered on the way"
+    CUT = "the answer's body broken off in the middle"
+    TORN = "the answer's body broken in the middle by a reset"
+    SHORT = "half of the answer's body, and a length that says so"
 
 
 _ANSWERS = {
@@ -83,8 +87,17 @@ class FaultyProxy:
             status, headers, data = self._forward(request, body)
             if self.date:
                 headers = {k: self.date if k.lower() == "date" else v for k, v in headers.items()}
+            if fault is Fault.ALTERED and data:
+                data = bytes([data[0] ^ 1]) + data[1:]
+            if fault is Fault.SHORT:
+                data = data[: len(data) // 2]
             if fault is Fault.LOST:
                 _reset(request)
+            elif fault in (Fault.CUT, Fault.TORN):
+                _answer(request, status, headers, data, len(data) // 2)
+                request.close_connection = True
+                if fault is Fault.TORN:
+                    _reset(request)
             else:
                 _answer(request, status, headers, data)
 
@@ -100,8 +113,13 @@ class FaultyProxy:
 
 
 def _answer(
-    request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], data: bytes
+    request: BaseHTTPRequestHandler,
+    status: int,
+    headers: dict[str, str],
+    data: bytes,
+    sent: int | None = None,
 ) -> None:
+    """Answer; ``sent``: so many bytes of the body only."""
     request.send_response_only(status)
     for name, value in headers.items():
         if name.lower() not in ("connection", "transfer-encoding", "content-length"):
@@ -110,7 +128,7 @@ def _answer(
     request.send_header("Content-Length", length if request.command == "HEAD" else str(len(data)))
     request.end_headers()
     if request.command != "HEAD":
-        request.wfile.write(data)
+        request.wfile.write(data[:sent])
 
 
 def _reset(request: BaseHTTPRequestHandler) -> None:

@@ -170,32 +170,32 @@ def moto_server(log: Path | None = None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def strict_server(
-    log: Path | None = None, *, thaw_seconds: float = 3600, plain_listings: bool = False
+    log: Path | None = None, *, thaw_seconds: float = 3600, page_keys: int = 1000
 ) -> Iterator[str]:
-    """Run an S3 in memory that thaws as S3 does (``strict_s3.py``); yields its endpoint URL."""
+    """Run an S3 in memory that thaws as S3 does (``strict_s3.py``); yields its endpoint URL.
+
+    ``page_keys``: how many keys a page of a listing has.
+    """
     port = free_port()
     url = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "tests.strict_s3", "--port", str(port)]
     command += ["--thaw-seconds", str(thaw_seconds)]
-    command += ["--plain-listings"] if plain_listings else []
     env = {**clean_environment(), **aws_environment(url), "PYTHONPATH": str(CHECKOUT)}
+    env["MOTO_S3_DEFAULT_MAX_KEYS"] = str(page_keys)
     with _log_file(log, "strict-s3") as file, _server("S3", command, url=url, log=file, env=env):
         yield url
 
 
 def administer(endpoint: str, bucket: str, action: str) -> None:
-    """Tell a strict server to ``thaw`` or to ``expire`` every copy of a bucket at once."""
-    status = _post(endpoint, f"/_strict/{bucket}/{action}")
-    if status != 200:
-        raise RuntimeError(f"{bucket} does not {action}: {status}")
-
-
-def _post(endpoint: str, path: str) -> int:
+    """Tell a strict server to ``thaw`` or ``expire`` every copy of a bucket at once, or to make
+    its listings ``plain``."""
     parts = urlsplit(endpoint)
     connection = http.client.HTTPConnection(parts.hostname or HOST, parts.port, timeout=10)
     with contextlib.closing(connection):
-        connection.request("POST", path)
-        return connection.getresponse().status
+        connection.request("POST", f"/_strict/{bucket}/{action}")
+        status = connection.getresponse().status
+    if status != 200:
+        raise RuntimeError(f"{bucket} does not {action}: {status}")
 
 
 def make_bucket(endpoint: str, name: str, region: str = REGION) -> None:

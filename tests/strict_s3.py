@@ -7,11 +7,11 @@ about (FACTS, "moto is kinder than S3"):
   after the time of the request and its days; ``GET`` is refused before and after;
 - a second request is 409 ``RestoreAlreadyInProgress`` while the first one goes on, and 200
   afterwards; Deep Archive has no Expedited;
-- listings have ``RestoreStatus`` for those who ask (``--plain-listings``: they have not);
+- listings have ``RestoreStatus`` for those who ask;
 - content that is not what its SHA-256 says is refused.
 
 ``POST /_strict/<bucket>/thaw`` finishes all that is under way at once, ``…/expire`` takes every
-copy away.
+copy away, after ``…/plain`` the bucket's listings have no ``RestoreStatus``.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from tests.servers import HOST
 Answer = tuple[int, dict[str, str], str]
 ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 ADMIN = "/_strict/"
+PLAIN: set[str] = set()
+"""Buckets whose listings are as moto makes them."""
 
 
 class Copy:
@@ -122,7 +124,7 @@ def damage(headers: Any, body: bytes) -> str:
     return ""
 
 
-def make_strict(thaw: timedelta, *, plain_listings: bool) -> None:
+def make_strict(thaw: timedelta) -> None:
     """Take moto's kindness from this process."""
     before = {name: getattr(S3Response, name) for name in ("_key_response_post", "serialized")}
     before_put, of_key = S3Response._key_response_put, FakeKey.response_dict.fget
@@ -145,7 +147,7 @@ def make_strict(thaw: timedelta, *, plain_listings: bool) -> None:
     def serialized(self: Any, result: ActionResult) -> Any:
         asked = self.headers.get("x-amz-optional-object-attributes") == "RestoreStatus"
         page: Any = result.result
-        if asked and isinstance(page, dict) and not plain_listings:
+        if asked and isinstance(page, dict) and self.bucket_name not in PLAIN:
             keys = self.backend.get_bucket(self.bucket_name).keys
             for item in page.get("Contents", []):
                 name = unquote(item["Key"]) if "EncodingType" in page else item["Key"]
@@ -160,11 +162,14 @@ def make_strict(thaw: timedelta, *, plain_listings: bool) -> None:
 
 
 def administer(path: str) -> bool:
-    """Do what ``<bucket>/thaw`` or ``<bucket>/expire`` says; False: there is no such thing."""
+    """Do what ``<bucket>/<action>`` says; False: there is no such thing."""
     bucket, _, action = path.partition("/")
     buckets = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets
-    if bucket not in buckets or action not in ("thaw", "expire"):
+    if bucket not in buckets or action not in ("thaw", "expire", "plain"):
         return False
+    if action == "plain":
+        PLAIN.add(bucket)
+        return True
     for key in buckets[bucket].keys.values():
         if copy := copy_of(key):
             if action == "expire":
@@ -191,9 +196,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--thaw-seconds", type=float, default=20.0)
-    parser.add_argument("--plain-listings", action="store_true")
     given = parser.parse_args()
-    make_strict(timedelta(seconds=given.thaw_seconds), plain_listings=given.plain_listings)
+    make_strict(timedelta(seconds=given.thaw_seconds))
     run_simple(HOST, given.port, application, threaded=True, request_handler=MotoRequestHandler)
 
 
