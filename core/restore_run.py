@@ -193,8 +193,10 @@ class OpenRestore:
         self, store: RestoreStore, cancelled: Callable[[], bool] = lambda: False
     ) -> RestoreStatus:
         """Ask S3 where every file stands. Changes nothing. Raises ``FatalError``."""
+        # The time before: what a step does in the meantime is newer than this.
+        now = self._now()
         standings = self.standings()
-        return status_of(standings, look(standings, store, cancelled), self.days, self._now())
+        return status_of(standings, look(standings, store, cancelled), self.days, now)
 
     def begin(self, started_by: str) -> RunRecord:
         """Take the restore for a step. Raises ``ListError`` while another step has it."""

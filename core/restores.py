@@ -9,6 +9,7 @@ from core.lookups import Lookup, Lookups
 from core.place_preview import PlacePreview, preview
 from core.ports import RestoreStore
 from core.record import utc_now
+from core.restore_folder import LeftOut
 from core.restore_run import OpenRestore
 from core.restore_status import RestoreStatus
 from core.settings import RESTORE_NEEDS, Settings
@@ -44,10 +45,17 @@ class Restores:
             (run_id, directory), lambda: self._preview(run_id, directory), FRESH_SECONDS
         )
 
-    def forget(self, run_id: str, directory: str = "") -> None:
+    def forget(self, run_id: str) -> None:
         """Look anew next time: something was done with this restore."""
         self._statuses.forget(run_id)
+
+    def forget_preview(self, run_id: str, directory: str) -> None:
+        """The same for what placing would do."""
         self._previews.forget((run_id, directory))
+
+    def left_out(self, run_id: str) -> list[LeftOut]:
+        """Return the rows of the list that are not restored; raises ``ListError``."""
+        return OpenRestore(self._settings, run_id, self._now).folder.left_out()
 
     def _status(self, run_id: str) -> RestoreStatus:
         return OpenRestore(self._settings, run_id, self._now).status(self._store())

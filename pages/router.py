@@ -12,7 +12,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from core.accounts import Role
-from pages import account, archive, health, runs, search
+from pages import account, archive, health, restore, runs, search
 from pages.common import guard, view
 
 
@@ -28,6 +28,7 @@ class Guarded(NamedTuple):
 
 GUARDED = (
     Guarded(archive.render, "アーカイブ", "archive", ":material/archive:", Role.OPERATOR),
+    Guarded(restore.render, "復元", "restore", ":material/restore_page:", Role.OPERATOR),
     Guarded(runs.render, "実行履歴", "runs", ":material/history:", Role.OPERATOR),
     Guarded(health.render, "点検", "health", ":material/stethoscope:", Role.ADMINISTRATOR),
 )

@@ -31,6 +31,8 @@ FIRST_PORT = 8501
 _OWNER = "himuro-demo.txt"
 """Its presence says that a directory was made by a demo and may be removed."""
 _STEPS = 5
+_THAW_SECONDS = 60
+"""Deep Archive takes up to two days."""
 
 
 class DemoError(Exception):
@@ -126,7 +128,7 @@ def _own_directory(place: Path) -> Iterator[None]:
 
 def _run(place: Path) -> None:
     """Set everything up, say where it is, and wait."""
-    from tests.servers import ServerError, aws_environment, make_bucket, moto_server
+    from tests.servers import ServerError, aws_environment, make_bucket, strict_server
     from tests.share import build_share, write_lists
 
     _say("氷室（Himuro）のデモを準備しています。\n")
@@ -139,7 +141,9 @@ def _run(place: Path) -> None:
     with contextlib.ExitStack() as stack:
         with _step(3, "S3の代わりになるものを起動しています"):
             try:
-                endpoint = stack.enter_context(moto_server(place / "s3.log"))
+                endpoint = stack.enter_context(
+                    strict_server(place / "s3.log", thaw_seconds=_THAW_SECONDS)
+                )
             except ServerError as exc:
                 raise DemoError(f"起動できませんでした。\n{exc.tail}") from exc
             make_bucket(endpoint, BUCKET)
@@ -149,7 +153,7 @@ def _run(place: Path) -> None:
             _init_database(env, place)
         with _step(5, "コンソールを起動しています"):
             console = stack.enter_context(_console(env, place))
-        _announce(console, people, share, lists)
+        _announce(console, people, share, lists, place)
         console.process.wait()
         raise DemoError(f"コンソールが終了しました。記録: {place / 'console.log'}")
 
@@ -216,7 +220,9 @@ def _console(env: dict[str, str], place: Path) -> Iterator[Console]:
         for _ in range(3):
             port = free_port(int(wanted))
             try:
-                running = stack.enter_context(console(env, port, log=log, cwd=place))
+                running = stack.enter_context(
+                    console(env, port, log=log, cwd=place, module="tests.demo_console")
+                )
                 break
             except ServerError as exc:
                 if free_port(port) != port:
@@ -228,9 +234,11 @@ def _console(env: dict[str, str], place: Path) -> Iterator[Console]:
         yield running
 
 
-def _announce(console: Console, people: dict[str, str], share: Share, lists: Lists) -> None:
+def _announce(
+    console: Console, people: dict[str, str], share: Share, lists: Lists, place: Path
+) -> None:
     accounts = "".join(f"      {name:<10}{password}\n" for name, password in people.items())
-    names = "".join(f"      {file.name}\n" for file in (*lists.good, lists.mistakes))
+    names = "".join(f"      {file.name}\n" for file in (*lists.good, lists.mistakes, lists.restore))
     _say(
         f"""
 準備ができました。ブラウザーで次のアドレスを開いてください。
@@ -243,6 +251,11 @@ def _announce(console: Console, people: dict[str, str], share: Share, lists: Lis
 {names}
 共有フォルダーの見本  {share.root}
   一覧の中では {share.unc} と書かれています。
+
+復元
+  {lists.restore.name} は、1 の一覧をアーカイブした後に、復元のページで使います。
+  デモでは、復元するファイルは2日後ではなく、約1分で取り出せるようになります。
+  配置先のフォルダー  {place / "restored"}
 
 止めるには、この画面で Ctrl+C を押してください。作成したデータはすべて削除されます。"""
     )

@@ -280,15 +280,17 @@ def console(
     log: Path | None = None,
     cwd: Path = CHECKOUT,
     base: str = "",
+    module: str = "streamlit",
 ) -> Iterator[Console]:
     """Run the console and yield once it is healthy.
 
     ``env`` is added to a clean environment. ``cwd`` is where a ``.env`` would be read.
-    ``base`` is the sub-path it is served below, as ``/himuro``.
+    ``base`` is the sub-path it is served below, as ``/himuro``. ``module`` is what takes
+    Streamlit's command line.
     Raises ``ServerError`` when it ends instead, or is not healthy within a minute.
     """
     url = f"http://{HOST}:{port}"
-    command: list[str | Path] = [sys.executable, "-m", "streamlit", "run", APP]
+    command: list[str | Path] = [sys.executable, "-m", module, "run", APP]
     command += ["--server.address", HOST, "--server.port", str(port)]
     command += ["--server.headless", "true", "--browser.gatherUsageStats", "false"]
     whole = {**clean_environment(), "PYTHONPATH": str(CHECKOUT), "PYTHONUTF8": "1", **env}

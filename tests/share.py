@@ -213,6 +213,8 @@ class Lists:
     """Archive lists in which everything is right."""
     mistakes: Path
     """An archive list with one mistake of each kind."""
+    restore: Path
+    """A restore list for files of the first good list, and one row that names nothing."""
 
 
 _TITLES = ("ディレクトリパス", "ファイル名")
@@ -246,6 +248,13 @@ _MISTAKES = (
     (rf"{UNC}\開発部\設計書", ""),
     (rf"{UNC}\開発部\設計書", "基本設計.docx"),  # lies in the directory before
 )
+_RESTORE_TITLES = ("ディレクトリパス", "復元対象ファイル名")
+_RESTORE_ROWS = (
+    (rf"{UNC}\営業部\2024年度\見積", "見積書_A社.xlsx"),
+    (rf"{UNC}\経理部\請求書", ""),
+    (rf"{UNC}\開発部\設計書", "基本設計.docx_archived.txt"),
+    (rf"{UNC}\総務部\会議, 議事録", "第１回　定例.txt"),  # full-width digit and space
+)
 
 
 def write_lists(directory: Path) -> Lists:
@@ -259,17 +268,22 @@ def write_lists(directory: Path) -> Lists:
         "4_アーカイブ依頼_Excelブック.xlsx": _workbook(_WORKBOOK_ROWS),
         "5_エラーファイル一覧.txt": f"{errors}\r\n".encode("utf-8-sig"),
         "6_間違いのある依頼.csv": _table(_MISTAKES).encode("utf-8-sig"),
+        "7_復元依頼.csv": _table(_RESTORE_ROWS, titles=_RESTORE_TITLES).encode("cp932"),
     }
     for name, content in contents.items():
         (directory / name).write_bytes(content)
-    *good, mistakes = (directory / name for name in contents)
-    return Lists(tuple(good), mistakes)
+    *good, mistakes, restore = (directory / name for name in contents)
+    return Lists(tuple(good), mistakes, restore)
 
 
-def _table(rows: tuple[tuple[str, str], ...], separator: str = ",") -> str:
+def _table(
+    rows: tuple[tuple[str, str], ...],
+    separator: str = ",",
+    titles: tuple[str, str] = _TITLES,
+) -> str:
     """Return rows as Excel saves them: CRLF, quotes only where they are needed."""
     text = io.StringIO()
-    csv.writer(text, delimiter=separator).writerows([_TITLES, *rows])
+    csv.writer(text, delimiter=separator).writerows([titles, *rows])
     return text.getvalue()
 
 

@@ -121,7 +121,7 @@ def test_a_demo_from_the_address_to_ctrl_c(start: Start) -> None:
     assert answers(url) == 200
     assert answers(f"{url}/_stcore/health") == 200
 
-    *good, mistakes = sorted((demo.place / "lists").iterdir())
+    *good, mistakes, restore = sorted((demo.place / "lists").iterdir())
     assert len(good) == 5
     for file in good:
         checked = core(demo, "validate", file)
@@ -130,6 +130,10 @@ def test_a_demo_from_the_address_to_ctrl_c(start: Start) -> None:
     who = ("--request-id", "REQ-1", "--requester", "山田")
     archived = core(demo, "archive", good[0], *who)
     assert archived.returncode == 0, archived.stderr
+    assert "約1分で取り出せる" in demo.said
+    asked = core(demo, "restore-request", restore, *who)
+    assert asked.returncode == 1, asked.stderr  # one row names nothing
+    assert core(demo, "restore-status").returncode == 4
 
     second = start(place=demo.place)
     assert second.end() == 1

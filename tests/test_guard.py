@@ -46,6 +46,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "HIMURO_DATA_DIR": str(root / "data"),
         "HIMURO_BUCKET": "himuro-guarded",
         "HIMURO_SHARES": f"\\\\fsx01\\share={root / 'share'}",
+        "HIMURO_RESTORE_ROOTS": str(root / "share"),
     }
     write_accounts(root / "data" / "accounts.toml", OPERATOR, ADMINISTRATOR)
     core(env, root, "init-db")
@@ -111,12 +112,18 @@ def fetch(url: str, path: str, headers: dict[str, str]) -> tuple[http.client.HTT
         return response, response.read()
 
 
-GUARDED = ("archive", "runs", "health")
+GUARDED = ("archive", "restore", "runs", "health")
 OPERATORS_ONLY = ("一覧をアップロードする", "依頼ID", "最近の実行", "内容を確認する")
+OF_RESTORES = ("復元の一覧をアップロードする", "アーカイブ一覧から選ぶ")
 OF_RUNS = ("実行履歴", "最新の状態にする")
 OF_HEALTH = ("点検を実行", "HIMURO_DATA_DIR")
-WORDS = {"archive": OPERATORS_ONLY, "runs": OF_RUNS, "health": OF_HEALTH}
-SECRET = OPERATORS_ONLY + OF_RUNS + OF_HEALTH
+WORDS = {
+    "archive": OPERATORS_ONLY,
+    "restore": OF_RESTORES,
+    "runs": OF_RUNS,
+    "health": OF_HEALTH,
+}
+SECRET = OPERATORS_ONLY + OF_RESTORES + OF_RUNS + OF_HEALTH
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from core.errors import Severity
 from core.model import Problem, Progress, RunRecord, RunState
+from core.restore_model import Stage, Tier
+from core.restore_status import KIND as RESTORE
 
 UNKNOWN = "—"
+rehearsal = ""
+"""What a demo has to say about its S3 on the page of restores; empty everywhere else."""
 
 STATE_WORDS = {
     RunState.RUNNING: "実行中",
@@ -42,6 +48,28 @@ NEXT_STEPS = {
         "原因を取り除いてから再実行してください。分からないときは管理者に連絡してください。"
     ),
 }
+RESTORE_NEXT_STEPS = {
+    RunState.RUNNING: NEXT_STEPS[RunState.RUNNING],
+    RunState.WAITING: "取り出せるようになったファイルから配置できます。",
+    RunState.DONE: "すべて配置しました。依頼者に連絡してください。",
+    RunState.FAILED_FILES: (
+        "配置できたファイルはそのまま使えます。残りの理由を確認してください。"
+        "期限切れのものは、もう一度要求できます。"
+    ),
+    RunState.REFUSED: (
+        "何も要求していません。エラーログの内容に沿って一覧を直し、"
+        "もう一度アップロードしてください。"
+    ),
+    RunState.STOPPED: (
+        "終わったものはそのまま残っています。残りはこの復元の続きとして処理できます。"
+    ),
+    RunState.INTERRUPTED: (
+        "実行の途中でコンソールが終了しました。残りはこの復元の続きとして処理できます。"
+    ),
+    RunState.ERROR: (
+        "原因を取り除いてから、続きを実行してください。分からないときは管理者に連絡してください。"
+    ),
+}
 DAMAGED = "破損"
 KIND_WORDS = {"archive": "アーカイブ", "validate": "確認のみ", "restore": "復元"}
 FILE_WORDS = {
@@ -54,6 +82,21 @@ FILE_WORDS = {
     "restore_errors.txt": "復元のエラーログ",
     "report.csv": "結果の一覧",
 }
+TIER_WORDS = {
+    Tier.BULK: "Bulk（48時間以内）",
+    Tier.STANDARD: "Standard（12時間以内）",
+}
+STAGE_COLORS: dict[Stage, Literal["green", "blue", "orange", "violet", "gray", "red"]] = {
+    Stage.PLACED: "green",
+    Stage.READY: "blue",
+    Stage.EXPIRING: "orange",
+    Stage.THAWING: "violet",
+    Stage.REQUESTED: "violet",
+    Stage.UNREQUESTED: "gray",
+    Stage.EXPIRED: "red",
+    Stage.FAILED: "red",
+}
+"""In the order of a bar: what is done comes first."""
 SEVERITY_WORDS = {Severity.ERROR: "誤り", Severity.WARNING: "注意", Severity.NOTE: "参考"}
 FORM_WORDS = {"columns": "見出しあり（列）", "paths": "パスのみ（1行に1つ）"}
 
@@ -122,7 +165,15 @@ def next_step(record: RunRecord) -> str:
     are not known here."""
     if record.kind == "validate" and record.state is not RunState.ERROR:
         return "確認だけを行いました。何も変更していません。"
-    return NEXT_STEPS[record.state] if record.kind == "archive" else ""
+    steps = {"archive": NEXT_STEPS, RESTORE: RESTORE_NEXT_STEPS}
+    return steps[record.kind][record.state] if record.kind in steps else ""
+
+
+def succeeded(record: RunRecord) -> tuple[int, int]:
+    """Return how many files a run brought where they belong, and their bytes."""
+    if record.kind == RESTORE:
+        return record.placed_files, record.placed_bytes
+    return record.archived_files + record.unchanged_files, record.archived_bytes
 
 
 def numbers(record: RunRecord) -> tuple[tuple[str, str], ...]:
@@ -139,8 +190,35 @@ def numbers(record: RunRecord) -> tuple[tuple[str, str], ...]:
         )
     if record.kind == "validate":
         return (first, ("対象サイズ", size(record.total_bytes)), *last)
-    done = record.archived_files + record.unchanged_files
-    return (first, ("成功", count(done)), ("サイズ", size(record.archived_bytes)), *last)
+    done, done_bytes = succeeded(record)
+    if record.kind == RESTORE:
+        return (
+            first,
+            ("配置済み", count(done)),
+            ("サイズ", size(done_bytes)),
+            ("準備中", count(record.thawing_files)),
+            ("失敗・期限切れ", count(record.failed_files)),
+            ("対象外の行", count(record.left_out_rows)),
+        )
+    return (first, ("成功", count(done)), ("サイズ", size(done_bytes)), *last)
+
+
+def portions(counts: Sequence[int], cells: int) -> list[int]:
+    """Return how many of ``cells`` each count gets in a bar: at least one unless it is 0.
+
+    There must not be more counts than cells.
+    """
+    total = sum(counts)
+    given = [max(1, number * cells // total) if number else 0 for number in counts]
+    while total and sum(given) != cells:
+        step = 1 if sum(given) < cells else -1
+        # Whoever is furthest from what it should have; nobody loses its last cell.
+        error = [
+            (number * cells / total - cell) * step if number and (step > 0 or cell > 1) else -cells
+            for number, cell in zip(counts, given, strict=True)
+        ]
+        given[error.index(max(error))] += step
+    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,6 +216,7 @@ def _row(run: PastRun, queued: bool, timezone: ZoneInfo) -> tuple[object, ...]:
     failed = record.failed_files if touched or record.failed_files else _NONE
     taken = words.seconds(record)
     request = record.request
+    done, done_bytes = words.succeeded(record)
     return (
         when,
         words.kind(record.kind),
@@ -224,10 +225,10 @@ def _row(run: PastRun, queued: bool, timezone: ZoneInfo) -> tuple[object, ...]:
         request.requester,
         request.started_by,
         record.total_files,
-        record.archived_files + record.unchanged_files if touched else _NONE,
+        done if touched else _NONE,
         failed,
         record.total_bytes,
-        record.archived_bytes if touched else _NONE,
+        done_bytes if touched else _NONE,
         _NONE if taken is None else max(0, round(taken)),
         request.comment,
     )

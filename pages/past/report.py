@@ -7,6 +7,7 @@ import streamlit as st
 from core.errors import HimuroError
 from core.history import PastRun
 from core.model import RunState
+from core.restore_status import KIND as RESTORE
 from pages.common import guard, services, view, words
 from pages.common.routes import file_address, zip_address
 from pages.past import asked, log
@@ -33,6 +34,9 @@ def render(here: services.Services, run_id: str) -> None:
         result.summary(record, here.settings.timezone)
         if record.state is RunState.RUNNING:
             _until_it_ends(run_id)
+        elif record.kind == RESTORE:
+            label = "復元の画面で見る（配置、再要求）"
+            address.link("restore", label, ":material/chevron_right:", run=run_id)
         else:
             _retry(here, run_id)
     log.render(here, run_id)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage as Page
 
+from core.model import RunRecord
+from core.restore_status import KIND as RESTORE
 from pages.common import guard
+
+ARCHIVE_LIST = ""
+"""The path of the page that everyone starts from."""
 
 
 def run() -> str:
@@ -34,11 +41,36 @@ def start_over() -> None:
     st.query_params.clear()
 
 
+def of_kind(kind: str) -> str:
+    """Return the path of the page that drafts and runs of a kind belong to."""
+    return "restore" if kind == RESTORE else "archive"
+
+
 def page(path: str) -> Page:
     """Return the page at an address; Streamlit knows pages by their addresses alone."""
+    if path == ARCHIVE_LIST:
+        return st.Page(guard.not_found, default=True)
     return st.Page(guard.not_found, url_path=path)
 
 
-def link(path: str, label: str, **query: str) -> None:
+def link(path: str, label: str, icon: str = ":material/history:", **query: str) -> None:
     """Show a way to another page."""
-    st.page_link(page(path), label=label, icon=":material/history:", query_params=query)
+    st.page_link(page(path), label=label, icon=icon, query_params=query)
+
+
+def way_to(
+    record: RunRecord,
+    path: str,
+    label: str,
+    *,
+    key: str,
+    type: Literal["primary", "tertiary"] = "tertiary",  # noqa: A002 - Streamlit's own word
+) -> None:
+    """Show a way to a run: on this page, which is at ``path``, or to the one of its kind."""
+    icon = ":material/chevron_right:"
+    there = of_kind(record.kind)
+    if there == path:
+        shown = icon if type == "tertiary" else None
+        st.button(label, key=key, type=type, icon=shown, on_click=show_run, args=(record.run_id,))
+    else:
+        link(there, label, icon, run=record.run_id)

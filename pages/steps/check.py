@@ -1,12 +1,15 @@
-"""Step 2: what the check found, and the operator's word."""
+"""Step 2: the check of a list, whatever it is for. What it found is shown by each kind."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import streamlit as st
 
-from core.errors import HimuroError, Severity
+from core.errors import Severity
 from core.jobs import Draft, DraftState
-from core.model import Plan, Problem, Standing
+from core.model import DetectedList, Problem
+from core.run import AnyPlan
 from pages.common import guard, services, view, words
 from pages.common.routes import file_address, problems_address
 from pages.steps import address, upload
@@ -25,8 +28,16 @@ _WIDTHS = {
 }
 
 
-def render(here: services.Services, draft_id: str) -> None:
-    """Show a check while it goes on and when it is done."""
+def render(
+    here: services.Services,
+    draft_id: str,
+    kind: str,
+    outcome: Callable[[services.Services, Draft], None],
+) -> None:
+    """Show a check while it goes on and, by ``outcome``, when it is done.
+
+    One that is for another ``kind`` is shown on the page of that.
+    """
     guard.require_operator()
     draft = here.jobs.draft(draft_id)
     if draft is None:
@@ -36,6 +47,11 @@ def render(here: services.Services, draft_id: str) -> None:
             "コンソールが再起動されたか、やり直されました。一覧をもう一度アップロードしてください。",
         )
         st.button("一覧をアップロードする", key="new", type="primary", on_click=address.start_over)
+        return
+    if draft.kind != kind:
+        view.notice("info", f"これは{words.kind(draft.kind)}の一覧の確認です。")
+        label = f"{words.kind(draft.kind)}の画面で見る"
+        address.link(address.of_kind(draft.kind), label, ":material/chevron_right:", draft=draft_id)
         return
     if draft.state is DraftState.READY and draft.run_id:
         address.show_run(draft.run_id)
@@ -52,13 +68,13 @@ def render(here: services.Services, draft_id: str) -> None:
     )
     if draft.state is DraftState.CHECKING:
         _watch(draft_id)
-        st.button("やめる", key="redo", on_click=_start_over, args=(draft,))
+        st.button("やめる", key="redo", on_click=start_over, args=(draft,))
     elif draft.plan is None:
         view.notice("error", "確認できませんでした。", draft.message)
-        _error_log(draft)
-        st.button("やり直す", key="redo", on_click=_start_over, args=(draft,))
+        error_log(draft)
+        st.button("やり直す", key="redo", on_click=start_over, args=(draft,))
     else:
-        _outcome(draft, draft.plan)
+        outcome(here, draft)
 
 
 @st.fragment(run_every=1.0)
@@ -74,54 +90,8 @@ def _watch(draft_id: str) -> None:
     st.progress(pace.fraction, text=text or "準備しています")
 
 
-def _outcome(draft: Draft, plan: Plan) -> None:
-    errors = sum(problem.is_error for problem in plan.problems)
-    warnings = sum(problem.severity is Severity.WARNING for problem in plan.problems)
-    if draft.state is DraftState.REFUSED:
-        # This message is the check's own and holds nothing that anybody typed.
-        view.notice("error", f"このままでは実行できません。{draft.message}。{_what_to_do(errors)}")
-    elif warnings:
-        view.notice("warning", "実行できます。注意の内容を確認してください。")
-    else:
-        view.notice("success", "誤りはありません。実行できます。")
-    view.metrics(
-        (
-            ("対象ファイル", words.count(len(plan.items))),
-            ("合計サイズ", words.size(plan.total_bytes)),
-            ("新規", words.count(plan.count(Standing.NEW))),
-            ("アーカイブ済み", words.count(plan.count(Standing.ARCHIVED))),
-            ("変更あり", words.count(plan.count(Standing.CHANGED))),
-            ("誤り", words.count(errors)),
-            ("注意", words.count(warnings)),
-        )
-    )
-    with st.container(horizontal=True):
-        if draft.state is DraftState.READY and st.button(
-            "アーカイブを実行する", key="archive", type="primary"
-        ):
-            _confirm(draft.draft_id)
-        st.button("やり直す", key="redo", on_click=_start_over, args=(draft,))
-        if plan.problems:
-            st.link_button(
-                "問題の一覧をダウンロード（CSV）",
-                problems_address(draft.draft_id),
-                icon=":material/download:",
-                key="problems-csv",
-            )
-        _error_log(draft)
-    _problems(plan.problems)
-    _lists(plan)
-
-
-def _what_to_do(errors: int) -> str:
-    if errors:
-        return (
-            "下の表の「対処」に沿って一覧を直し、「やり直す」からもう一度アップロードしてください。"
-        )
-    return "「やり直す」から、対象のある一覧をアップロードしてください。"
-
-
-def _error_log(draft: Draft) -> None:
+def error_log(draft: Draft) -> None:
+    """Offer the error log of a check that became a run."""
     if draft.run_id:
         st.link_button(
             "エラーログ（error_log.txt）",
@@ -131,12 +101,26 @@ def _error_log(draft: Draft) -> None:
         )
 
 
-def _problems(problems: tuple[Problem, ...]) -> None:
-    if not problems:
+def ways_on(draft: Draft, plan: AnyPlan) -> None:
+    """Show the ways that every outcome has beside its own."""
+    st.button("やり直す", key="redo", on_click=start_over, args=(draft,))
+    if plan.problems:
+        st.link_button(
+            "問題の一覧をダウンロード（CSV）",
+            problems_address(draft.draft_id),
+            icon=":material/download:",
+            key="problems-csv",
+        )
+    error_log(draft)
+
+
+def problems(found: Sequence[Problem]) -> None:
+    """Show what is wrong with the lists, or what is to be known, as a table."""
+    if not found:
         return
-    st.markdown(f"**見つかった問題（{words.count(len(problems))}）**")
-    shown = sorted(problems, key=lambda problem: _ORDER[problem.severity])[:_MOST_SHOWN]
-    if len(shown) < len(problems):
+    st.markdown(f"**見つかった問題（{words.count(len(found))}）**")
+    shown = sorted(found, key=lambda problem: _ORDER[problem.severity])[:_MOST_SHOWN]
+    if len(shown) < len(found):
         st.caption(f"最初の{words.count(_MOST_SHOWN)}を表示しています。すべてはCSVにあります。")
     view.table(
         words.PROBLEM_HEADER,
@@ -148,11 +132,12 @@ def _problems(problems: tuple[Problem, ...]) -> None:
     )
 
 
-def _lists(plan: Plan) -> None:
+def lists(detected: Sequence[DetectedList]) -> None:
+    """Show how the lists were read."""
     st.markdown("**読み取った一覧**")
     view.table(
         ("一覧名", "文字コード", "形式", "行数"),
-        ((d.source, d.encoding, words.FORM_WORDS[d.form], d.rows) for d in plan.detected),
+        ((d.source, d.encoding, words.FORM_WORDS[d.form], d.rows) for d in detected),
         widths={"文字コード": 140, "形式": 200, "行数": 100},
         formats={"行数": words.count},
         alt="読み取った一覧",
@@ -160,42 +145,9 @@ def _lists(plan: Plan) -> None:
     )
 
 
-def _start_over(draft: Draft) -> None:
+def start_over(draft: Draft) -> None:
+    """Forget a check and go back to the form, which keeps what was typed."""
     guard.require_operator()
     services.current().jobs.discard(draft.draft_id)
     upload.fill_in(draft.request)
     address.start_over()
-
-
-@st.dialog("アーカイブを実行しますか", width="medium")
-def _confirm(draft_id: str) -> None:
-    guard.require_operator()
-    here = services.current()
-    draft = here.jobs.draft(draft_id)
-    if draft is None or draft.plan is None:
-        st.rerun()
-    plan = draft.plan
-    view.metrics(
-        (
-            ("対象ファイル", words.count(len(plan.items))),
-            ("合計サイズ", words.size(plan.total_bytes)),
-        )
-    )
-    view.facts((("保存先バケット", here.settings.bucket), ("依頼ID", draft.request.request_id)))
-    archived = plan.count(Standing.ARCHIVED)
-    if archived:
-        st.text(f"うち{words.count(archived)}はアーカイブ済みのため、アップロードしません。")
-    st.caption("元のファイルは残ります。実行中でも停止できます。")
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        back = st.button("戻る", key="confirm-no")
-        go = st.button("実行する", key="confirm-yes", type="primary")
-    if back:
-        st.rerun()
-    if go:
-        try:
-            run_id = here.open_jobs().start(draft_id)
-        except HimuroError as exc:
-            view.trouble(exc)
-            return
-        address.show_run(run_id)
-        st.rerun()

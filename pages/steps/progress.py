@@ -9,11 +9,21 @@ import streamlit as st
 
 from core.jobs import Jobs, JobView
 from core.model import RunState
+from core.restore_status import KIND as RESTORE
 from pages.common import guard, services, view, words
 from pages.steps import address
 
 _WATCHED = "watched-run"
 """The run this session has seen going on: its end is announced."""
+_AFTER_STOP = "処理中のファイルが終わってから止まります。"
+_REST = {
+    RESTORE: (
+        "エラーファイル一覧は作りません。終わったものはそのまま残り、"
+        "残りはこの復元の画面からいつでも続けられます。"
+    )
+}
+"""What becomes of the rest, by kind."""
+_REST_ARCHIVE = "残りはエラーファイル一覧に書き出され、後で再実行できます。"
 
 
 def render(here: services.Services, active: Sequence[JobView], asked_for: str) -> None:
@@ -22,8 +32,13 @@ def render(here: services.Services, active: Sequence[JobView], asked_for: str) -
     ids = tuple(job.run_id for job in active)
     number = ids.index(asked_for) if asked_for in ids else None
     st.session_state[_WATCHED] = active[0].run_id
-    headings = {None: "実行中", 0: "3. 実行中"}
-    st.subheader(headings.get(number, "3. 順番待ち"), anchor=False)
+    if number is None:
+        heading = "実行中"
+    else:
+        heading = "順番待ち" if number else "実行中"
+        # A restore has several steps of this kind, so they have no number there.
+        heading = heading if active[number].kind == RESTORE else f"3. {heading}"
+    st.subheader(heading, anchor=False)
     if number:
         st.info(
             f"この依頼は順番を待っています（{number}番目）。前の実行が終わると自動で始まります。",
@@ -48,8 +63,11 @@ def queue(here: services.Services, active: Sequence[JobView]) -> None:
             _waiting(place, job, here)
 
 
-def announce_end(jobs: Jobs) -> None:
-    """Say that the run this session was watching has ended, until its result was opened."""
+def announce_end(jobs: Jobs, path: str) -> None:
+    """Say that the run this session was watching has ended, until its result was opened.
+
+    ``path``: of the page that says it.
+    """
     guard.require_operator()
     run_id = st.session_state.get(_WATCHED, "")
     if run_id and run_id == address.run():
@@ -62,9 +80,7 @@ def announce_end(jobs: Jobs) -> None:
         st.text("実行が終わりました。")
         view.state_badge(record.state)
         st.text(f"依頼ID: {record.request.request_id}")
-        st.button(
-            "結果を見る", key="ended", on_click=address.show_run, args=(run_id,), type="primary"
-        )
+        address.way_to(record, path, "結果を見る", key="ended", type="primary")
 
 
 @st.fragment(run_every=1.0)
@@ -80,6 +96,7 @@ def _watch(ids: tuple[str, ...]) -> None:
     timezone = services.current().settings.timezone
     view.facts(
         (
+            ("種類", words.kind(job.kind)),
             ("依頼ID", job.request.request_id),
             ("依頼者", job.request.requester),
             ("一覧", "、".join(job.sources)),
@@ -109,6 +126,7 @@ def _watch(ids: tuple[str, ...]) -> None:
 def _waiting(place: int, job: JobView, here: services.Services) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.text(f"{place}番目")
+        st.text(words.kind(job.kind))
         st.text(f"依頼ID: {job.request.request_id}")
         st.text(f"依頼者: {job.request.requester}")
         st.text(f"{words.count(job.progress.total_files)}、{words.size(job.progress.total_bytes)}")
@@ -125,11 +143,14 @@ def _confirm_stop(run_id: str) -> None:
     job = next((job for job in jobs.active() if job.run_id == run_id), None)
     if job is None:
         st.rerun()
-    view.facts((("依頼ID", job.request.request_id), ("依頼者", job.request.requester)))
-    st.markdown(
-        "処理中のファイルが終わってから止まります。"
-        "残りはエラーファイル一覧に書き出され、後で再実行できます。"
+    view.facts(
+        (
+            ("種類", words.kind(job.kind)),
+            ("依頼ID", job.request.request_id),
+            ("依頼者", job.request.requester),
+        )
     )
+    st.markdown(_AFTER_STOP + _REST.get(job.kind, _REST_ARCHIVE))
     with st.container(horizontal=True, horizontal_alignment="right"):
         back = st.button("続ける", key="stop-no")
         stop = st.button("停止する", key="stop-yes", type="primary")

@@ -9,6 +9,7 @@ import streamlit as st
 from core.errors import HimuroError
 from core.jobs import Jobs
 from core.model import RunRecord, RunState
+from core.restore_status import KIND as RESTORE
 from pages.common import guard, services, view, words
 from pages.common.routes import file_address
 from pages.steps import address
@@ -30,6 +31,10 @@ def render(here: services.Services, run_id: str) -> None:
     record = here.jobs.record(run_id)
     if record is None:
         view.notice("warning", "この実行は見つかりません。アドレスを確認してください。")
+        return
+    if record.kind == RESTORE:
+        view.notice("info", "これは復元の実行です。")
+        address.link("restore", "復元の画面で見る", ":material/chevron_right:", run=run_id)
         return
     st.subheader("4. 結果", anchor=False)
     summary(record, here.settings.timezone)

@@ -2,34 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import streamlit as st
 
+from core.jobs import Jobs
 from core.model import MOST_TYPED, ListSource, RunRequest
-from core.settings import JOB_NEEDS
+from core.settings import JOB_NEEDS, RESTORE_NEEDS
 from pages.common import guard, services
 from pages.steps import address
 
 TYPES = ["csv", "txt", "tsv", "xlsx"]
 _MOST_MB = 20
 """What the lists may have (``core.request_list``); the server itself takes a little more."""
+_MOST_PASTED = 200_000
+"""Letters; more would be more than a browser may send at once (``config.toml``)."""
+_PASTED = "貼り付けたパス.txt"
 
 
-def render(here: services.Services) -> None:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the first step asks for."""
+
+    heading: str
+    label: str
+    """Of the place for the lists."""
+    needs: tuple[str, ...]
+    check: Callable[[Jobs, Sequence[ListSource], RunRequest], str]
+    """Begins the check and returns the draft's id."""
+    pasting: bool = False
+    """Whether paths can be pasted instead."""
+
+
+ARCHIVE = Form(
+    "1. 一覧をアップロードする",
+    "アーカイブするファイルの一覧（必須。ここへドラッグするか、「Upload」を押して"
+    "選びます。複数可、1つ20 MBまで）",
+    JOB_NEEDS,
+    Jobs.check,
+)
+RESTORE = Form(
+    "1. 復元の一覧をアップロードする",
+    "復元するファイルの一覧（ここへドラッグするか、「Upload」を押して選びます。"
+    "複数可、1つ20 MBまで）",
+    RESTORE_NEEDS,
+    Jobs.check_restore,
+    pasting=True,
+)
+
+
+def render(here: services.Services, form: Form) -> None:
     """Show the form, and begin the check when it is filled in."""
     guard.require_operator()
-    here.settings.require(JOB_NEEDS)
+    here.settings.require(form.needs)
     here.catalogue.check()
     generation = st.session_state.setdefault("upload-generation", 0)
-    st.subheader("1. 一覧をアップロードする", anchor=False)
+    st.subheader(form.heading, anchor=False)
     with st.form("upload", enter_to_submit=False):
         lists = st.file_uploader(
-            "アーカイブするファイルの一覧（必須。ここへドラッグするか、「Upload」を押して"
-            "選びます。複数可、1つ20 MBまで）",
+            form.label,
             type=TYPES,
             accept_multiple_files=True,
             max_upload_size=_MOST_MB,
             key=f"lists-{generation}",
         )
+        pasted = _paste(generation) if form.pasting else ""
         left, middle, right = st.columns([1, 1, 2])
         request_id = left.text_input("依頼ID（必須）", max_chars=MOST_TYPED, key="request-id")
         requester = middle.text_input("依頼者（必須）", max_chars=MOST_TYPED, key="requester")
@@ -41,16 +79,45 @@ def render(here: services.Services) -> None:
     request = RunRequest(
         (request_id or "").strip(), (requester or "").strip(), (comment or "").strip(), guard.seat()
     )
-    missing = missing_words(request, len(lists))
+    sources = [ListSource(file.name, file.getvalue()) for file in lists]
+    if paths := pasted_paths(pasted):
+        sources.append(ListSource(_PASTED, paths.encode("utf-8-sig")))
+    missing = missing_words(request, len(sources))
     if missing:
         st.error(f"{missing}を入力してください。", icon=":material/error:")
         return
-    sources = [ListSource(file.name, file.getvalue()) for file in lists]
-    draft_id = here.open_jobs().check(sources, request)
+    draft_id = form.check(here.open_jobs(), sources, request)
     # A new key: the session lets go of the uploaded bytes.
     st.session_state["upload-generation"] = generation + 1
     address.show_draft(draft_id)
     st.rerun()
+
+
+def _paste(generation: int) -> str:
+    text = st.text_area(
+        "または、アーカイブ一覧からコピーしたパスを貼り付ける（1行に1つ）",
+        height=100,
+        max_chars=_MOST_PASTED,
+        placeholder="\\\\サーバー名\\共有名\\フォルダー\\ファイル名",
+        key=f"paths-{generation}",
+    )
+    return text or ""
+
+
+def pasted_paths(text: str) -> str:
+    r"""Return pasted lines as a list of paths; empty when there is none.
+
+    Cells copied from the archive list have tabs between them: directory and name are put
+    together, what stands before and after them is left out.
+    """
+    lines = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split("\t")]
+        start = next((n for n, cell in enumerate(cells) if cell.startswith("\\\\")), 0)
+        path = "\\".join(filter(None, cells[start : start + 2]))
+        if path:
+            lines.append(path + "\n")
+    return "".join(lines)
 
 
 def missing_words(request: RunRequest, lists: int) -> str:

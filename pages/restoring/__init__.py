@@ -1,0 +1,1 @@
+"""The parts of ``/restore``: a checked list, the open restores, one restore, placing."""

@@ -1,0 +1,74 @@
+"""The restores that are open: where their files stand, and the way to each."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from core.lookups import Lookup
+from core.model import RunRecord, RunState
+from core.restore_model import STAGE_WORDS, Stage
+from core.restore_status import READY_STAGES, RestoreStatus
+from pages.common import guard, services, view, words
+from pages.restoring import status
+from pages.steps import address
+
+_MOST = 20
+_WIDTHS = [1.4, 1.9, 1.5, 1.1, 3.4, 2.5, 1.1]
+
+
+def render(here: services.Services, records: Sequence[RunRecord], queued: Container[str]) -> None:
+    """Show open restores, newest first; ``queued`` are those that wait for their turn."""
+    guard.require_operator()
+    if not records:
+        return
+    st.subheader(f"取り出し中の復元（{words.count(len(records))}）", anchor=False)
+    shown = records[:_MOST]
+    found = {record.run_id: status.of(here, record) for record in shown}
+    with st.container(key="open-restores", gap=None):
+        for record in shown:
+            _row(here, record, found[record.run_id], record.run_id in queued)
+    if len(records) > _MOST:
+        st.caption(f"新しい{words.count(_MOST)}を表示しています。")
+        address.link("runs", "すべての復元を見る", kind="restore")
+    working = tuple(run_id for run_id, lookup in found.items() if lookup.working)
+    if working:
+        status.watch(working)
+
+
+def _row(
+    here: services.Services, record: RunRecord, found: Lookup[RestoreStatus], queued: bool
+) -> None:
+    when, request, requester, files, stages, until, link = st.columns(
+        _WIDTHS, vertical_alignment="center"
+    )
+    when.text(words.moment(record.created_at, here.settings.timezone))
+    request.text(record.request.request_id, wrap=False)
+    requester.text(record.request.requester, wrap=False)
+    files.text(words.count(record.total_files))
+    with stages.container(horizontal=True, gap="small"):
+        if found.value is None or record.state is not RunState.WAITING:
+            view.state_badge(record.state, queued=queued)
+        if found.value:
+            for stage, number in status.counted(found.value):
+                st.badge(f"{STAGE_WORDS[stage]} {number:,}", color=words.STAGE_COLORS[stage])
+        elif found.message:
+            st.text("S3に問い合わせられません")
+    until.text(when_next(here, record, found.value))
+    with link:
+        address.way_to(record, "restore", "開く", key=f"open-{record.run_id}")
+
+
+def when_next(here: services.Services, record: RunRecord, known: RestoreStatus | None) -> str:
+    """Return by when something happens, one short line; empty when nothing is known."""
+    if known is None:
+        return ""
+    timezone = here.settings.timezone
+    if known.count(*READY_STAGES) and known.first_expiry:
+        return f"期限 {words.moment(known.first_expiry, timezone)}"
+    if known.count(Stage.REQUESTED, Stage.THAWING) and record.ready_by:
+        late = "（過ぎています）" if record.ready_by < datetime.now(UTC) else ""
+        return f"遅くとも {words.moment(record.ready_by, timezone)}{late}"
+    return ""

@@ -1,0 +1,64 @@
+"""What S3 says of a restore, asked in the background, and how it is shown everywhere."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.lookups import Lookup
+from core.model import RunRecord
+from core.restore_model import STAGE_WORDS, Stage
+from core.restore_status import RestoreStatus
+from pages.common import guard, services, words
+
+_RENEWED = "statuses-renewed"
+"""By run id, after the end of which step this session has asked anew."""
+_CELLS = 60
+"""Of a bar."""
+
+
+def of(here: services.Services, record: RunRecord) -> Lookup[RestoreStatus]:
+    """Return what is known; never waits. What is older than the last step is not believed."""
+    found = here.restores.status(record.run_id)
+    ended = record.finished_at
+    # Once for each step: where a clock was set back, the new answer would look old as well.
+    renewed = st.session_state.setdefault(_RENEWED, {})
+    is_old = found.value and ended and found.value.at < ended
+    if is_old and not found.working and renewed.get(record.run_id) != ended:
+        renewed[record.run_id] = ended
+        here.restores.forget(record.run_id)
+        found = here.restores.status(record.run_id)
+    return found
+
+
+@st.fragment(run_every=1.0)
+def watch(run_ids: tuple[str, ...]) -> None:
+    """Draw the page anew once S3 has answered about one of these restores."""
+    guard.require_operator()
+    here = services.current()
+    if not all(here.restores.status(run_id).working for run_id in run_ids):
+        st.rerun()
+    st.caption("S3 に状況を問い合わせています …")
+
+
+def counted(status: RestoreStatus) -> list[tuple[Stage, int]]:
+    """Return how many files are in each stage, in the order of a bar, without empty ones."""
+    return [(stage, n) for stage in words.STAGE_COLORS if (n := status.count(stage))]
+
+
+def bar(status: RestoreStatus) -> None:
+    """Show the stages as one bar with a legend."""
+    stages = counted(status)
+    cells = words.portions([number for _, number in stages], _CELLS)
+    st.markdown(
+        "".join(
+            f":{words.STAGE_COLORS[stage]}[{'█' * width}]"
+            for (stage, _), width in zip(stages, cells, strict=True)
+        )
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for stage, number in stages:
+            label = f"{STAGE_WORDS[stage]} {words.count(number)}"
+            st.badge(label, color=words.STAGE_COLORS[stage])
+        total = len(status.files)
+        done = status.count(Stage.PLACED)
+        st.text(f"配置済み {done:,} / {words.count(total)}（{done / total:.0%}）")
