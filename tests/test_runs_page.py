@@ -361,6 +361,6 @@ def test_checks_and_kinds_have_numbers_of_their_own() -> None:
     check = replace(RECORD, kind="validate", started_at=None)
     assert dict(words.numbers(check))["所要時間"] == "1分35秒"
     assert "何も変更していません" in words.next_step(check)
-    later = replace(RECORD, kind="restore")
+    later = replace(RECORD, kind="purge")
     assert dict(words.numbers(later))["成功"] == "3 件"
     assert words.next_step(later) == ""

@@ -22,7 +22,7 @@ def of(here: services.Services, record: RunRecord) -> Lookup[RestoreStatus]:
     ended = record.finished_at
     # Once for each step: where a clock was set back, the new answer would look old as well.
     renewed = st.session_state.setdefault(_RENEWED, {})
-    is_old = found.value and ended and found.value.at < ended
+    is_old = found.value and ended and found.value.at <= ended
     if is_old and not found.working and renewed.get(record.run_id) != ended:
         renewed[record.run_id] = ended
         here.restores.forget(record.run_id)
