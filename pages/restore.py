@@ -49,15 +49,10 @@ def render() -> None:
     records = [r.record for r in jobs.listing().runs if r.record and r.record.kind == KIND]
     queued = {job.run_id for job in active if job.queued}
     overview.render(here, [r for r in records if is_open(r)], queued)
-    _how_to_choose()
-    upload.render(here, upload.RESTORE)
-    recent.render(here, (r for r in records if not is_open(r)), PATH, queued)
-
-
-def _how_to_choose() -> None:
     address.link(
         address.ARCHIVE_LIST,
-        "アーカイブ一覧から選ぶ（行の「ディレクトリパス」と「ファイル名」をコピーし、"
-        "下の欄に貼り付けます）",
+        "アーカイブ一覧で探す（見つけたファイルのパスは、下の欄に書きます）",
         ":material/search:",
     )
+    upload.render(here, upload.RESTORE)
+    recent.render(here, (r for r in records if not is_open(r)), PATH, queued)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
@@ -26,6 +26,7 @@ from tests.servers import (
     free_port,
     make_bucket,
     moto_server,
+    strict_server,
 )
 from tests.share import Share, build_share
 
@@ -39,10 +40,21 @@ _FLAGS = (
 _SIZE = {"width": 1366, "height": 768}
 
 
-class Gate:
-    """Lets uploads through until it is shut; those that follow wait until it is opened."""
+def is_upload(request: BaseHTTPRequestHandler) -> bool:
+    return request.command == "PUT"
 
-    def __init__(self, proxy: FaultyProxy) -> None:
+
+def is_download(request: BaseHTTPRequestHandler) -> bool:
+    return request.command == "GET" and "list-type" not in request.path
+
+
+class Gate:
+    """Lets requests of a kind through until it is shut; those that follow wait until it is
+    opened."""
+
+    def __init__(
+        self, proxy: FaultyProxy, guards: Callable[[BaseHTTPRequestHandler], bool] = is_upload
+    ) -> None:
         self._open = threading.Event()
         self._open.set()
         self._left: int | None = None
@@ -50,15 +62,15 @@ class Gate:
         forward = proxy.handle
 
         def handle(request: BaseHTTPRequestHandler) -> None:
-            if request.command == "PUT" and not self._passes():
+            if guards(request) and not self._passes():
                 self._open.wait(PATIENCE / 1000)
             forward(request)
 
         proxy.handle = handle  # type: ignore[method-assign]
 
-    def shut_after(self, uploads: int) -> None:
+    def shut_after(self, requests: int) -> None:
         with self._lock:
-            self._left = uploads
+            self._left = requests
             self._open.clear()
 
     def open(self) -> None:
@@ -82,6 +94,8 @@ class Installation:
     share: Share
     env: dict[str, str]
     gate: Gate
+    s3: str
+    """The endpoint of the S3 itself, behind the gate."""
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
     """The console, while it is served."""
@@ -100,11 +114,16 @@ class Installation:
 
 
 @contextmanager
-def installation(root: Path, files: int = 150) -> Iterator[Installation]:
-    """Set up share, S3 and database below ``root``, without a console."""
+def installation(root: Path, files: int = 150, *, restores: bool = False) -> Iterator[Installation]:
+    """Set up share, S3 and database below ``root``, without a console.
+
+    ``restores``: its S3 thaws when it is told to, files are restored to ``復元`` on the
+    share, and the gate is for downloads.
+    """
     share = build_share(root / "share", files)
     with ExitStack() as stack:
-        endpoint = stack.enter_context(moto_server(root / "s3.log"))
+        server = strict_server if restores else moto_server
+        endpoint = stack.enter_context(server(root / "s3.log"))
         make_bucket(endpoint, BUCKET)
         proxy = stack.enter_context(faulty_proxy(endpoint))
         env = {
@@ -113,9 +132,13 @@ def installation(root: Path, files: int = 150) -> Iterator[Installation]:
             "HIMURO_SHARES": share.setting,
             **aws_environment(proxy.endpoint),
         }
+        if restores:
+            share.local("復元").mkdir()
+            env["HIMURO_RESTORE_ROOTS"] = f"{share.unc}\\復元"
         write_accounts(root / "data" / "accounts.toml", OPERATOR, ADMINISTRATOR)
         core(env, root, "init-db")
-        yield Installation(root, share, env, Gate(proxy))
+        gate = Gate(proxy, is_download if restores else is_upload)
+        yield Installation(root, share, env, gate, endpoint)
 
 
 def core(env: dict[str, str], cwd: Path, *command: str) -> str:

@@ -114,7 +114,7 @@ def fetch(url: str, path: str, headers: dict[str, str]) -> tuple[http.client.HTT
 
 GUARDED = ("archive", "restore", "runs", "health")
 OPERATORS_ONLY = ("一覧をアップロードする", "依頼ID", "最近の実行", "内容を確認する")
-OF_RESTORES = ("復元の一覧をアップロードする", "アーカイブ一覧から選ぶ")
+OF_RESTORES = ("復元の一覧をアップロードする", "アーカイブ一覧で探す")
 OF_RUNS = ("実行履歴", "最新の状態にする")
 OF_HEALTH = ("点検を実行", "HIMURO_DATA_DIR")
 WORDS = {

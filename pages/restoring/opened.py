@@ -200,10 +200,12 @@ def _table(here: services.Services, record: RunRecord, known: RestoreStatus) -> 
             f"最初の{words.count(_MOST_SHOWN)}を表示しています。"
             "すべては結果の一覧（report.csv）にあります。"
         )
-    rows = (_row(file, here.settings.timezone) for file in shown)
+    rows = [_row(file, here.settings.timezone) for file in shown]
+    # What no file has would only take room.
+    used = [n for n in range(len(_HEADER)) if any(row[n] != "" for row in rows)]
     view.table(
-        _HEADER,
-        rows,
+        tuple(_HEADER[n] for n in used),
+        (tuple(row[n] for n in used) for row in rows),
         widths=_WIDTHS,
         formats={"サイズ": words.size},
         alt="復元するファイル",

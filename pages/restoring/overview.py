@@ -16,7 +16,7 @@ from pages.restoring import status
 from pages.steps import address
 
 _MOST = 20
-_WIDTHS = [1.4, 1.9, 1.5, 1.1, 3.4, 2.5, 1.1]
+_WIDTHS = [1.7, 1.9, 1.5, 1.0, 3.2, 2.5, 1.1]
 
 
 def render(here: services.Services, records: Sequence[RunRecord], queued: Container[str]) -> None:

@@ -49,16 +49,17 @@ def bar(status: RestoreStatus) -> None:
     """Show the stages as one bar with a legend."""
     stages = counted(status)
     cells = words.portions([number for _, number in stages], _CELLS)
-    st.markdown(
-        "".join(
-            f":{words.STAGE_COLORS[stage]}[{'█' * width}]"
-            for (stage, _), width in zip(stages, cells, strict=True)
-        )
-    )
+    total, done = len(status.files), status.count(Stage.PLACED)
     with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            "".join(
+                f":{words.STAGE_COLORS[stage]}[{'█' * width}]"
+                for (stage, _), width in zip(stages, cells, strict=True)
+            ),
+            width="content",
+        )
+        st.text(f"配置済み {done:,} / {words.count(total)}（{done / total:.0%}）")
+    with st.container(horizontal=True):
         for stage, number in stages:
             label = f"{STAGE_WORDS[stage]} {words.count(number)}"
             st.badge(label, color=words.STAGE_COLORS[stage])
-        total = len(status.files)
-        done = status.count(Stage.PLACED)
-        st.text(f"配置済み {done:,} / {words.count(total)}（{done / total:.0%}）")

@@ -18,7 +18,7 @@ _MOST_MB = 20
 """What the lists may have (``core.request_list``); the server itself takes a little more."""
 _MOST_PASTED = 200_000
 """Letters; more would be more than a browser may send at once (``config.toml``)."""
-_PASTED = "貼り付けたパス.txt"
+_PASTED = "入力したパス.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def render(here: services.Services, form: Form) -> None:
 
 def _paste(generation: int) -> str:
     text = st.text_area(
-        "または、アーカイブ一覧からコピーしたパスを貼り付ける（1行に1つ）",
+        "または、復元するパス（1行に1つ。フォルダーを書くと、その下のすべて）",
         height=100,
         max_chars=_MOST_PASTED,
         placeholder="\\\\サーバー名\\共有名\\フォルダー\\ファイル名",
@@ -107,8 +107,8 @@ def _paste(generation: int) -> str:
 def pasted_paths(text: str) -> str:
     r"""Return pasted lines as a list of paths; empty when there is none.
 
-    Cells copied from the archive list have tabs between them: directory and name are put
-    together, what stands before and after them is left out.
+    Cells copied from Excel have tabs between them, as in an export of the archive list:
+    directory and name are put together, what stands before and after them is left out.
     """
     lines = []
     for line in text.splitlines():
