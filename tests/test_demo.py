@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from tests.people import Person, signed_in
 from tests.servers import CHECKOUT, HOST, answers, clean_environment, free_port
+from tests.test_guard import screen_of
 
 ADDRESS = re.compile(r"^\s*(http://127\.0\.0\.1:\d+)\s*$")
 PATIENCE = 90
@@ -130,7 +132,10 @@ def test_a_demo_from_the_address_to_ctrl_c(start: Start) -> None:
     who = ("--request-id", "REQ-1", "--requester", "山田")
     archived = core(demo, "archive", good[0], *who)
     assert archived.returncode == 0, archived.stderr
-    assert "約1分で取り出せる" in demo.said
+    password = demo.read_until(re.compile(r"operator +(\S+)"))
+    demo.read_until(re.compile("(約1分で取り出せる)"))
+    headers = signed_in(url, Person("operator", "operator", password))
+    assert "約1分で終わります" in screen_of(url, headers, page_name="restore")
     asked = core(demo, "restore-request", restore, *who)
     assert asked.returncode == 1, asked.stderr  # one row names nothing
     assert core(demo, "restore-status").returncode == 4

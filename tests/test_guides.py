@@ -11,6 +11,7 @@ from PIL import Image
 
 from core.errors import Code
 from core.model import RunState
+from core.restore_model import STAGE_WORDS
 from pages.common import words
 from tests.pictures import GUIDES, IMAGES, shown
 from tests.servers import CHECKOUT
@@ -58,13 +59,24 @@ def test_every_state_of_a_run() -> None:
     assert sorted(told) == sorted(words.STATE_WORDS[state] for state in RunState)
 
 
+def test_every_stage_of_a_restored_file() -> None:
+    stages = "|".join(map(re.escape, STAGE_WORDS.values()))
+    assert [row[0] for row in rows(OPERATORS, stages)] == list(STAGE_WORDS.values())
+
+
 def test_exit_codes_are_those_of_the_readme() -> None:
     assert [row[0] for row in rows(OPERATORS, r"\d+")] == [row[0] for row in rows(README, r"\d+")]
 
 
 def test_files_of_a_run_are_called_as_on_the_pages() -> None:
     text = OPERATORS.read_text("utf-8")
-    for name in ("error_log.txt", "failed_uploads.txt", "report.csv"):
+    for name in (
+        "error_log.txt",
+        "failed_uploads.txt",
+        "report.csv",
+        "restore_requests.txt",
+        "restore_errors.txt",
+    ):
         assert words.file_label(name).replace("（", "（`").replace("）", "`）") in text
 
 
@@ -103,9 +115,3 @@ def _headings(document: Path) -> list[str]:
 def _anchor(heading: str) -> str:
     """Return the fragment that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-def test_nothing_is_promised_that_is_not_there() -> None:
-    missing = not (CHECKOUT / "pages" / "restore.py").exists()
-    for guide in GUIDES:
-        assert ("復元の画面はまだありません" in guide.read_text("utf-8")) == missing, guide.name

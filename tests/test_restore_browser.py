@@ -173,6 +173,7 @@ def _ready_and_placed(here: Installation, window: Screen) -> None:
     window.answer("配置する")
     window.see("配置済み 5 / 5 件（100%）")
     window.settle()
+    window.see("一部失敗　対象のファイルはすべて配置しました")
     window.picture("87-placed")
     assert taken.read_text() == "すでにあるもの"
     (renamed,) = target.glob("見積書_A社_*.xlsx")
@@ -201,6 +202,7 @@ def _placed_again(here: Installation, window: Screen) -> None:
     dialog = window.page.get_by_role("dialog")
     expect(dialog.get_by_role("button", name="配置する", exact=True)).to_be_disabled()
     window.page.get_by_text("これらも、もう一度配置する").click()
+    expect(window.metric("配置するファイル")).to_have_text("1 件", timeout=PATIENCE)
     window.settle()
     window.picture("88-lost")
     window.answer("配置する")

@@ -26,6 +26,7 @@ from tests.arrange import REQUEST, UNC, Desk, archive_list
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore
 from tests.test_pages import shown
+from tests.test_runs_page import RECORD
 
 PAGE = "from pages import restore\nrestore.render()"
 DAY = timedelta(days=1)
@@ -393,6 +394,12 @@ def test_every_stage_tier_and_state_has_its_word() -> None:
     assert set(words.STAGE_COLORS) == set(Stage)
     assert set(words.TIER_WORDS) == set(Tier)
     assert set(words.RESTORE_NEXT_STEPS) == set(RunState)
+
+
+def test_next_step_when_only_rows_were_left_out() -> None:
+    record = replace(RECORD, kind="restore", state=RunState.FAILED_FILES, left_out_rows=1)
+    assert words.next_step(replace(record, placed_files=3)).startswith("配置できたファイル")
+    assert words.next_step(replace(record, placed_files=4)) == words.ALL_BUT_LEFT_OUT
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,9 @@ RESTORE_NEXT_STEPS = {
         "原因を取り除いてから、続きを実行してください。分からないときは管理者に連絡してください。"
     ),
 }
+ALL_BUT_LEFT_OUT = (
+    "対象のファイルはすべて配置しました。対象外の行とその理由を、依頼者に伝えてください。"
+)
 DAMAGED = "破損"
 KIND_WORDS = {"archive": "アーカイブ", "validate": "確認のみ", "restore": "復元"}
 FILE_WORDS = {
@@ -165,6 +168,9 @@ def next_step(record: RunRecord) -> str:
     are not known here."""
     if record.kind == "validate" and record.state is not RunState.ERROR:
         return "確認だけを行いました。何も変更していません。"
+    if record.kind == RESTORE and record.placed_files == record.total_files > 0:
+        left_out = record.state is RunState.FAILED_FILES
+        return ALL_BUT_LEFT_OUT if left_out else RESTORE_NEXT_STEPS[RunState.DONE]
     steps = {"archive": NEXT_STEPS, RESTORE: RESTORE_NEXT_STEPS}
     return steps[record.kind][record.state] if record.kind in steps else ""
 

@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import HimuroError
 from core.model import RunRecord
 from core.place_preview import PlacePreview
-from core.restore_model import Stage
+from core.restore_model import RestoreItem, Stage
 from core.restore_status import OPEN_STAGES, READY_STAGES, RestoreStatus
 from pages.common import guard, services, view, words
 
@@ -78,19 +78,21 @@ def _confirm(run_id: str, directory: str) -> None:
     seen = here.restores.preview(run_id, directory).value
     if seen is None:
         st.rerun()
-    view.metrics(
-        (
-            ("配置するファイル", words.count(seen.ready)),
-            ("合計サイズ", words.size(seen.ready_bytes)),
-            ("空き容量", words.size(seen.free_bytes)),
-            ("名前が変わるファイル", words.count(len(seen.renamed))),
-        )
-    )
+    above = st.container()  # its numbers depend on what is chosen below
     new = "" if seen.target.exists else "（新しく作ります）"
     view.facts((("配置先", seen.target.typed + new),))
     _carried_over(seen)
     _renamed(seen)
     again = _lost(seen)
+    with above:
+        view.metrics(
+            (
+                ("配置するファイル", words.count(seen.ready + len(again))),
+                ("合計サイズ", words.size(seen.ready_bytes + sum(i.size for i in again))),
+                ("空き容量", words.size(seen.free_bytes)),
+                ("名前が変わるファイル", words.count(len(seen.renamed))),
+            )
+        )
     with st.container(horizontal=True, horizontal_alignment="right"):
         back = st.button("戻る", key="place-no")
         go = st.button(
@@ -100,7 +102,8 @@ def _confirm(run_id: str, directory: str) -> None:
         st.rerun()
     if go:
         try:
-            here.open_jobs().place(run_id, directory, again, guard.seat())
+            keys = [item.key for item in again]
+            here.open_jobs().place(run_id, directory, keys, guard.seat())
         except HimuroError as exc:
             view.trouble(exc)
             return
@@ -110,8 +113,8 @@ def _confirm(run_id: str, directory: str) -> None:
 def _carried_over(seen: PlacePreview) -> None:
     waiting = seen.status.count(*OPEN_STAGES)
     expired = seen.status.count(Stage.EXPIRED)
-    if not seen.ready:
-        view.notice("info", "いま配置できるファイルはありません。")
+    if not (seen.ready or seen.lost):
+        view.notice("info", "いま配置するファイルはありません。")
     if waiting:
         st.text(f"準備中の {words.count(waiting)}は、次の回に持ち越します。")
     if expired:
@@ -132,8 +135,8 @@ def _renamed(seen: PlacePreview) -> None:
     )
 
 
-def _lost(seen: PlacePreview) -> tuple[str, ...]:
-    """Ask what becomes of files that people have removed; returns the keys to place again."""
+def _lost(seen: PlacePreview) -> tuple[RestoreItem, ...]:
+    """Ask what becomes of files that people have removed; returns those to place again."""
     if not seen.lost:
         return ()
     number = words.count(len(seen.lost))
@@ -146,8 +149,15 @@ def _lost(seen: PlacePreview) -> tuple[str, ...]:
         alt="消されたか変更されたファイル",
         key="lost",
     )
-    wanted = st.checkbox("これらも、もう一度配置する", key="place-lost")
-    return tuple(standing.item.key for standing in seen.lost) if wanted else ()
+    wanted = st.checkbox(
+        "これらも、もう一度配置する",
+        key="place-lost",
+    )
+    st.caption(
+        "変更されたファイルはそのまま残り、別の名前で配置します。"
+        "読み取れる期限が過ぎているものは、もう一度要求した後に配置できます。"
+    )
+    return tuple(standing.item for standing in seen.lost) if wanted else ()
 
 
 def _places(seen: PlacePreview) -> Iterator[tuple[str, str]]:

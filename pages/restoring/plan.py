@@ -112,9 +112,9 @@ def _confirm(draft_id: str, tier: Tier, days: int) -> None:
             ("依頼ID", draft.request.request_id),
             ("取り出しの種類", words.TIER_WORDS[tier]),
             ("保持日数", f"{days}日"),
-            *_times(here, tier, days),
         )
     )
+    view.facts(_times(here, tier, days))
     st.caption(
         "S3 に取り出しを要求します。取り出しには費用がかかります。"
         "ファイルの配置は、準備ができた後にこの画面で行います。"
