@@ -245,6 +245,7 @@ def test_past_runs(here: Installation, window: Screen) -> None:
     window.picture("60-runs-live")
     here.gate.open()
     expect(window.page.get_by_text("処理中のファイル")).to_have_count(0, timeout=PATIENCE)
+    window.settle()  # until then the filters may be there twice
     window.page.get_by_label("依頼者または実行者").fill("ﾘﾚｷ 履歴")
     window.see("該当する実行はありません")
     window.page.get_by_label("依頼者または実行者").fill("履歴　太郎")
