@@ -160,7 +160,7 @@ class RestoreFolder(RunFolder):
         item, placed, failed = standing.item, standing.placed, standing.failed
         if placed:
             when = f"{placed.at.astimezone(self.timezone):%Y/%m/%d %H:%M:%S}"
-            return (item.name, _WORDS[Stage.PLACED], when, placed.place, item.path, placed.reason)
+            return (item.name, _WORDS[Stage.PLACED], when, placed.place, item.path, placed.detail)
         stage = Stage.FAILED if failed else stages.get(item.key, Stage.UNREQUESTED)
         word = _WORDS.get(stage) or STAGE_WORDS[stage]
         return (item.name, word, "", "", item.path, failed.reason if failed else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.model import EXIT_CODES, RunState
+from core.model import EXIT_CODES
 from core.settings import load_settings
 from tests.servers import CHECKOUT
 
@@ -88,8 +88,7 @@ def test_the_readme_names_every_command() -> None:
 
 def test_the_readme_names_every_exit_code() -> None:
     named = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
-    # 4 belongs to restores, which have no command yet.
-    assert named == set(EXIT_CODES.values()) - {EXIT_CODES[RunState.WAITING]}
+    assert named == set(EXIT_CODES.values())
 
 
 def test_no_document_names_a_package_index() -> None:
