@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
@@ -191,12 +192,14 @@ def timed_out(exc: BaseException | None) -> bool:
     return False
 
 
-def _loader(session: Any) -> Any:
-    """Return botocore's loader of service descriptions for a session that knows S3 only.
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Return botocore's loader of service descriptions for sessions that know S3 only.
 
-    To say which services there are it reads some 800 folders, a tenth of a second at each start.
+    To say which services there are it reads some 800 folders, a tenth of a second at each start;
+    S3's own description takes as long, once for all sessions.
     """
-    loader = create_loader(session.get_config_variable("data_path"))
+    loader = create_loader(data_path)
     loader.list_available_services = lambda *_args, **_options: ["s3"]
     return loader
 
@@ -208,7 +211,7 @@ def make_session() -> Any:
     sent to it, twice for each lookup. What the user set for it counts.
     """
     session = botocore.session.get_session()
-    session.register_component("data_loader", _loader(session))
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     given = session.get_scoped_config().get("metadata_service_timeout")
     if not given and "AWS_METADATA_SERVICE_TIMEOUT" not in os.environ:
         # set_config_variable would make it a whole number.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TypeVar
@@ -44,6 +45,7 @@ class GetLane(WireLane[T, bytes]):
             count = exchange.connection.recv_into(room[exchange.received :])
         if not count:
             raise AnswerError("the end came early")
+        exchange.moved_at = time.monotonic()
         exchange.received += count
         if not exchange.body_at and not self._has_head(exchange):
             return exchange.token is None
