@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.loaders import create_loader
+from botocore.utils import parse_timestamp
 
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.s3_codes import meaning
@@ -204,6 +206,16 @@ def _loader(data_path: str | None) -> Any:
     return loader
 
 
+def _timestamp(value: Any) -> datetime:
+    """Read a time of an answer; the form of listings without guessing, which took more than
+    half of the time that a page of a thousand objects needs."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        parsed: datetime = parse_timestamp(value)
+        return parsed
+
+
 def make_session() -> Any:
     """Return a session that hears soon that there is no instance metadata.
 
@@ -212,6 +224,8 @@ def make_session() -> Any:
     """
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    parsers = session.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=_timestamp)
     given = session.get_scoped_config().get("metadata_service_timeout")
     if not given and "AWS_METADATA_SERVICE_TIMEOUT" not in os.environ:
         # set_config_variable would make it a whole number.
