@@ -76,6 +76,7 @@ def test_the_readme_names_every_setting() -> None:
     named = set(re.findall(r"^\| `(HIMURO_\w+)`", README, re.MULTILINE))
     source = (CHECKOUT / "core" / "settings.py").read_text("utf-8")
     assert named == set(re.findall(r'"(HIMURO_\w+)"', source))
+    assert named == set(load_settings({}).without_secrets())
     assert load_settings({}).restore_days == 7
     assert load_settings({}).timezone.key == "Asia/Tokyo"
 

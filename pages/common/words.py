@@ -7,7 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from core.errors import Severity
-from core.model import Problem, Progress, RunRecord, RunState
+from core.model import MOST_TYPED, Problem, Progress, RunRecord, RunState
 
 UNKNOWN = "—"
 
@@ -62,6 +62,11 @@ PROBLEM_HEADER = ("一覧名", "行", "パス", "区分", "内容", "対処", "�
 
 def count(number: int) -> str:
     return f"{number:,} 件"
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text that is longer than a request ID may be."""
+    return text if len(text) <= MOST_TYPED else f"{text[:MOST_TYPED]}…（全{len(text):,}文字）"
 
 
 def size(number: int) -> str:

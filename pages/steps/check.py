@@ -103,7 +103,7 @@ def _outcome(draft: Draft, plan: Plan) -> None:
         st.button("やり直す", key="redo", on_click=_start_over, args=(draft,))
         if plan.problems:
             st.link_button(
-                "問題の一覧をダウンロード（CSV）",
+                f"{_name(plan.problems)}の一覧をダウンロード（CSV）",
                 problems_address(draft.draft_id),
                 icon=":material/download:",
                 key="problems-csv",
@@ -121,6 +121,11 @@ def _what_to_do(errors: int) -> str:
     return "「やり直す」から、対象のある一覧をアップロードしてください。"
 
 
+def _name(problems: tuple[Problem, ...]) -> str:
+    """Return what a table of problems is called: nobody shall worry about mere notes."""
+    return "お知らせ" if all(p.severity is Severity.NOTE for p in problems) else "問題"
+
+
 def _error_log(draft: Draft) -> None:
     if draft.run_id:
         st.link_button(
@@ -134,7 +139,7 @@ def _error_log(draft: Draft) -> None:
 def _problems(problems: tuple[Problem, ...]) -> None:
     if not problems:
         return
-    st.markdown(f"**見つかった問題（{words.count(len(problems))}）**")
+    st.markdown(f"**{_name(problems)}（{words.count(len(problems))}）**")
     shown = sorted(problems, key=lambda problem: _ORDER[problem.severity])[:_MOST_SHOWN]
     if len(shown) < len(problems):
         st.caption(f"最初の{words.count(_MOST_SHOWN)}を表示しています。すべてはCSVにあります。")
@@ -142,19 +147,21 @@ def _problems(problems: tuple[Problem, ...]) -> None:
         words.PROBLEM_HEADER,
         map(words.problem_row, shown),
         widths=_WIDTHS,
-        row_height=66,
+        row_height=view.TALL,
         alt="見つかった問題",
         key="problems",
     )
 
 
 def _lists(plan: Plan) -> None:
+    if not plan.detected:
+        return
     st.markdown("**読み取った一覧**")
     view.table(
         ("一覧名", "文字コード", "形式", "行数"),
         ((d.source, d.encoding, words.FORM_WORDS[d.form], d.rows) for d in plan.detected),
         widths={"文字コード": 140, "形式": 200, "行数": 100},
-        formats={"行数": words.count},
+        formats={"行数": "{:,} 行".format},
         alt="読み取った一覧",
         key="detected",
     )

@@ -126,10 +126,11 @@ def _confirm_stop(run_id: str) -> None:
     if job is None:
         st.rerun()
     view.facts((("依頼ID", job.request.request_id), ("依頼者", job.request.requester)))
-    st.markdown(
-        "処理中のファイルが終わってから止まります。"
-        "残りはエラーファイル一覧に書き出され、後で再実行できます。"
-    )
+    if job.queued:
+        when, rest = "この実行はまだ始まっていません。", "すべてのファイル"
+    else:
+        when, rest = "処理中のファイルが終わってから止まります。", "残り"
+    st.text(f"{when}{rest}はエラーファイル一覧に書き出され、後で再実行できます。")
     with st.container(horizontal=True, horizontal_alignment="right"):
         back = st.button("続ける", key="stop-no")
         stop = st.button("停止する", key="stop-yes", type="primary")

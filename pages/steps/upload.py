@@ -43,7 +43,11 @@ def render(here: services.Services) -> None:
     )
     missing = missing_words(request, len(lists))
     if missing:
-        st.error(f"{missing}を入力してください。", icon=":material/error:")
+        # The uploader gives the reason for a file it refused in English, and when pointed at.
+        refused = (
+            "" if lists else "赤い印の付いたファイルは、種類か大きさが合わないため使えません。"
+        )
+        st.error(f"{missing}を入力してください。{refused}", icon=":material/error:")
         return
     sources = [ListSource(file.name, file.getvalue()) for file in lists]
     draft_id = here.open_jobs().check(sources, request)
@@ -55,7 +59,8 @@ def render(here: services.Services) -> None:
 
 def missing_words(request: RunRequest, lists: int) -> str:
     """Return what is not filled in, or too long, as the operator calls it; empty when nothing."""
-    fields = {"一覧のファイル": lists > 0}
+    types = "・".join(TYPES).upper()
+    fields = {f"一覧のファイル（{types}、1つ{_MOST_MB} MBまで）": lists > 0}
     for name, text in (("依頼ID", request.request_id), ("依頼者", request.requester)):
         fields[f"{name}（{MOST_TYPED}文字まで）"] = 0 < len(text) <= MOST_TYPED
     return "、".join(name for name, good in fields.items() if not good)
