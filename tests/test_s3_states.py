@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from core.errors import ItemError
 from core.restore_model import ObjectState, Thaw
 from core.s3_restore import S3RestoreStore
-from core.s3_states import PAGE_WORTH
+from core.s3_states import PAGE_WORTH, S3States
 from tests.plugin_s3 import PAGE_KEYS, Bucket, new_bucket
 from tests.proxy import Fault
 from tests.servers import administer
@@ -147,6 +149,32 @@ def test_one_head_that_fails_is_told_and_the_others_go_on(pool: Pool) -> None:
     assert said[NAMES[1]] == ObjectState(Thaw.FROZEN, len(NAMES[1].encode()))
 
 
+class FarApart:
+    """A client of a bucket so large that no page shows a second of the wanted keys."""
+
+    listings = heads = 0
+
+    def list_objects_v2(self, StartAfter: str, **_: object) -> dict[str, Any]:  # noqa: N803
+        self.listings += 1
+        other = {"Key": f"{StartAfter}/", "Size": 1, "StorageClass": "DEEP_ARCHIVE"}
+        return {"IsTruncated": True, "Contents": [other]}
+
+    def head_object(self, **_: object) -> dict[str, Any]:
+        self.heads += 1
+        return {"ContentLength": 1, "StorageClass": "DEEP_ARCHIVE"}
+
+
+def test_pages_are_tried_less_and_less_often() -> None:
+    client = FarApart()
+    connection: Any = SimpleNamespace(bucket="himuro-x")
+    keys = [f"{n:03}" for n in range(1000)]
+    said = dict(S3States(connection, client).of(keys, lambda: False))
+    assert said == dict.fromkeys(keys, ObjectState(Thaw.FROZEN, 1))
+    assert client.heads == 1000
+    # After 13, 26, 52, 104, 208, 416 keys; fewer than 832 are left then.
+    assert client.listings == 7
+
+
 def test_frozen_objects_are_believed_after_a_sample(fresh: Pool) -> None:
     for n in range(30):
         fresh.add(f"{n:02}", "FROZEN", "DEEP_ARCHIVE")
@@ -168,6 +196,10 @@ def test_listings_that_know_nothing_of_copies_are_found_out(
         if kind == "THAWING":
             fresh.restore(f"{n:02}")
     keys = list(fresh.kinds)
-    for _ in range(2):
-        assert fresh.asked(keys) == sorted((key, fresh.expected(key)) for key in keys)
-        assert fresh.calls()[1] == 36
+    assert fresh.asked(keys) == sorted((key, fresh.expected(key)) for key in keys)
+    assert fresh.calls()[1] == 36
+    # It is remembered: a sample of these, every third of the 24 after the first, would find
+    # frozen ones only.
+    some = keys[2:27]
+    assert fresh.asked(some) == sorted((key, fresh.expected(key)) for key in some)
+    assert fresh.calls()[1] == len(some)
