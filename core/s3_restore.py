@@ -156,7 +156,8 @@ def _poured(body: Any, place: int, size: int, write: Write) -> tuple[int, Except
     try:
         while True:
             try:
-                block = body.read(min(_BLOCK, size - place))
+                # To read nothing would not let go of the connection.
+                block = body.read(min(_BLOCK, size - place) or 1)
             except (BotoCoreError, HTTPError, OSError) as exc:
                 return place, exc
             if block:

@@ -249,7 +249,7 @@ def test_what_the_next_object_would_meet_as_well_stops_the_run(
     assert caught.value.code is code
 
 
-@pytest.mark.parametrize("call", ["thaw", "fetch", "state", "states"])
+@pytest.mark.parametrize("call", ["thaw", "fetch", "states"])
 def test_an_endpoint_that_never_answers_stops_the_run(
     silence: list[socket.socket], call: str
 ) -> None:
