@@ -219,9 +219,21 @@ def test_expired_copies_exit_with_1(desk: Desk) -> None:
     assert desk.placed() == {}
 
 
-@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.INTERNAL, Fault.RESET])
-def test_faults_that_pass_are_borne(desk: Desk, fault: Fault) -> None:
-    desk.archive(**{f"{n}.txt": str(n).encode() for n in range(9)}, big=b"x" * 400_000)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.SLOW_DOWN,
+        Fault.INTERNAL,
+        Fault.RESET,
+        Fault.ALTERED,
+        Fault.CUT,
+        Fault.TORN,
+        Fault.SHORT,
+    ],
+)
+def test_faults_that_pass_are_borne(desk: Desk, impatience: None, fault: Fault) -> None:
+    """Each object's first answer is bad; small ones and one that does not fit into a lane."""
+    desk.archive(**{f"{n}.txt": str(n).encode() for n in range(9)}, **{"big": b"x" * 400_000})
     run = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)[1]["run_id"]
     desk.thaw()
     seen: dict[str, int] = {}
@@ -239,6 +251,25 @@ def test_faults_that_pass_are_borne(desk: Desk, fault: Fault) -> None:
         **{f"{n}.txt": str(n).encode() for n in range(9)},
         "big": b"x" * 400_000,
     }
+
+
+def test_content_that_stays_altered_never_gets_a_name(desk: Desk, impatience: None) -> None:
+    desk.archive(**{"a.txt": b"1", "b.txt": b"2", "big": b"x" * 400_000})
+    run = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)[1]["run_id"]
+    desk.thaw()
+
+    def always(method: str, path: str) -> Fault:
+        bad = method == "GET" and path.endswith(("a.txt", "big"))
+        return Fault.ALTERED if bad else Fault.NONE
+
+    desk.bucket.proxy.decide = always
+    code, done = desk.json("restore-download", run, "--to", str(desk.target))
+    assert (code, done["state"], done["counts"]["failed"]) == (1, "failed_files", 2)
+    assert desk.placed() == {"b.txt": b"2"}
+    log = (Path(done["folder"]) / "restore_errors.txt").read_text()
+    assert log.count("(CONTENT_MISMATCH)") == 2
+    desk.bucket.proxy.decide = lambda _method, _path: Fault.NONE
+    assert desk.run("restore-download", run, "--to", str(desk.target))[0] == 0
 
 
 def download(desk: Desk, moment: int, run: str) -> subprocess.CompletedProcess[str]:
