@@ -22,7 +22,7 @@ from core.restore_status import RestoreStatus
 from core.settings import Settings
 from core.shares import FileSystem
 from core.stop import StopSignal
-from core.target import find_target
+from core.target import Directory, find_target
 from tests.arrange import REQUEST, UNC, Desk
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore
@@ -550,6 +550,40 @@ def test_a_disk_that_fills_up_stops_the_placing(
         assert content == name.removesuffix(".txt").encode()
     assert counter.place(run_id).state is RunState.DONE
     assert len(counter.placed()) == 10
+
+
+def test_a_file_gets_its_name_only_when_the_disk_has_it(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter.archive(**{f"{n}.txt": str(n) for n in range(10)}, big=b"1" * 500)
+    run_id = counter.ready(f"{UNC},,")
+    real = Directory.sync
+    with monkeypatch.context() as broken:
+
+        def full(_self: Directory) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        broken.setattr(Directory, "sync", full)
+        record = counter.place(run_id)
+    assert (record.state, record.placed_files) == (RunState.ERROR, 0)
+    assert "空き容量がありません" in record.message
+    assert counter.placed() == {}
+
+    synced: set[str] = set()
+
+    def sync(self: Directory) -> None:
+        real(self)
+        synced.update(counter.placed())
+
+    def publish(self: Directory, temporary: str, name: str) -> bool:
+        assert temporary in synced
+        return give(self, temporary, name)
+
+    give = Directory.publish
+    monkeypatch.setattr(Directory, "sync", sync)
+    monkeypatch.setattr(Directory, "publish", publish)
+    assert counter.place(run_id).state is RunState.DONE
+    assert len(counter.placed()) == 11
 
 
 def test_a_target_that_is_removed_meanwhile(counter: Counter) -> None:

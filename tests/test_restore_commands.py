@@ -233,7 +233,7 @@ def test_expired_copies_exit_with_1(desk: Desk) -> None:
 )
 def test_faults_that_pass_are_borne(desk: Desk, impatience: None, fault: Fault) -> None:
     """Each object's first answer is bad; small ones and one that does not fit into a lane."""
-    desk.archive(**{f"{n}.txt": str(n).encode() for n in range(9)}, **{"big": b"x" * 400_000})
+    desk.archive(**{f"{n}.txt": str(n).encode() for n in range(9)}, big=b"x" * 400_000)
     run = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)[1]["run_id"]
     desk.thaw()
     seen: dict[str, int] = {}
