@@ -25,7 +25,7 @@ from core.ports import FetchLane
 from core.restore_model import Answer, ObjectState, Tier
 from core.s3_client import S3Connection, error_code, timed_out
 from core.s3_get import GetLane
-from core.s3_lean import LANE_BYTES, LANE_CONNECTIONS, out_of_reach
+from core.s3_lean import LANE_BYTES, LANE_CONNECTIONS, checksum, out_of_reach
 from core.s3_states import MISSING_CODES, S3States
 from core.s3_wire import LeanClient
 
@@ -105,8 +105,15 @@ class S3RestoreStore:
         if lean is None:
             return None
         body = _REQUEST.format(days=days, tier=tier.value).encode()
-        digest = sha256(body).hexdigest()
-        head = lean.signer.head("POST", key, {}, size=len(body), sha256=digest, query="restore=")
+        digest = sha256(body)
+        # boto3 sends a checksum as well, and older S3 documentation demands one.
+        headers = {
+            "x-amz-checksum-sha256": checksum(digest.digest()),
+            "x-amz-sdk-checksum-algorithm": "SHA256",
+        }
+        head = lean.signer.head(
+            "POST", key, headers, size=len(body), sha256=digest.hexdigest(), query="restore="
+        )
         self._pacer.wait()
         return self._s3.attempt(lambda: lean.exchange(head, body))
 
