@@ -34,6 +34,7 @@ run: .venv/dev
 	touch $@
 
 .venv/dev: .venv/pip requirements.txt requirements-dev.txt
+	@echo "Installing Python packages into .venv (about 1 GB, a minute or more) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,8 @@ from core.target import Directory, candidates, split_name, temporary_name
 
 _BLOCK = 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+GROUP, GROUP_SECONDS = 64, 0.5
+"""Files get their names when so many are written, or the first has waited so long."""
 _ATTEMPTS = 2
 """How often content that is not the right one is fetched: the network may have altered it."""
 
@@ -104,35 +107,39 @@ class Placer:
         self._names = names
         self._got = got
         self._cancelled = cancelled
+        self._written: list[tuple[RestoreItem, str]] = []
+        """Files that wait for their names, each with its temporary one."""
+        self._written_at = 0.0
 
     def place_all(self, items: Iterable[RestoreItem]) -> Iterator[Ended]:
         """Yield how each item ended, in the order in which they do."""
         lane: FetchLane[RestoreItem] | None = self._store.fetch_lane()
-        if lane is None:
-            for item in items:
-                yield item, self._caught(item, None)
-            return
         try:
             for item in items:
                 yield from self._begin(item, lane)
-            while lane.busy:
+            while lane is not None and lane.busy:
                 yield from self._ended(lane)
+            yield from self._publish_written()
         finally:
-            lane.close()
+            if lane is not None:
+                lane.close()
 
-    def _begin(self, item: RestoreItem, lane: FetchLane[RestoreItem]) -> Iterator[Ended]:
-        if item.size > lane.most_bytes:
+    def _begin(self, item: RestoreItem, lane: FetchLane[RestoreItem] | None) -> Iterator[Ended]:
+        if lane is None or item.size > lane.most_bytes:
             # It may take hours; nobody is to wait that long for a small one.
-            while lane.busy:
+            while lane is not None and lane.busy:
                 yield from self._ended(lane)
-            yield item, self._caught(item, None)
-        elif there := self._find(item):
+            yield from self._publish_written()
+            yield from self._take(item, None)
+            yield from self._publish_written()
+            return
+        if there := self._find(item):
             yield item, there
-        else:
-            try:
-                lane.begin(item.key, item.size, item)
-            except HimuroError as exc:
-                yield item, exc
+            return
+        try:
+            lane.begin(item.key, item.size, item)
+        except HimuroError as exc:
+            yield item, exc
         while lane.is_full:
             yield from self._ended(lane)
 
@@ -141,22 +148,33 @@ class Placer:
             if isinstance(data, FatalError):
                 yield item, data
             elif data is not None and hashlib.sha256(data).hexdigest() != item.sha256:
-                yield item, self._caught(item, None)  # once more, in the patient way
+                yield from self._take(item, None)  # once more, in the patient way
             else:
-                yield item, self._caught(item, data)
+                yield from self._take(item, data)
+        if self._written and (
+            len(self._written) >= GROUP or time.monotonic() - self._written_at >= GROUP_SECONDS
+        ):
+            yield from self._publish_written()
 
-    def _caught(self, item: RestoreItem, data: bytes | None) -> Placed | HimuroError:
+    def _take(self, item: RestoreItem, data: bytes | None) -> Iterator[Ended]:
+        """Write one file; it gets its name together with others."""
         try:
-            return self._place(item, data)
+            there = self._find(item) if data is None else None
+            if there is None:
+                self._written.append((item, self._write(item, data)))
+                if len(self._written) == 1:
+                    self._written_at = time.monotonic()
+                return
         except HimuroError as exc:
-            return exc
+            yield item, exc
+            return
+        yield item, there
 
-    def _place(self, item: RestoreItem, data: bytes | None) -> Placed:
-        """Place one file; ``data`` is its content, already compared, None: to be fetched."""
+    def _write(self, item: RestoreItem, data: bytes | None) -> str:
+        """Write a file under a temporary name and return that; ``data`` is its content, already
+        compared, None: to be fetched."""
         if not _is_name(item.name):
             raise ItemError(Code.NAME_NOT_PLACEABLE, item.name)
-        if data is None and (there := self._find(item)):
-            return there
         temporary = self._names.temporary()
         descriptor = self._directory.create(temporary)
         try:
@@ -167,15 +185,37 @@ class Placer:
                     _write(descriptor, memoryview(data))
                 nanoseconds = _microseconds(item.modified_at) * 1000
                 self._directory.set_time(descriptor, temporary, nanoseconds)
+                if not self._directory.syncs_at_once:
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            return Placed(self._publish(temporary, item))
         except OSError as exc:
             self._directory.remove(temporary)
             raise self._directory.explain(exc) from exc
         except BaseException:
             self._directory.remove(temporary)
             raise
+        return temporary
+
+    def _publish_written(self) -> Iterator[Ended]:
+        """Give names to what lies safely on the disk: a power cut leaves no empty file of a
+        right name."""
+        written, self._written = self._written, []
+        if not written:
+            return
+        try:
+            self._directory.sync()
+        except OSError as exc:
+            for item, temporary in written:
+                self._directory.remove(temporary)
+                yield item, self._directory.explain(exc)
+            return
+        for item, temporary in written:
+            try:
+                yield item, Placed(self._publish(temporary, item))
+            except HimuroError as exc:
+                self._directory.remove(temporary)
+                yield item, exc
 
     def _publish(self, temporary: str, item: RestoreItem) -> str:
         while True:

@@ -126,8 +126,11 @@ class Requests:
                 wanted.append(key)
         self._done = len(self._standings) - len(wanted)
         for key, answer in parallel(
-            self._request, wanted, threads=THREADS, cancelled=self._cancelled
+            self._request, wanted, threads=THREADS, cancelled=lambda: self._stop.expired
         ):
+            if answer is None:
+                self._result.stopped = True
+                continue
             if isinstance(answer, ItemError):
                 self._fail(key, answer)
             elif answer is Answer.NOT_ARCHIVED:
@@ -147,7 +150,10 @@ class Requests:
         most = copy_expires(self._now(), self._days)
         return until is None or until >= min(self._now() + self._tier.wait + FETCH_TIME, most)
 
-    def _request(self, key: str) -> Answer | ItemError:
+    def _request(self, key: str) -> Answer | ItemError | None:
+        """Return what came of asking for one copy; None: nothing is asked any more."""
+        if self._stop.requested:
+            return None
         try:
             return self._store.thaw(key, self._tier, self._days)
         except ItemError as exc:

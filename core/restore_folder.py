@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TextIO
+from zoneinfo import ZoneInfo
 
 from core.csvfile import create_csv, marked_cell, write_rows
 from core.errors import Code
@@ -35,6 +37,7 @@ _OUTCOME_HEADER = ("S3キー", "結果", "日時", "コード", "理由", "パ�
 _REPORT_HEADER = ("ファイル名", "結果", "復元日時", "配置先", "元のパス", "理由")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_DIGITS = 18
+_STEPS = {step.value: step for step in Step}
 _WORDS = {Stage.PLACED: "成功", Stage.FAILED: "失敗"}
 _LEFT_OUT = "対象外"
 
@@ -50,6 +53,14 @@ class LeftOut:
 
 class RestoreFolder(RunFolder):
     """``RunFolder`` of a restore. What is logged goes to ``restore_errors.txt`` as well."""
+
+    def __init__(self, path: Path, timezone: ZoneInfo) -> None:
+        super().__init__(path, timezone)
+        self._items: list[RestoreItem] | None = None
+        self._standings: dict[str, Standing] | None = None
+        self._left_out: list[LeftOut] = []
+        self._read_bytes = 0
+        """Of ``outcomes.csv``, which only grows: whether there is more to be read."""
 
     def freeze(self, plan: RestorePlan, when: datetime) -> None:
         """Write ``plan.csv``, and the rows that are left out as the first outcomes."""
@@ -72,21 +83,16 @@ class RestoreFolder(RunFolder):
                 to_disk(file)
             self.keep_room(2 * draft.stat().st_size)
             draft.replace(self.path / "plan.csv")
-        self.add_events(_left_out(problem, when) for problem in plan.problems if problem.is_error)
+        self._items = list(plan.items)
+        self.add_events([_left_out(p, when) for p in plan.problems if p.is_error])
 
     def items(self) -> list[RestoreItem]:
         """Return ``plan.csv`` in its order; lines that are damaged are left out."""
-        items = []
-        for path, key, size, sha256, modified, archived in self._rows(
-            "plan.csv", len(_PLAN_HEADER)
-        ):
-            times = _moment(modified), _moment(archived)
-            if None in times or not _is_size(size) or not _SHA256.fullmatch(sha256):
-                continue
-            items.append(RestoreItem(path, key, int(size), sha256, *times))  # type: ignore[arg-type]
-        return items
+        if self._items is None:
+            self._items = [item for row in self._rows("plan.csv", 6) if (item := _item(row))]
+        return self._items
 
-    def add_events(self, events: Iterable[RestoreOutcome]) -> None:
+    def add_events(self, events: Sequence[RestoreOutcome]) -> None:
         """Append a line each to ``outcomes.csv`` and hand them to the operating system."""
         self._append_outcomes(
             _OUTCOME_HEADER,
@@ -102,6 +108,9 @@ class RestoreFolder(RunFolder):
                 for event in events
             ),
         )
+        if self._standings is not None:
+            self._take_in(events)
+            self._read_bytes = self._bytes()
 
     def _opened_outcomes(self, header: Sequence[str]) -> TextIO:
         """Go on where an earlier step ended; a line torn by a crash is cut off first."""
@@ -114,23 +123,38 @@ class RestoreFolder(RunFolder):
         os.truncate(path, content.rfind(b"\n") + 1)
         return path.open("a", encoding="utf-8", newline="")
 
-    def events(self) -> list[RestoreOutcome]:
-        """Return the whole lines of ``outcomes.csv`` in order; a torn one is left out."""
-        found = []
-        for key, step, at, code, detail, place in self._rows("outcomes.csv", len(_OUTCOME_HEADER)):
-            moment = _moment(at)
-            if step in set(Step) and moment is not None:
-                known = Code[code] if code in Code.__members__ else None
-                found.append(RestoreOutcome(key, Step(step), moment, known, detail, place))
-        return found
-
     def standings(self) -> list[Standing]:
         """Return where every file of the plan stands, in the plan's order."""
-        return fold_events(self.items(), self.events())
+        return list(self._loaded().values())
 
     def left_out(self) -> list[LeftOut]:
         """Return the rows of the list that are not restored."""
-        return [LeftOut(e.place, e.reason) for e in self.events() if e.step is Step.LEFT_OUT]
+        self._loaded()
+        return list(self._left_out)
+
+    def _loaded(self) -> dict[str, Standing]:
+        """Return standings by key; what another process has added is read."""
+        size = self._bytes()
+        if self._standings is None or size != self._read_bytes:
+            self._standings = {item.key: Standing(item) for item in self.items()}
+            self._left_out = []
+            self._take_in([e for row in self._rows("outcomes.csv", 6) if (e := _event(row))])
+            self._read_bytes = size
+        return self._standings
+
+    def _bytes(self) -> int:
+        try:
+            return (self.path / "outcomes.csv").stat().st_size
+        except OSError:
+            return 0
+
+    def _take_in(self, events: Iterable[RestoreOutcome]) -> None:
+        standings = self._standings or {}
+        for event in events:
+            if event.step is Step.LEFT_OUT:
+                self._left_out.append(LeftOut(event.place, event.reason))
+            elif before := standings.get(event.key):
+                standings[event.key] = after(before, event)
 
     def log_lines(self, lines: Iterable[str]) -> None:
         lines = list(lines)
@@ -160,39 +184,47 @@ class RestoreFolder(RunFolder):
         item, placed, failed = standing.item, standing.placed, standing.failed
         if placed:
             when = f"{placed.at.astimezone(self.timezone):%Y/%m/%d %H:%M:%S}"
-            return (item.name, _WORDS[Stage.PLACED], when, placed.place, item.path, placed.reason)
+            return (item.name, _WORDS[Stage.PLACED], when, placed.place, item.path, placed.detail)
         stage = Stage.FAILED if failed else stages.get(item.key, Stage.UNREQUESTED)
         word = _WORDS.get(stage) or STAGE_WORDS[stage]
         return (item.name, word, "", "", item.path, failed.reason if failed else "")
 
 
-def fold_events(items: Sequence[RestoreItem], events: Iterable[RestoreOutcome]) -> list[Standing]:
-    """Return where each file stands after these events, which are in their order."""
-    standings = {item.key: Standing(item) for item in items}
-    for event in events:
-        before = standings.get(event.key)
-        if before is not None:
-            standings[event.key] = after(before, event)
-    return list(standings.values())
-
-
-def after(standing: Standing, event: RestoreOutcome) -> Standing:
+def after(before: Standing, event: RestoreOutcome) -> Standing:
     """Return where a file stands once this has happened to it."""
+    item, requested_at = before.item, before.requested_at
     if event.step is Step.PLACED:
-        return replace(standing, placed=event, failed=None)
+        return Standing(item, requested_at, placed=event)
     if event.step is Step.FAILED:
-        return replace(standing, failed=event)
+        return Standing(item, requested_at, before.placed, failed=event)
     if event.step is Step.LOST:
-        return replace(standing, placed=None)
-    return replace(standing, requested_at=event.at, placed=None, failed=None)
+        return Standing(item, requested_at, failed=before.failed)
+    return Standing(item, event.at)
+
+
+def _item(row: Sequence[str]) -> RestoreItem | None:
+    """Return what a line of ``plan.csv`` says; None for one that is damaged."""
+    path, key, size, sha256, modified, archived = row
+    modified_at, archived_at = _moment(modified), _moment(archived)
+    if not modified_at or not archived_at or not _SHA256.fullmatch(sha256):
+        return None
+    if not size.isdecimal() or len(size) > _MOST_DIGITS:
+        return None
+    return RestoreItem(path, key, int(size), sha256, modified_at, archived_at)
+
+
+def _event(row: Sequence[str]) -> RestoreOutcome | None:
+    """The same for a line of ``outcomes.csv``."""
+    key, word, at, code, detail, place = row
+    step, moment = _STEPS.get(word), _moment(at)
+    if step is None or moment is None:
+        return None
+    known = Code[code] if code in Code.__members__ else None
+    return RestoreOutcome(key, step, moment, known, detail, place)
 
 
 def _left_out(problem: Problem, when: datetime) -> RestoreOutcome:
     return RestoreOutcome("", Step.LEFT_OUT, when, problem.code, problem.detail, problem.path)
-
-
-def _is_size(text: str) -> bool:
-    return text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def _moment(text: str) -> datetime | None:

@@ -54,6 +54,8 @@ from core.target import Directory, Target, free_bytes, require_room
 OpenStore = Callable[[], RestoreStore]
 
 _HOUR = timedelta(hours=1)
+_FRESH = timedelta(minutes=1)
+"""For so long what S3 said need not be asked again; a fetch notices what has changed."""
 
 
 def chosen_tier(text: str) -> Tier:
@@ -179,6 +181,8 @@ class OpenRestore:
             raise ListError(f"復元の記録が見つかりません: {run_id}。実行番号を確認してください。")
         self.record = record
         self._lock = RunLock(path)
+        self._seen: States = {}
+        self._seen_at: datetime | None = None
         if not self.folder.items():
             raise ListError(f"この復元には対象のファイルがありません: {run_id}。")
 
@@ -194,9 +198,10 @@ class OpenRestore:
     ) -> RestoreStatus:
         """Ask S3 where every file stands. Changes nothing. Raises ``FatalError``."""
         # The time before: what a step does in the meantime is newer than this.
-        now = self._now()
+        self._seen_at = self._now()
         standings = self.standings()
-        return status_of(standings, look(standings, store, cancelled), self.days, now)
+        self._seen = look(standings, store, cancelled)
+        return status_of(standings, self._seen, self.days, self._seen_at)
 
     def begin(self, started_by: str) -> RunRecord:
         """Take the restore for a step. Raises ``ListError`` while another step has it."""
@@ -245,6 +250,8 @@ class OpenRestore:
         ``again``: keys of files that were placed and are to be placed once more.
         """
         step = _Step(self._settings, self.folder, self.record, self._lock, self._now)
+        if self._seen_at and self._now() - self._seen_at < _FRESH:
+            step.states = self._seen
         try:
             return step.place(target, set(again), open_store, stop, progress)
         finally:
@@ -267,7 +274,8 @@ class _Step:
         self.record = record
         self._lock = lock
         self._now = now
-        self._states: States = {}
+        self.states: States = {}
+        """What S3 has said; empty: it is asked when something is placed."""
 
     def request(
         self,
@@ -299,7 +307,7 @@ class _Step:
             result = in_turn(self._settings, stop, progress, work, otherwise)
             if result.thawing:
                 self.record = replace(self.record, ready_by=self._now() + tier.wait)
-            self._states = {
+            self.states = {
                 key: replace(state, thaw=Thaw.THAWING) if key in result.thawing else state
                 for key, state in result.states.items()
             }
@@ -321,8 +329,10 @@ class _Step:
             store = open_store()
             store.check()
             if again:
-                lost = (RestoreOutcome(key, Step.LOST, self._now()) for key in sorted(again))
-                self._folder.add_events(lost)
+                when = self._now()
+                self._folder.add_events(
+                    [RestoreOutcome(key, Step.LOST, when) for key in sorted(again)]
+                )
             return self._place(store, target, stop, progress)
 
         def otherwise(fatal: FatalError | None) -> PlaceResult:
@@ -339,11 +349,11 @@ class _Step:
         self, store: RestoreStore, target: Target, stop: StopSignal, progress: ProgressSink
     ) -> PlaceResult:
         standings = self._folder.standings()
-        self._states = look(standings, store, lambda: stop.requested)
+        self.states = self.states or look(standings, store, lambda: stop.requested)
         if stop.requested:
             return PlaceResult(None, stopped=True)
         days = self.record.days or self._settings.restore_days
-        status = status_of(standings, self._states, days, self._now())
+        status = status_of(standings, self.states, days, self._now())
         ready = [file.item for file in status.files if file.stage in READY_STAGES]
         directory = Directory(target)
         try:
@@ -408,7 +418,7 @@ class _Step:
             for s in standings
             if s.failed and begun and s.failed.at >= begun
         }
-        for key, state in self._states.items():
+        for key, state in self.states.items():
             if key not in failed:
                 yield key, state
             elif failed[key] is Code.NOT_READABLE:

@@ -1,20 +1,24 @@
-"""Fetching small objects: several gets at once by one thread, on kept connections."""
+"""Fetching objects: small ones several at once by one thread, large ones block by block."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import socket
+import time
+from collections.abc import Generator, Mapping
 from http import HTTPStatus
 from typing import TypeVar
 
-from core.s3_wire import AnswerError, Exchange, LeanClient, WireLane, status_of
+from core.s3_wire import AnswerError, Exchange, LeanClient, WireLane, send_all, status_of
 
 T = TypeVar("T")
 
 _HEAD_BYTES = 8 * 1024
 """Room for the head of an answer: 2 KiB of user metadata, and what S3 adds."""
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+) *\r\n")
+_ETAG = re.compile(rb"\r\netag: *(\"[^\r\n\"]*\")", re.IGNORECASE)
 _NO_HEADERS: Mapping[str, str] = {}
+_BLOCK = 1024 * 1024
 
 
 class GetLane(WireLane[T, bytes]):
@@ -44,6 +48,7 @@ class GetLane(WireLane[T, bytes]):
             count = exchange.connection.recv_into(room[exchange.received :])
         if not count:
             raise AnswerError("the end came early")
+        exchange.moved_at = time.monotonic()
         exchange.received += count
         if not exchange.body_at and not self._has_head(exchange):
             return exchange.token is None
@@ -75,3 +80,76 @@ class GetLane(WireLane[T, bytes]):
         exchange.body_at = end + 4
         exchange.keep = b"\r\nconnection: close\r\n" not in head
         return True
+
+
+class BrokenStreamError(Exception):
+    """A stream ended early, or its answer was no plain one; the cause says why."""
+
+
+class Stream:
+    """One object that is fetched block by block over a connection of its own."""
+
+    def __init__(self, client: LeanClient, key: str, size: int) -> None:
+        """``size``: bytes of the whole object, 1 or more."""
+        self._client = client
+        self._key = key
+        self._size = size
+        self.etag = ""
+        """Of the object; empty until the answer has begun, or when it names none."""
+
+    def blocks(self) -> Generator[memoryview, None, None]:
+        """Yield the content in order; a block is good until the next one is asked for.
+
+        Raises ``BrokenStreamError``, and what the credentials raise.
+        """
+        head = self._client.signer.head("GET", self._key, _NO_HEADERS)
+        left = self._size
+        connection = None
+        try:
+            connection = self._client.connect()
+            send_all(connection, head, b"")
+            with memoryview(bytearray(_BLOCK)) as room:
+                filled = self._begin(connection, room)
+                while left:
+                    wanted = min(len(room), left)
+                    while filled < wanted:
+                        filled += _received(connection, room[filled:wanted])
+                    yield room[:filled]
+                    left -= filled
+                    filled = 0
+        except (OSError, AnswerError) as exc:
+            raise BrokenStreamError from exc
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _begin(self, connection: socket.socket, room: memoryview) -> int:
+        """Receive the head of the answer; return how much of the body has come into ``room``."""
+        filled = end = 0
+        while end < 4:
+            if filled >= _HEAD_BYTES:
+                raise AnswerError("too long")
+            filled += _received(connection, room[filled:_HEAD_BYTES])
+            head = bytes(room[:filled])
+            end = head.find(b"\r\n\r\n") + 4
+        lower = head[:end].lower()
+        length = _LENGTH.search(lower)
+        if (
+            status_of(lower) != HTTPStatus.OK
+            or length is None
+            or int(length[1]) != self._size
+            or b"\r\ntransfer-encoding:" in lower
+            or filled - end > self._size
+        ):
+            raise AnswerError("not a plain one")
+        etag = _ETAG.search(head[:end])
+        self.etag = etag[1].decode("ascii", "replace") if etag else ""
+        room[: filled - end] = head[end:]
+        return filled - end
+
+
+def _received(connection: socket.socket, room: memoryview) -> int:
+    count = connection.recv_into(room)
+    if not count:
+        raise AnswerError("the end came early")
+    return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -66,6 +67,7 @@ class PutLane(WireLane[T, int]):
 
     def _receive(self, exchange: Exchange[T]) -> bool:
         block = exchange.connection.recv(MOST_HEADER_BYTES)
+        exchange.moved_at = time.monotonic()
         exchange.answer += block
         parsed = parse_answer(exchange.answer)
         if not block:

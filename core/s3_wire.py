@@ -91,10 +91,7 @@ class LeanClient:
     def _exchange(self, connection: socket.socket, head: bytes, data: bytes) -> int:
         keep = False
         try:
-            rest = _send_first(connection, head, data)
-            while rest:
-                # Piece by piece: the time limit counts for each.
-                rest = rest[connection.send(rest[:_BLOCK]) :]
+            send_all(connection, head, data)
             answer = b""
             while (parsed := parse_answer(answer)) is None:
                 block = connection.recv(MOST_HEADER_BYTES)
@@ -103,11 +100,15 @@ class LeanClient:
                 answer += block
             status, keep = parsed
         finally:
-            if keep:
-                self._idle.append(connection)
-            else:
-                connection.close()
+            self.give_back(connection, keep=keep)
         return status
+
+    def give_back(self, connection: socket.socket, *, keep: bool) -> None:
+        """Keep a connection for the next request, or let go of it."""
+        if keep:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
 
 @dataclass(slots=True)
@@ -260,6 +261,14 @@ def _close_all(connections: deque[socket.socket]) -> None:
     with suppress(IndexError):
         while True:
             connections.pop().close()
+
+
+def send_all(connection: socket.socket, head: bytes, data: bytes) -> None:
+    """Send a request over a connection that waits; raises ``OSError``."""
+    rest = _send_first(connection, head, data)
+    while rest:
+        # Piece by piece: the time limit counts for each.
+        rest = rest[connection.send(rest[:_BLOCK]) :]
 
 
 def _send_first(connection: socket.socket, head: bytes, data: bytes) -> memoryview:

@@ -93,6 +93,8 @@ class Settings:
             "HIMURO_RESTORE_ROOTS": ";".join(self.restore_roots),
             "HIMURO_RESTORE_DAYS": str(self.restore_days),
             "HIMURO_TIMEZONE": self.timezone.key,
+            "HIMURO_SIGNIN": self.signin.value,
+            "HIMURO_ACCOUNTS": str(self.accounts_file),
         }
 
 

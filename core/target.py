@@ -190,6 +190,20 @@ class Directory:
         except OSError as exc:
             raise self._fatal(exc) from exc
 
+    @property
+    def syncs_at_once(self) -> bool:
+        """Whether ``sync`` brings all files to the disk; else each has to be synced by itself."""
+        return _SYNCFS is not None and self._at is not None
+
+    def sync(self) -> None:
+        """Bring what was written to the disk, all of it at once. Raises ``OSError``.
+
+        For a hundred small files that takes a fraction of what an ``fsync`` of each does.
+        """
+        if _SYNCFS is not None and self._at is not None and _SYNCFS(self._at) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
     def publish(self, temporary: str, name: str) -> bool:
         """Give a finished file its name; False when anything has that name already."""
         try:
@@ -260,17 +274,18 @@ def split_name(name: str) -> tuple[str, str]:
     return (stem, dot + suffix) if stem else (name, "")
 
 
-def _renameat2() -> Callable[..., int] | None:
+def _c_function(name: str) -> Callable[..., int] | None:
+    """Return a function of Linux that Python does not offer; None where there is none."""
     if sys.platform != "linux":
         return None
     try:
-        function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).renameat2
+        function: Callable[..., int] = getattr(ctypes.CDLL(None, use_errno=True), name)
     except (OSError, AttributeError):
         return None
     return function
 
 
-_RENAMEAT2 = _renameat2()
+_RENAMEAT2, _SYNCFS = _c_function("renameat2"), _c_function("syncfs")
 
 
 def _rename(old: str, new: str, at: int | None) -> None:

@@ -109,8 +109,10 @@ def _above(found: SearchPage, number: int) -> None:
     left.text(f"{words.count(found.total)}（{first:,}～{last:,}件目を表示、新しい順）")
     if _pages(found.total) > 1:
         st.session_state["page"] = number
-        with right.container(horizontal_alignment="right"):
-            st.pagination(_pages(found.total), key="page", bind="query-params")
+        pages = _pages(found.total)
+        with right.container(horizontal=True, horizontal_alignment="right"):
+            width = view.pagination_width(pages)
+            st.pagination(pages, width=width, key="page", bind="query-params")
 
 
 def _nothing(query: SearchQuery) -> None:

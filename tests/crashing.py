@@ -16,10 +16,13 @@ from typing import Any
 
 from core.__main__ import WIRING
 from core.commands import main
+from core.restore_folder import RestoreFolder
 from core.runfolder import RunFolder
 from core.s3 import S3ObjectStore
 from core.s3_lean import S3Lane
+from core.s3_restore import S3RestoreStore
 from core.shares import FileSystem
+from core.target import Directory
 from db.catalogue import SqlCatalogue
 
 STEPS: list[tuple[type, str]] = [
@@ -34,6 +37,11 @@ STEPS: list[tuple[type, str]] = [
     (RunFolder, "write_plan"),
     (RunFolder, "add_outcomes"),
     (RunFolder, "finish"),
+    (S3RestoreStore, "thaw"),
+    (Directory, "create"),
+    (Directory, "publish"),
+    (RestoreFolder, "add_events"),
+    (RestoreFolder, "write_lists"),
 ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +13,9 @@ from typing import Any
 import boto3
 import pytest
 
+from core import s3_client
 from core.s3 import S3ObjectStore
+from core.s3_client import S3Connection
 from core.s3_restore import S3RestoreStore
 from core.settings import load_settings
 from tests.proxy import FaultyProxy, faulty_proxy
@@ -95,3 +99,41 @@ def new_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucke
         client = boto3.client("s3", endpoint_url=endpoint)
         yield Bucket(name, proxy, environ, client)
         client.close()
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty times less patience than in earnest, the same number of attempts."""
+    config = s3_client.client_config
+    monkeypatch.setattr(
+        s3_client,
+        "client_config",
+        lambda attempts, *, connect, read: config(attempts, connect=connect / 20, read=read / 20),
+    )
+    lean = S3Connection.lean
+    monkeypatch.setattr(
+        S3Connection, "lean", lambda self, kind, seconds: lean(self, kind, seconds / 20)
+    )
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch, impatience: None) -> Iterator[list[socket.socket]]:
+    """Make S3 an endpoint that takes connections and never answers; the connections so far."""
+    taken: list[socket.socket] = []
+
+    def take() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for name, value in aws_environment(endpoint).items():
+            monkeypatch.setenv(name, value)
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        yield taken
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in taken:
+        connection.close()

@@ -38,6 +38,7 @@ from core.errors import FatalError
 from core.jobs import LISTS_SECONDS
 from core.model import Entry
 from core.ports import NewObject, Part
+from core.restore_model import Tier
 from core.settings import load_environment, load_settings
 from core.stop import DRAIN_SECONDS
 from db import open_catalogue
@@ -359,7 +360,7 @@ def test_the_readme_names_the_same_actions() -> None:
 
 
 def test_what_reaches_s3_is_what_the_policy_allows(bucket: Bucket) -> None:
-    """Every kind of call that the store can make, seen from the network."""
+    """Every kind of call that the stores can make, seen from the network."""
     store = bucket.store()
     store.check()
     data = b"x" * 1024
@@ -373,6 +374,10 @@ def test_what_reaches_s3_is_what_the_policy_allows(bucket: Bucket) -> None:
     bucket.client.create_multipart_upload(Bucket=bucket.name, Key="left.bin")
     assert store.abort_unfinished(["left.bin"]) == 1
     assert store.head("small.txt")
+    restores = bucket.restores()
+    assert len(list(restores.states([f"{n}" for n in range(20)]))) == 20
+    assert restores.thaw("small.txt", Tier.BULK, 7)
+    restores.fetch("small.txt", 1024, lambda _block: None)
     seen = {operation(method, path, bucket.name) for method, path, _ in bucket.proxy.seen}
     assert seen == operations_in_the_code(but="s3_health.py") - set(OPTIONAL_OPERATIONS)
 
@@ -407,6 +412,8 @@ def operation(method: str, path: str, bucket: str) -> str:
         ("PUT", True): "upload_part" if "partNumber" in names else "put_object",
         ("POST", True): "create_multipart_upload"
         if "uploads" in names
+        else "restore_object"
+        if "restore" in names
         else "complete_multipart_upload",
         ("DELETE", True): "abort_multipart_upload" if "uploadId" in names else "delete_object",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from core.errors import Code, FatalError, SettingsError
 from core.jobs import DraftState, Jobs
 from core.model import Entry, ListSource, RunRequest
 from core.names import search_key
-from pages.common import guard, services
+from pages.common import guard, services, view
 from pages.common.services import Services
 from tests.arrange import UNC, Desk, archive_list, no_restores
 from tests.fakes import MemoryCatalogue
@@ -207,7 +208,11 @@ def checked(desk: Desk, *paths: str) -> str:
     """Check a list and return the draft's id once it is done."""
     jobs = services.current().open_jobs()
     source = ListSource(f"{ODD[:3]}一覧.csv", archive_list(*paths))
-    draft_id = jobs.check([source], RunRequest(ODD, ODD, ODD))
+    return finished(jobs, jobs.check([source], RunRequest(ODD, ODD, ODD)))
+
+
+def finished(jobs: Jobs, draft_id: str) -> str:
+    """Wait until a check is done, and return its id."""
     deadline = time.monotonic() + 60
     while (draft := jobs.draft(draft_id)) and draft.state is DraftState.CHECKING:
         assert time.monotonic() < deadline
@@ -227,6 +232,29 @@ def test_a_good_list_can_be_run(desk: Desk, operator: None) -> None:
         "見出しあり（列）",
         1,
     ]
+
+
+def test_what_is_archived_already_is_no_problem(desk: Desk, operator: None) -> None:
+    desk.archive(rf"{UNC}\営業部\見積.xlsx")
+    text = shown(page("archive", draft=checked(desk, rf"{UNC}\営業部\見積.xlsx")))
+    assert "お知らせ（1 件）" in text
+    assert "問題" not in text
+
+
+def test_a_list_that_is_none_has_no_table_of_what_was_read(desk: Desk, operator: None) -> None:
+    jobs = services.current().open_jobs()
+    draft_id = jobs.check([ListSource("絵.csv", b"\x89PNG\r\n\x1a\n\x00")], RunRequest("A", "B"))
+    app = page("archive", draft=finished(jobs, draft_id))
+    assert [row["コード"] for row in app.dataframe[0].value.iloc] == ["LIST_ENCODING"]
+    assert len(app.dataframe) == 1
+
+
+def test_tall_rows_wrap() -> None:
+    """Streamlit wraps text in rows above 4 rem; a cut remedy helps nobody."""
+    config = tomllib.loads(
+        Path(ROUTER).parent.parent.joinpath(".streamlit/config.toml").read_text("utf-8")
+    )
+    assert 4 * config["theme"]["baseFontSize"] < view.TALL
 
 
 def test_a_list_with_mistakes_cannot_be_run(desk: Desk, operator: None) -> None:

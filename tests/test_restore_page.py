@@ -21,7 +21,7 @@ from core.restore_model import Stage, Tier
 from core.restores import Restores
 from pages.common import guard, services, words
 from pages.common.services import Services
-from pages.steps.upload import pasted_paths
+from pages.steps.upload import typed_paths
 from tests.arrange import REQUEST, UNC, Desk, archive_list
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore
@@ -149,7 +149,7 @@ def test_form_needs_a_list_or_paths(office: Office) -> None:
     app = page()
     assert "1. 復元の一覧をアップロードする" in shown(app)
     app.button(key="check").click().run()
-    assert "一覧のファイル" in app.error[0].value
+    assert "か復元するパス、依頼ID" in app.error[0].value
     app.text_area(key="paths-0").set_value(f"{UNC}\\{QUOTE}\n\n")
     app.text_input(key="request-id").set_value("REQ-7")
     app.text_input(key="requester").set_value("山田")
@@ -435,4 +435,4 @@ def test_a_bar_is_full_and_shows_everything(counts: list[int]) -> None:
     ],
 )
 def test_paths_copied_from_the_archive_list(text: str, paths: str) -> None:
-    assert pasted_paths(text) == paths
+    assert typed_paths(text) == paths

@@ -25,7 +25,7 @@ from core import s3_client
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.ports import Lane, NewObject, ObjectStore, Part
 from core.s3 import MAX_PARTS, PART_BYTES, S3ObjectStore
-from core.s3_client import S3Connection, explain
+from core.s3_client import explain
 from core.s3_lean import bucket_endpoint
 from core.settings import load_settings
 from tests.fakes import MemoryStore
@@ -290,42 +290,6 @@ def test_what_the_user_set_for_instance_metadata_counts(
         monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", given)
     session = s3_client.make_session()._session
     assert session.get_config_variable("metadata_service_timeout") == seconds
-
-
-@pytest.fixture
-def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
-    """Make S3 an endpoint that takes connections and never answers; the connections so far.
-
-    Twenty times less patience than in earnest, the same number of attempts.
-    """
-    config = s3_client.client_config
-    monkeypatch.setattr(
-        s3_client,
-        "client_config",
-        lambda attempts, *, connect, read: config(attempts, connect=connect / 20, read=read / 20),
-    )
-    lean = S3Connection.lean
-    monkeypatch.setattr(
-        S3Connection, "lean", lambda self, kind, seconds: lean(self, kind, seconds / 20)
-    )
-    taken: list[socket.socket] = []
-
-    def take() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(listener.accept()[0])
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        for name, value in aws_environment(endpoint).items():
-            monkeypatch.setenv(name, value)
-        thread = threading.Thread(target=take, daemon=True)
-        thread.start()
-        yield taken
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
-    for connection in taken:
-        connection.close()
 
 
 @pytest.mark.parametrize("call", ["small", "large", "parts", "head"])

@@ -91,11 +91,16 @@ def test_problems_as_csv() -> None:
     assert rows[2][:3] == ["'+list.csv", "", "'@x"]
 
 
+def test_long_texts_are_cut_and_request_ids_are_not() -> None:
+    assert words.shortened("A" * 255) == "A" * 255
+    assert words.shortened("A" * 1500) == "A" * 255 + "…（全1,500文字）"
+
+
 @pytest.mark.parametrize(
     ("request_id", "requester", "lists", "missing"),
     [("A", "B", 1, ""), ("", "B", 1, "依頼ID（255文字まで）"),
      ("A" * 256, "B", 1, "依頼ID（255文字まで）"), ("A" * 255, "B" * 255, 2, ""),
-     ("A", "", 0, "一覧のファイル、依頼者（255文字まで）")],
+     ("A", "", 0, "一覧のファイル（CSV・TXT・TSV・XLSX、1つ20 MBまで）、依頼者（255文字まで）")],
 )  # fmt: skip
 def test_what_is_missing_in_the_form(
     request_id: str, requester: str, lists: int, missing: str

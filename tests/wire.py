@@ -23,6 +23,7 @@ class Keys:
 class Request:
     """One request as the server saw it."""
 
+    method: str
     path: str
     """With its query."""
     headers: dict[str, str]
@@ -59,7 +60,7 @@ class Peer:
             if not block:
                 return None
             data += block
-        request = Request(first.split(" ")[1], headers, bytes(data))
+        request = Request(*first.split(" ")[:2], headers, bytes(data))
         self._server.requests.append(request)
         return request
 

@@ -57,8 +57,8 @@ def state_badge(state: RunState, *, queued: bool = False) -> None:
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Show short labels with values that may hold anything, side by side; empty ones are
-    left out."""
-    shown = [(label, value) for label, value in pairs if value]
+    left out, and long ones are cut, so that they push nothing off the screen."""
+    shown = [(label, words.shortened(value)) for label, value in pairs if value]
     with st.container(horizontal=True, gap="medium"):
         for label, value in shown:
             with st.container(width="content", gap=None):
@@ -75,6 +75,9 @@ def metrics(pairs: Iterable[tuple[str, str]]) -> None:
 
 _HEADER_HEIGHT = 36
 """Pixels of a table without rows."""
+TALL = 66
+"""Pixels of a row with room for three lines. Streamlit wraps text in rows above 60 only
+(4 rem of the theme's ``baseFontSize``)."""
 
 
 def table(
@@ -92,9 +95,9 @@ def table(
     """Show rows as a table. ``widths`` are pixels; a column without one takes what is left.
 
     Columns of ``formats`` hold numbers: shown through the function, sorted by the number.
-    Text wraps when ``row_height`` (pixels) has room for more than one line; above
-    ``most_height`` the rows scroll. ``chosen`` is a callback that gets the number of the row
-    that somebody clicks, wherever in the row. ``alt`` describes the table to a screen reader.
+    Text wraps in rows that are ``TALL``; above ``most_height`` (pixels) the rows scroll.
+    ``chosen`` is a callback that gets the number of the row that somebody clicks, wherever in
+    the row. ``alt`` describes the table to a screen reader.
     """
     frame = pd.DataFrame(list(rows), columns=pd.Index(header))
     height = min(most_height, _HEADER_HEIGHT + row_height * len(frame))
@@ -123,6 +126,12 @@ def _choose(key: str, chosen: Callable[[int], None]) -> None:
     rows = [*selected.rows, *(row for row, _column in selected.cells)]
     if rows:
         chosen(rows[0])
+
+
+def pagination_width(pages: int) -> int:
+    """Return the pixels that ``st.pagination`` needs: in a row that is aligned to the right it
+    shrinks to a single page number by itself."""
+    return 36 * (min(pages, 7) + 3)
 
 
 def explained(page: Callable[[], None]) -> Callable[[], None]:

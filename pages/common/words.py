@@ -9,7 +9,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from core.errors import Severity
-from core.model import Problem, Progress, RunRecord, RunState
+from core.model import MOST_TYPED, Problem, Progress, RunRecord, RunState
 from core.restore_model import Stage, Tier
 from core.restore_status import KIND as RESTORE
 
@@ -108,6 +108,11 @@ PROBLEM_HEADER = ("一覧名", "行", "パス", "区分", "内容", "対処", "�
 
 def count(number: int) -> str:
     return f"{number:,} 件"
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text that is longer than a request ID may be."""
+    return text if len(text) <= MOST_TYPED else f"{text[:MOST_TYPED]}…（全{len(text):,}文字）"
 
 
 def size(number: int) -> str:

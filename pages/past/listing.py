@@ -36,10 +36,10 @@ _HEADER = (
 _WIDTHS = {
     "受付": 130,
     "種類": 80,
-    "状態": 125,
+    "状態": 150,
     "依頼ID": 125,
-    "依頼者": 95,
-    "実行者": 105,
+    "依頼者": 90,
+    "実行者": 95,
     "対象": 60,
     "成功": 60,
     "失敗": 60,
@@ -167,7 +167,8 @@ def _page(
         if pages > 1:
             # A key for each page: its default is what the address says.
             key = f"runs-page-{number}"
-            st.pagination(pages, default=number, key=key, on_change=_turn, args=(key,))
+            width = view.pagination_width(pages)
+            st.pagination(pages, default=number, width=width, key=key, on_change=_turn, args=(key,))
         if wanted.restricted:
             _clear_button()
         st.button("最新の状態にする", key="refresh", icon=":material/refresh:", type="tertiary")

@@ -25,7 +25,7 @@ from pages.past import asked
 _CAUSES = ("区分", "原因", "件数", "対処", "例", "コード")
 _CAUSE_WIDTHS = {"区分": 55, "原因": 210, "件数": 75, "対処": 270, "例": 400, "コード": 190}
 _LINES = ("日時", "区分", "対象", "内容", "コード")
-_LINE_WIDTHS = {"日時": 150, "区分": 55, "対象": 380, "コード": 180}
+_LINE_WIDTHS = {"日時": 150, "区分": 55, "対象": 370, "コード": 190}
 _OTHER = "（その他の行）"
 
 
@@ -73,7 +73,7 @@ def _causes(found: Causes) -> None:
         _CAUSES,
         map(_cause_row, found.causes),
         widths=_CAUSE_WIDTHS,
-        row_height=48,
+        row_height=view.TALL,
         chosen=partial(_chosen, [cause.code for cause in found.causes]),
         alt="原因と対処",
         key="causes",
@@ -95,7 +95,7 @@ def _cause_row(cause: Cause) -> tuple[object, ...]:
         known.what if known else (first.text if first else ""),
         words.count(cause.files),
         known.remedy if known else "",
-        "\n".join(dict.fromkeys(example.path for example in cause.examples if example.path)),
+        next((example.path for example in cause.examples if example.path), ""),
         cause.code or _OTHER,
     )
 
@@ -138,7 +138,7 @@ def _search(path: Path, found: Causes) -> None:
             _LINES,
             map(_line_row, lines.lines),
             widths=_LINE_WIDTHS,
-            row_height=46,
+            row_height=view.TALL,
             alt="エラーログ",
             key="log-lines",
         )

@@ -15,6 +15,8 @@ from pages.common import guard, services, view, words
 
 _ASKED = "placing-asked"
 """Run id and directory that somebody of this session has asked about."""
+_REFUSED = "placing-refused"
+"""Run id and, in Japanese, why the directory that was asked about last cannot be used."""
 _MOST_SHOWN = 500
 _MOST_LETTERS = 1000
 
@@ -42,6 +44,9 @@ def render(here: services.Services, record: RunRecord, known: RestoreStatus) -> 
     asked_run, directory = st.session_state.get(_ASKED, ("", ""))
     if asked_run == run_id:
         _answer(here, run_id, directory)
+    refused_run, reason = st.session_state.get(_REFUSED, ("", ""))
+    if refused_run == run_id:
+        view.notice("error", "このフォルダーには配置できません。", reason)
 
 
 def _ask(run_id: str, key: str) -> None:
@@ -49,6 +54,7 @@ def _ask(run_id: str, key: str) -> None:
     directory = str(st.session_state[key])
     services.current().restores.forget_preview(run_id, directory)
     st.session_state[_ASKED] = (run_id, directory)
+    st.session_state.pop(_REFUSED, None)
 
 
 def _answer(here: services.Services, run_id: str, directory: str) -> None:
@@ -58,7 +64,7 @@ def _answer(here: services.Services, run_id: str, directory: str) -> None:
         return
     del st.session_state[_ASKED]
     if found.message:
-        view.notice("error", "このフォルダーには配置できません。", found.message)
+        st.session_state[_REFUSED] = (run_id, found.message)
     else:
         _confirm(run_id, directory)
 

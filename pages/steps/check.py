@@ -90,6 +90,11 @@ def _watch(draft_id: str) -> None:
     st.progress(pace.fraction, text=text or "準備しています")
 
 
+def _name(found: Sequence[Problem]) -> str:
+    """Return what a table of problems is called: nobody shall worry about mere notes."""
+    return "お知らせ" if all(p.severity is Severity.NOTE for p in found) else "問題"
+
+
 def error_log(draft: Draft) -> None:
     """Offer the error log of a check that became a run."""
     if draft.run_id:
@@ -106,7 +111,7 @@ def ways_on(draft: Draft, plan: AnyPlan) -> None:
     st.button("やり直す", key="redo", on_click=start_over, args=(draft,))
     if plan.problems:
         st.link_button(
-            "問題の一覧をダウンロード（CSV）",
+            f"{_name(plan.problems)}の一覧をダウンロード（CSV）",
             problems_address(draft.draft_id),
             icon=":material/download:",
             key="problems-csv",
@@ -118,7 +123,7 @@ def problems(found: Sequence[Problem]) -> None:
     """Show what is wrong with the lists, or what is to be known, as a table."""
     if not found:
         return
-    st.markdown(f"**見つかった問題（{words.count(len(found))}）**")
+    st.markdown(f"**{_name(found)}（{words.count(len(found))}）**")
     shown = sorted(found, key=lambda problem: _ORDER[problem.severity])[:_MOST_SHOWN]
     if len(shown) < len(found):
         st.caption(f"最初の{words.count(_MOST_SHOWN)}を表示しています。すべてはCSVにあります。")
@@ -126,7 +131,7 @@ def problems(found: Sequence[Problem]) -> None:
         words.PROBLEM_HEADER,
         map(words.problem_row, shown),
         widths=_WIDTHS,
-        row_height=66,
+        row_height=view.TALL,
         alt="見つかった問題",
         key="problems",
     )
@@ -134,12 +139,14 @@ def problems(found: Sequence[Problem]) -> None:
 
 def lists(detected: Sequence[DetectedList]) -> None:
     """Show how the lists were read."""
+    if not detected:
+        return
     st.markdown("**読み取った一覧**")
     view.table(
         ("一覧名", "文字コード", "形式", "行数"),
         ((d.source, d.encoding, words.FORM_WORDS[d.form], d.rows) for d in detected),
         widths={"文字コード": 140, "形式": 200, "行数": 100},
-        formats={"行数": words.count},
+        formats={"行数": "{:,} 行".format},
         alt="読み取った一覧",
         key="detected",
     )

@@ -15,15 +15,6 @@ from pages.steps import address
 
 _WATCHED = "watched-run"
 """The run this session has seen going on: its end is announced."""
-_AFTER_STOP = "処理中のファイルが終わってから止まります。"
-_REST = {
-    RESTORE: (
-        "エラーファイル一覧は作りません。終わったものはそのまま残り、"
-        "残りはこの復元の画面からいつでも続けられます。"
-    )
-}
-"""What becomes of the rest, by kind."""
-_REST_ARCHIVE = "残りはエラーファイル一覧に書き出され、後で再実行できます。"
 
 
 def render(here: services.Services, active: Sequence[JobView], asked_for: str) -> None:
@@ -150,7 +141,7 @@ def _confirm_stop(run_id: str) -> None:
             ("依頼者", job.request.requester),
         )
     )
-    st.markdown(_AFTER_STOP + _REST.get(job.kind, _REST_ARCHIVE))
+    st.text(_after_stop(job))
     with st.container(horizontal=True, horizontal_alignment="right"):
         back = st.button("続ける", key="stop-no")
         stop = st.button("停止する", key="stop-yes", type="primary")
@@ -158,3 +149,14 @@ def _confirm_stop(run_id: str) -> None:
         jobs.stop(run_id)
     if stop or back:
         st.rerun()
+
+
+def _after_stop(job: JobView) -> str:
+    """Return what becomes of the files of a run that is stopped."""
+    if job.queued:
+        when, rest = "この実行はまだ始まっていません。", "すべてのファイル"
+    else:
+        when, rest = "処理中のファイルが終わってから止まります。", "残り"
+    if job.kind == RESTORE:
+        return f"{when}エラーファイル一覧は作りません。{rest}は復元の画面から続けられます。"
+    return f"{when}{rest}はエラーファイル一覧に書き出され、後で再実行できます。"

