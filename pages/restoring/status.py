@@ -30,7 +30,7 @@ def of(here: services.Services, record: RunRecord) -> Lookup[RestoreStatus]:
     return found
 
 
-@st.fragment(run_every=1.0)
+@st.fragment(run_every=0.5)
 def watch(run_ids: tuple[str, ...]) -> None:
     """Draw the page anew once S3 has answered about one of these restores."""
     guard.require_operator()
