@@ -330,7 +330,9 @@ def test_archive_page_leaves_restores_to_this_one(office: Office) -> None:
     assert "これは復元の一覧の確認です" in text
     assert "対象ファイル" not in text
     assert "これは復元の実行です" in shown(page(ARCHIVE, run=run_id))
-    assert f"open-{run_id}" not in keys(page(ARCHIVE))
+    recent = shown(page(ARCHIVE)).partition("最近の実行")[2]
+    assert "完了" in recent  # the archive run
+    assert "待機中" not in recent
 
 
 def test_this_page_leaves_archive_runs_to_theirs(office: Office) -> None:
