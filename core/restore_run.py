@@ -349,7 +349,8 @@ class _Step:
         self, store: RestoreStore, target: Target, stop: StopSignal, progress: ProgressSink
     ) -> PlaceResult:
         standings = self._folder.standings()
-        self.states = self.states or look(standings, store, lambda: stop.requested)
+        unknown = [s for s in standings if s.item.key not in self.states]
+        self.states = {**self.states, **look(unknown, store, lambda: stop.requested)}
         if stop.requested:
             return PlaceResult(None, stopped=True)
         days = self.record.days or self._settings.restore_days

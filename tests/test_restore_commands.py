@@ -219,6 +219,25 @@ def test_expired_copies_exit_with_1(desk: Desk) -> None:
     assert desk.placed() == {}
 
 
+def test_what_people_removed_is_placed_again_only_when_asked(desk: Desk, impatience: None) -> None:
+    """One file that cannot be had keeps the restore open meanwhile."""
+    desk.archive(**{"a.txt": b"1", "b.txt": b"2", "bad.txt": b"3"})
+    desk.bucket.proxy.decide = lambda method, path: (
+        Fault.ALTERED if method == "GET" and path.endswith("bad.txt") else Fault.NONE
+    )
+    run = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)[1]["run_id"]
+    desk.thaw()
+    to = ("--to", str(desk.target))
+    assert desk.run("restore-download", run, *to)[0] == 1
+    (desk.target / "a.txt").unlink()
+    code, _, err = desk.run("restore-download", run, *to)
+    assert (code, "1件: 配置しません（配置するには --again）" in err) == (1, True)
+    assert set(desk.placed()) == {"b.txt"}
+    code, _, err = desk.run("restore-download", run, *to, "--again")
+    assert (code, "1件: もう一度配置します" in err) == (1, True)
+    assert desk.placed() == {"a.txt": b"1", "b.txt": b"2"}
+
+
 @pytest.mark.parametrize(
     "fault",
     [
