@@ -184,6 +184,55 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     assert about_us == []
 
 
+def test_commands_beside_the_console_run_as_the_service_does(tmp_path: Path) -> None:
+    """The script up to ``setpriv``, which here says what it was given: it needs root."""
+    (tmp_path / "himuro.env").write_text(
+        (DEPLOY / "himuro.env").read_text("utf-8") + "\nHIMURO_BUCKET=of-the-file\n", "utf-8"
+    )
+    (tmp_path / "setpriv").write_text(
+        '#!/bin/sh\npwd; umask; echo "$HOME"; echo "$HIMURO_BUCKET"; printf "%s\\n" "$@"\n', "utf-8"
+    )
+    (tmp_path / "setpriv").chmod(0o755)
+    service = unit()["Service"]
+    script = (DEPLOY / "himuro").read_text("utf-8")
+    for written, ours in {
+        service["EnvironmentFile"]: str(tmp_path / "himuro.env"),
+        service["WorkingDirectory"]: str(tmp_path),
+    }.items():
+        assert script.count(written) == 1
+        script = script.replace(written, ours)
+    done = subprocess.run(
+        ["sh", "-c", script, "himuro", "archive", "/srv/見積 一覧.csv", "--requester", 'a "b" $c'],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HIMURO_BUCKET": "other"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    state = f"/var/lib/{service['StateDirectory']}"
+    python = service["ExecStart"].split()[0]
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        *(str(tmp_path), service["UMask"], state, "of-the-file"),
+        *(f"--reuid={service['User']}", f"--regid={service['Group']}", "--init-groups"),
+        *("--no-new-privs", python, "-m", "core"),
+        *("archive", "/srv/見積 一覧.csv", "--requester", 'a "b" $c'),
+    ]
+
+
+def test_the_steps_can_be_copied() -> None:
+    """Every block of commands is one for a shell, and every file it takes is there."""
+    text = (CHECKOUT / "docs" / "deploy.md").read_text("utf-8")
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in fenced if not language]
+    assert len(blocks) > 10
+    for block in blocks:
+        checked = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stderr + block
+    taken = re.findall(r"/opt/himuro/app/(\S+\.?\w)", "".join(blocks))
+    assert {"requirements.txt", "docs/deploy/himuro"} <= set(taken)
+    for path in taken:
+        assert (CHECKOUT / path).is_file(), path
+
+
 # PostgreSQL
 
 
