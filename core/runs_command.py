@@ -8,6 +8,7 @@ from core import terminal
 from core.errors import ListError
 from core.history import past_runs
 from core.model import RunRecord, RunState
+from core.restore_status import KIND
 from core.run_filter import RunFilter
 from core.search_command import day
 from core.settings import Settings
@@ -68,12 +69,14 @@ def _found(options: argparse.Namespace, settings: Settings) -> tuple[list[RunRec
 
 
 def _row(record: RunRecord) -> tuple[str, ...]:
+    # Of a restore what is placed has succeeded; nothing of it can have been archived before.
+    done = record.placed_files if record.kind == KIND else record.archived_files
     return (
         record.run_id,
         record.state.value,
         record.request.request_id,
         record.request.requester,
-        f"{record.archived_files:,}",
+        f"{done:,}",
         f"{record.unchanged_files:,}",
         f"{record.failed_files:,}",
     )

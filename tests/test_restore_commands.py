@@ -149,6 +149,8 @@ def test_a_restore_from_request_to_last_file(desk: Desk) -> None:
     code, none = desk.json("restore-status")
     assert (code, none) == (0, {"restores": []})
     assert desk.json("runs", "--kind", "restore")[1]["runs"][0]["run_id"] == run
+    shown = desk.run("runs", "--kind", "restore")[1].splitlines()[1]
+    assert shown.split() == [run, "done", "FAST-1", "山田", "3", "0", "0"]
 
 
 def test_a_row_that_is_left_out_exits_with_1_and_names_its_neighbour(desk: Desk) -> None:
