@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,12 +20,14 @@ from core.errors import Code, FatalError, HimuroError, ItemError
 from core.names import identity
 from core.ports import FetchLane, RestoreStore
 from core.restore_model import RestoreItem
-from core.target import Directory, candidates, split_name, temporary_name
+from core.target import Directory, candidates, split_name, temporary_name, with_addition
 
 _BLOCK = 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GROUP, GROUP_SECONDS = 64, 0.5
 """Files get their names when so many are written, or the first has waited so long."""
+_ADDITIONS = tuple(f"_{'0' * 8}{counter}" for counter in ("", "_2", "_22", "_222"))
+"""As long as what ``candidates`` adds."""
 _ATTEMPTS = 2
 """How often content that is not the right one is fetched: the network may have altered it."""
 
@@ -67,7 +70,11 @@ class Names:
 
     def alike(self, name: str) -> list[str]:
         """Return names in the target that a file of this name may have got before."""
-        return self._alike.get(identity(name), [])
+        originals = {identity(name)}
+        # What was added to a long name has cut its stem.
+        for addition in _ADDITIONS:
+            originals.add(identity(_made_from(with_addition(name, addition))))
+        return [found for original in originals for found in self._alike.get(original, ())]
 
     def adopt(self, name: str) -> bool:
         """Take what is there already for one file; False when another one has it."""
@@ -204,11 +211,13 @@ class Placer:
         if not written:
             return
         try:
+            self._directory.require_in_place()
             self._directory.sync()
-        except OSError as exc:
+        except (OSError, FatalError) as exc:
+            cause = self._directory.explain(exc) if isinstance(exc, OSError) else exc
             for item, temporary in written:
                 self._directory.remove(temporary)
-                yield item, self._directory.explain(exc)
+                yield item, cause
             return
         for item, temporary in written:
             try:
@@ -227,7 +236,7 @@ class Placer:
         """Return the file when a run that died had placed it and could not say so any more."""
         for name in self._names.alike(item.name):
             status = self._directory.stat(name)
-            if status is None or status.st_size != item.size:
+            if status is None or not stat.S_ISREG(status.st_mode) or status.st_size != item.size:
                 continue
             if status.st_mtime_ns // 1000 != _microseconds(item.modified_at):
                 continue

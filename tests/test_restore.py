@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -395,6 +396,13 @@ def test_a_name_of_85_japanese_characters(counter: Counter) -> None:
     assert given.endswith(f"_{NIGHT}.txt")
     assert len(given.encode()) <= 255
 
+    # The run was killed before it could say so: what the cut name holds is known again.
+    outcomes = counter.settings.runs_dir / run_id / "outcomes.csv"
+    lines = outcomes.read_bytes().splitlines(keepends=True)
+    outcomes.write_bytes(b"".join(line for line in lines if b",placed," not in line))
+    assert counter.place(run_id).state is RunState.DONE
+    assert set(counter.placed()) == {name, given}
+
 
 def test_names_that_are_no_names_never_leave_the_target(counter: Counter) -> None:
     counter.archive(**{"d/a.txt": "1", "d/b.txt": "2"})
@@ -605,6 +613,62 @@ def test_a_target_that_is_removed_meanwhile(counter: Counter) -> None:
     assert "配置先に書き込めません" in record.message
     counter.store.before = lambda _call, _key: None
     assert counter.place(run_id).state is RunState.DONE
+
+
+@pytest.mark.parametrize("size", [5, 500])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_target_that_is_moved_meanwhile(
+    counter: Counter, tmp_path: Path, size: int, link: bool
+) -> None:
+    """Its descriptor would follow it out of the restore roots."""
+    counter.archive(**{f"{n}.bin": str(n) * size for n in range(10)})
+    run_id = counter.ready(f"{UNC},,")
+    there, elsewhere = counter.target / "中", tmp_path / "elsewhere"
+    there.mkdir()
+    (tmp_path / "other").mkdir()
+
+    def move(call: str, _key: str) -> None:
+        if call == "fetch" and not elsewhere.exists():
+            there.rename(elsewhere)
+            if link:
+                there.symlink_to(tmp_path / "other")
+            else:
+                there.mkdir()
+
+    counter.store.before = move
+    record = counter.place(run_id, rf"{UNC}\復元先\中")
+    assert (record.state, record.placed_files) == (RunState.ERROR, 0)
+    assert "置き換えられました" in record.message
+    assert list(elsewhere.iterdir()) == list((tmp_path / "other").iterdir()) == []
+    assert counter.place(run_id).state is RunState.DONE
+
+
+def test_a_target_that_was_let_go_of_takes_nothing(counter: Counter) -> None:
+    """A thread that was given up may come back at any time."""
+    directory = Directory(find_target(counter.settings, counter.to))
+    os.close(directory.create("begun"))
+    directory.close()
+    with pytest.raises(FatalError, match="配置先に書き込めません"):
+        directory.create("new")
+    with pytest.raises(ItemError):
+        directory.publish("begun", "name")
+    assert set(counter.placed()) == {"begun"}
+
+
+def test_a_pipe_is_never_taken_for_a_file(counter: Counter) -> None:
+    counter.archive(**{"a.txt": ""})
+    run_id = counter.ready(f"{UNC},,")
+    (item,) = (s.item for s in counter.opened(run_id).standings())
+    pipe = counter.target / "a.txt"
+    os.mkfifo(pipe)
+    os.utime(pipe, (item.modified_at.timestamp(),) * 2)
+    # Who would wait for content gets none at once.
+    writer = threading.Thread(target=lambda: os.close(os.open(pipe, os.O_WRONLY)), daemon=True)
+    writer.start()
+    assert counter.place(run_id).state is RunState.DONE
+    assert (counter.target / f"a_{NIGHT}.txt").read_bytes() == b""
+    os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+    writer.join()
 
 
 def test_a_target_that_takes_no_file_is_refused(
