@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from core import terminal
-from core.errors import FatalError
+from core.errors import FatalError, ListError
 from core.history import past_runs
 from core.model import EXIT_CODES, ListSource, RunRecord, RunRequest, RunState
 from core.place_preview import PlacePreview, preview
@@ -79,11 +79,20 @@ def request(
 
 
 def restores(settings: Settings, run_id: str) -> list[OpenRestore]:
-    """Return one restore, or all that are open, newest first. Raises ``ListError``."""
+    """Return one restore, or all that are open, newest first. Raises ``ListError``.
+
+    Of all, one that is damaged is said and passed over.
+    """
     if run_id:
         return [OpenRestore(settings, run_id)]
-    records = (run.record for run in past_runs(settings))
-    return [OpenRestore(settings, r.run_id) for r in records if r and is_open(r)]
+    found = []
+    for run in past_runs(settings):
+        if run.record and is_open(run.record):
+            try:
+                found.append(OpenRestore(settings, run.run_id))
+            except ListError as exc:
+                terminal.say(f"エラー: {exc}")
+    return found
 
 
 def status(

@@ -749,6 +749,29 @@ def test_what_a_killed_run_had_placed_is_found_again(counter: Counter, size: int
     assert report.count("同じ内容のファイルが既にありました") == 4
 
 
+def test_a_run_that_was_killed_before_its_first_line(counter: Counter) -> None:
+    counter.archive(**{"a.txt": "1"})
+    run_id = counter.ready(f"{UNC},,")
+    (counter.opened(run_id).folder.path / "outcomes.csv").write_bytes(b"")
+    assert counter.place(run_id).placed_files == 1
+    assert counter.stages(run_id) == {"a.txt": Stage.PLACED}
+
+
+def test_a_damaged_plan_is_still_known_to_be_one_after_a_crash(counter: Counter) -> None:
+    counter.archive(**{f"{n}.txt": str(n) for n in range(5)})
+    run_id = counter.ready(f"{UNC},,")
+    folder = counter.opened(run_id).folder
+    record = folder.read_record()
+    assert record is not None
+    folder.write_record(replace(record, state=RunState.RUNNING))
+    plan = folder.path / "plan.csv"
+    plan.write_bytes(b"".join(plan.read_bytes().splitlines(keepends=True)[:3]))
+    (found,) = recover(counter.settings, counter.now)
+    assert (found.state, found.total_files) == (RunState.INTERRUPTED, 5)
+    with pytest.raises(ListError, match="plan.csv.*壊れています"):
+        counter.opened(run_id)
+
+
 def test_hashes_of_everything_that_has_a_name(counter: Counter) -> None:
     counter.archive(**{f"{n}.bin": os.urandom(n * 37) for n in range(40)})
     run_id = counter.ready(f"{UNC},,")
