@@ -739,6 +739,7 @@ def test_what_a_killed_run_had_placed_is_found_again(counter: Counter, size: int
     (found,) = recover(counter.settings, counter.now)
     assert (found.state, found.placed_files) == (RunState.INTERRUPTED, 3)
     counter.pass_time(days=1)  # what would be named now would have another name
+    assert counter.preview(run_id).renamed == ()
     assert counter.place(run_id).state is RunState.DONE
     assert counter.placed() == {
         **{f"{n}.bin": str(n).encode() * size for n in range(6)},
