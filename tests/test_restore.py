@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from core import restore_check
 from core.errors import Code, FatalError, ItemError, ListError
 from core.model import ListSource, RunRecord, RunState
+from core.names import near_key
 from core.place_preview import PlacePreview, preview
 from core.recovery import recover
 from core.restore_model import Stage, Tier
@@ -186,6 +188,24 @@ def test_rows_that_match_nothing_are_left_out_and_nothing_is_asked_for_them(
     assert done.message == "2行は対象外です"
     report = counter.read(record.run_id, "report.csv").splitlines()
     assert report[2].startswith(rf"{UNC}\営業部\ﾃﾞｰﾀ.txt,対象外,,,,アーカイブ一覧に見つかりません")
+
+
+def test_neighbours_are_looked_through_once_for_all_rows(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row by itself took minutes for thousands of typos in a large directory."""
+    counter.archive(**{f"d/{n} 月.txt": str(n) for n in range(60)})
+    looks = []
+
+    def counted(name: str) -> str:
+        looks.append(name)
+        return near_key(name)
+
+    monkeypatch.setattr(restore_check, "near_key", counted)
+    plan = counter.new(*(f"{UNC}\\d,{n}月.txt," for n in range(40))).check()
+    assert [p.code for p in plan.problems] == [Code.NOT_ARCHIVED] * 40
+    assert rf"もしかして: {UNC}\d\7 月.txt" in plan.problems[7].reason
+    assert len(looks) <= 60 + 40
 
 
 def test_a_list_that_matches_nothing_is_refused(counter: Counter) -> None:
