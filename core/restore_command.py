@@ -13,7 +13,7 @@ from core.history import past_runs
 from core.model import EXIT_CODES, ListSource, RunRecord, RunRequest, RunState
 from core.place_preview import PlacePreview, preview
 from core.ports import Catalogue, RestoreStore
-from core.restore_model import STAGE_WORDS, Stage, Tier, copy_expires
+from core.restore_model import STAGE_WORDS, Stage, Tier, copy_expires, least_days
 from core.restore_run import OpenRestore, RestoreRun, chosen_tier, require_days
 from core.restore_status import FAILED_STAGES, OPEN_STAGES, RestoreStatus, is_open
 from core.settings import Settings
@@ -34,9 +34,12 @@ class Choice:
 
 def chosen(tier: str, days: int | None, settings: Settings) -> Choice:
     """Return what the options say; raises ``ListError`` for what cannot be."""
-    choice = Choice(chosen_tier(tier), settings.restore_days if days is None else days)
-    require_days(choice.tier, choice.days)
-    return choice
+    wanted = chosen_tier(tier)
+    if days is None:
+        # As on the page: what the settings say, and as many as the tier needs.
+        days = max(settings.restore_days, least_days(wanted))
+    require_days(wanted, days)
+    return Choice(wanted, days)
 
 
 def request(

@@ -90,11 +90,18 @@ def find_target(settings: Settings, text: str) -> Target:
         raise outside
     _require_share(settings, typed)
     real = os.path.realpath(local)
-    if not any(_is_inside(real, os.path.realpath(root)) for root in roots):
+    real_roots = [os.path.realpath(root) for root in roots]
+    if not any(_is_inside(real, root) for root in real_roots):
         raise outside
     try:
         status = os.stat(local)
     except (FileNotFoundError, NotADirectoryError):
+        if real in real_roots:
+            # Where something is to be mounted, nothing is made instead.
+            raise ListError(
+                f"HIMURO_RESTORE_ROOTS のフォルダーがありません: {typed}。"
+                "管理者に連絡してください。"
+            ) from None
         if not os.path.isdir(os.path.dirname(real)):
             raise ListError(
                 f"フォルダーがありません: {typed}。上のフォルダーを先に作成してください。"

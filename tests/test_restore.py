@@ -531,6 +531,16 @@ def test_a_missing_directory_is_made(counter: Counter) -> None:
     assert (counter.target / "2026" / "a.txt").read_bytes() == b"1"
 
 
+def test_a_restore_root_is_never_made(counter: Counter) -> None:
+    """It may be where something is to be mounted."""
+    counter.archive(**{"a.txt": "1"})
+    run_id = counter.ready(f"{UNC},a.txt,")
+    counter.target.rmdir()
+    with pytest.raises(ListError, match="HIMURO_RESTORE_ROOTS のフォルダーがありません"):
+        counter.place(run_id)
+    assert not counter.target.exists()
+
+
 def test_a_target_without_room_takes_nothing(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,17 @@ def test_what_is_refused_touches_nothing(desk: Desk) -> None:
     assert len(desk.bucket.writes()) == before
 
 
+def test_days_of_the_settings_that_are_too_few_for_bulk(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.archive(**{"a.txt": b"1"})
+    monkeypatch.setenv("HIMURO_RESTORE_DAYS", "1")
+    code, asked = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)
+    assert code == 0
+    record = json.loads(Path(asked["folder"], "run.json").read_text("utf-8"))
+    assert (record["tier"], record["days"]) == ("Bulk", 3)
+
+
 def test_only_below_the_restore_roots(desk: Desk) -> None:
     desk.archive(**{"a.txt": b"1"})
     run = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)[1]["run_id"]
