@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from core.names import identity
+from core.placing import Names
 from core.ports import RestoreStore
 from core.restore_model import RestoreItem, Standing
-from core.restore_run import OpenRestore
+from core.restore_run import OpenRestore, owned_names
 from core.restore_status import READY_STAGES, RestoreStatus
 from core.settings import Settings
-from core.target import Target, candidates, check_writable, free_bytes, local_of, require_room
+from core.target import Directory, Target, check_writable, free_bytes, local_of, require_room
 from core.workers import parallel
 
 
@@ -56,22 +56,26 @@ def preview(
     require_room(target, status.size(*READY_STAGES), free)
     ready = [file.item for file in status.files if file.stage in READY_STAGES]
     day = f"{status.at.astimezone(settings.timezone):%Y%m%d}"
-    lost = tuple(find_lost(settings, restore.standings(), cancelled))
-    return PlacePreview(target, status, free, tuple(_renamed(target, ready, day)), lost)
+    standings = restore.standings()
+    lost = tuple(find_lost(settings, standings, cancelled))
+    directory = Directory(target) if target.exists else None
+    try:
+        owned = owned_names(target, standings)
+        names = Names(directory, day, restore.folder.run_id, owned)
+        renamed = tuple(_renamed(names, ready))
+    finally:
+        if directory:
+            directory.close()
+    return PlacePreview(target, status, free, renamed, lost)
 
 
-def _renamed(target: Target, items: Sequence[RestoreItem], day: str) -> list[tuple[str, str]]:
-    names = os.listdir(target.local) if target.exists else []  # noqa: PTH208
-    taken = {identity(name) for name in names}
-    renamed = []
+def _renamed(names: Names, items: Sequence[RestoreItem]) -> Iterator[tuple[str, str]]:
     for item in items:
-        for name in candidates(item.name, day):
-            if identity(name) not in taken:
-                break
-        taken.add(identity(name))
+        if any(names.adopt(name) for name in names.alike(item)):
+            continue  # as it seems, a run that was interrupted has placed it already
+        name = names.claim(item.name)
         if name != item.name:
-            renamed.append((item.path, name))
-    return renamed
+            yield item.path, name
 
 
 def find_lost(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,12 +20,14 @@ from core.errors import Code, FatalError, HimuroError, ItemError
 from core.names import identity
 from core.ports import FetchLane, RestoreStore
 from core.restore_model import RestoreItem
-from core.target import Directory, candidates, split_name, temporary_name
+from core.target import Directory, candidates, split_name, temporary_name, with_addition
 
 _BLOCK = 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GROUP, GROUP_SECONDS = 64, 0.5
 """Files get their names when so many are written, or the first has waited so long."""
+_ADDITIONS = tuple(f"_{'0' * 8}{counter}" for counter in ("", "_2", "_22", "_222"))
+"""As long as what ``candidates`` adds."""
 _ATTEMPTS = 2
 """How often content that is not the right one is fetched: the network may have altered it."""
 
@@ -33,16 +36,17 @@ class Names:
     """Which names of a target are taken, and by whom; safe in any thread."""
 
     def __init__(
-        self, directory: Directory, day: str, run_id: str, owned: Iterable[str] = ()
+        self, directory: Directory | None, day: str, run_id: str, owned: Iterable[str] = ()
     ) -> None:
-        """``day``: ``yyyymmdd``, put into a name that is taken already. ``owned``: names that
-        other files of this run have got before."""
+        """``directory``: None for one that is not there yet. ``day``: ``yyyymmdd``, put into a
+        name that is taken already. ``owned``: names that other files of this run have got
+        before."""
         self._directory = directory
         self._day = day
         self._run_id = run_id
         self._lock = threading.Lock()
         self._count = 0
-        names = directory.names()
+        names = directory.names() if directory else []
         self._taken = {identity(name) for name in names}
         self._owned = {identity(name) for name in owned}
         self._alike: dict[str, list[str]] = {}
@@ -65,9 +69,21 @@ class Names:
                     return candidate
         raise AssertionError("candidates never end")
 
-    def alike(self, name: str) -> list[str]:
-        """Return names in the target that a file of this name may have got before."""
-        return self._alike.get(identity(name), [])
+    def alike(self, item: RestoreItem) -> Iterator[str]:
+        """Yield names in the target that this file may have got before, of its size and time."""
+        originals = {identity(item.name)}
+        # What was added to a long name has cut its stem.
+        for addition in _ADDITIONS:
+            originals.add(identity(_made_from(with_addition(item.name, addition))))
+        for name in (found for original in originals for found in self._alike.get(original, ())):
+            status = self._directory.stat(name) if self._directory else None
+            if (
+                status is not None
+                and stat.S_ISREG(status.st_mode)
+                and status.st_size == item.size
+                and status.st_mtime_ns // 1000 == _microseconds(item.modified_at)
+            ):
+                yield name
 
     def adopt(self, name: str) -> bool:
         """Take what is there already for one file; False when another one has it."""
@@ -204,11 +220,13 @@ class Placer:
         if not written:
             return
         try:
+            self._directory.require_in_place()
             self._directory.sync()
-        except OSError as exc:
+        except (OSError, FatalError) as exc:
+            cause = self._directory.explain(exc) if isinstance(exc, OSError) else exc
             for item, temporary in written:
                 self._directory.remove(temporary)
-                yield item, self._directory.explain(exc)
+                yield item, cause
             return
         for item, temporary in written:
             try:
@@ -225,12 +243,7 @@ class Placer:
 
     def _find(self, item: RestoreItem) -> Placed | None:
         """Return the file when a run that died had placed it and could not say so any more."""
-        for name in self._names.alike(item.name):
-            status = self._directory.stat(name)
-            if status is None or status.st_size != item.size:
-                continue
-            if status.st_mtime_ns // 1000 != _microseconds(item.modified_at):
-                continue
+        for name in self._names.alike(item):
             if self._hash(name) == item.sha256 and self._names.adopt(name):
                 return Placed(name, adopted=True)
         return None

@@ -97,5 +97,8 @@ def _interrupt_restore(folder: RestoreFolder, record: RunRecord, when: datetime)
     ended = replace(
         summed_up(record, status), state=RunState.INTERRUPTED, message=message, finished_at=when
     )
+    if standings:
+        # A plan that is damaged says less; how many files there were must not be forgotten.
+        ended = replace(ended, total_files=max(record.total_files, len(standings)))
     folder.write_record(ended)
     return ended

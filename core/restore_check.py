@@ -122,15 +122,13 @@ class RestoreCheck:
         """Return archived files of nearly this name: beside it, else anywhere."""
         wanted = near_key(path.rpartition("\\")[2].removesuffix(MARKER_SUFFIX))
 
-        def alike(entries: Iterable[Entry]) -> dict[str, None]:
-            return dict.fromkeys(e.path for e in entries if near_key(e.name) == wanted)
-
-        near = alike(below.beside(path))
-        if near or self._searches == _MOST_SEARCHES:
-            return near
-        self._searches += 1
-        query = SearchQuery(words=wanted)
-        return alike(self._catalogue.search(query, per_page=_NEAR_LOOKED_AT).entries)
+        near = below.beside(path).get(wanted, ())
+        if not near and self._searches < _MOST_SEARCHES:
+            self._searches += 1
+            query = SearchQuery(words=wanted)
+            found = self._catalogue.search(query, per_page=_NEAR_LOOKED_AT).entries
+            near = [entry.path for entry in found if near_key(entry.name) == wanted]
+        return dict.fromkeys(near)
 
 
 def _names(parsed: ParsedList) -> str:
@@ -178,7 +176,7 @@ class _Below:
         self._catalogue = catalogue
         self._siblings = Counter(_parent(path) for path in set(paths))
         self._shared: dict[str, Mapping[str, Sequence[Entry]] | None] = {}
-        self._beside: dict[str, Sequence[Entry]] = {}
+        self._beside: dict[str, Mapping[str, Sequence[str]]] = {}
 
     def newest(self, path: str) -> list[Entry]:
         """Return the newest generation of each file below a directory, in order of their paths."""
@@ -192,15 +190,22 @@ class _Below:
                 newest[mine] = entry
         return [newest[path] for path in sorted(newest)]
 
-    def beside(self, path: str) -> Sequence[Entry]:
-        """Return what was archived from the directory of a path, or the newest of that."""
+    def beside(self, path: str) -> Mapping[str, Sequence[str]]:
+        """Return, by the near key of their names, paths that were archived from the directory
+        of a path, or the newest of them."""
         parent = _parent(path)
-        shared = self._below_parent(parent)
-        if shared is not None:
-            return [entry for entries in shared.values() for entry in entries]
         if parent not in self._beside:
-            query = SearchQuery(directory=parent)
-            self._beside[parent] = self._catalogue.search(query, per_page=_NEAR_LOOKED_AT).entries
+            shared = self._below_parent(parent)
+            if shared is not None:
+                entries = [entry for below in shared.values() for entry in below]
+            else:
+                query = SearchQuery(directory=parent)
+                page = self._catalogue.search(query, per_page=_NEAR_LOOKED_AT)
+                entries = list(page.entries)
+            near: dict[str, list[str]] = {}
+            for entry in entries:
+                near.setdefault(near_key(entry.name), []).append(entry.path)
+            self._beside[parent] = near
         return self._beside[parent]
 
     def _below_parent(self, parent: str) -> Mapping[str, Sequence[Entry]] | None:

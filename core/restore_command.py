@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from core import terminal
-from core.errors import FatalError
+from core.errors import FatalError, ListError
 from core.history import past_runs
 from core.model import EXIT_CODES, ListSource, RunRecord, RunRequest, RunState
 from core.place_preview import PlacePreview, preview
 from core.ports import Catalogue, RestoreStore
-from core.restore_model import STAGE_WORDS, Stage, Tier, copy_expires
+from core.restore_model import STAGE_WORDS, Stage, Tier, copy_expires, least_days
 from core.restore_run import OpenRestore, RestoreRun, chosen_tier, require_days
 from core.restore_status import FAILED_STAGES, OPEN_STAGES, RestoreStatus, is_open
 from core.settings import Settings
@@ -34,9 +34,12 @@ class Choice:
 
 def chosen(tier: str, days: int | None, settings: Settings) -> Choice:
     """Return what the options say; raises ``ListError`` for what cannot be."""
-    choice = Choice(chosen_tier(tier), settings.restore_days if days is None else days)
-    require_days(choice.tier, choice.days)
-    return choice
+    wanted = chosen_tier(tier)
+    if days is None:
+        # As on the page: what the settings say, and as many as the tier needs.
+        days = max(settings.restore_days, least_days(wanted))
+    require_days(wanted, days)
+    return Choice(wanted, days)
 
 
 def request(
@@ -79,11 +82,20 @@ def request(
 
 
 def restores(settings: Settings, run_id: str) -> list[OpenRestore]:
-    """Return one restore, or all that are open, newest first. Raises ``ListError``."""
+    """Return one restore, or all that are open, newest first. Raises ``ListError``.
+
+    Of all, one that is damaged is said and passed over.
+    """
     if run_id:
         return [OpenRestore(settings, run_id)]
-    records = (run.record for run in past_runs(settings))
-    return [OpenRestore(settings, r.run_id) for r in records if r and is_open(r)]
+    found = []
+    for run in past_runs(settings):
+        if run.record and is_open(run.record):
+            try:
+                found.append(OpenRestore(settings, run.run_id))
+            except ListError as exc:
+                terminal.say(f"エラー: {exc}")
+    return found
 
 
 def status(

@@ -120,7 +120,10 @@ class RestoreFolder(RunFolder):
                 content = before.read()
         except FileNotFoundError:
             return super()._opened_outcomes(header)
-        os.truncate(path, content.rfind(b"\n") + 1)
+        whole = content.rfind(b"\n") + 1
+        if not whole:
+            return super()._opened_outcomes(header)
+        os.truncate(path, whole)
         return path.open("a", encoding="utf-8", newline="")
 
     def standings(self) -> list[Standing]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from core.errors import Code, FatalError, ListError, Severity, sentence
+from core.errors import Code, FatalError, ListError, Severity, os_reason, sentence
 from core.locks import RunLock
 from core.model import ListKind, ListSource, RunRecord, RunRequest, RunState
 from core.place_runner import PlaceResult, PlaceRunner
@@ -169,7 +169,8 @@ class OpenRestore:
     def __init__(
         self, settings: Settings, run_id: str, now: Callable[[], datetime] = utc_now
     ) -> None:
-        """Raises ``ListError`` when there is no such restore or it has nothing to restore."""
+        """Raises ``ListError`` when there is no such restore, it has nothing to restore, or
+        its folder is damaged."""
         self._settings = settings
         self._now = now
         path = settings.runs_dir / run_id
@@ -183,7 +184,20 @@ class OpenRestore:
         self._lock = RunLock(path)
         self._seen: States = {}
         self._seen_at: datetime | None = None
-        if not self.folder.items():
+        try:
+            found = len(self.standings())
+        except OSError as exc:
+            why = os_reason(exc)
+            raise ListError(
+                f"復元の記録を読み取れません: {run_id}（{why}）。管理者に連絡してください。"
+            ) from exc
+        if found < record.total_files:
+            # The rest of a plan would be taken for all of it.
+            raise ListError(
+                f"対象のファイルの記録（plan.csv）が壊れています: {run_id}。"
+                "管理者に連絡するか、同じ一覧で新しく復元してください。"
+            )
+        if not found:
             raise ListError(f"この復元には対象のファイルがありません: {run_id}。")
 
     @property

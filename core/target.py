@@ -90,11 +90,18 @@ def find_target(settings: Settings, text: str) -> Target:
         raise outside
     _require_share(settings, typed)
     real = os.path.realpath(local)
-    if not any(_is_inside(real, os.path.realpath(root)) for root in roots):
+    real_roots = [os.path.realpath(root) for root in roots]
+    if not any(_is_inside(real, root) for root in real_roots):
         raise outside
     try:
         status = os.stat(local)
     except (FileNotFoundError, NotADirectoryError):
+        if real in real_roots:
+            # Where something is to be mounted, nothing is made instead.
+            raise ListError(
+                f"HIMURO_RESTORE_ROOTS のフォルダーがありません: {typed}。"
+                "管理者に連絡してください。"
+            ) from None
         if not os.path.isdir(os.path.dirname(real)):
             raise ListError(
                 f"フォルダーがありません: {typed}。上のフォルダーを先に作成してください。"
@@ -144,6 +151,7 @@ class Directory:
         """Opens the directory, and makes it where it is missing."""
         self._target = target
         self._at: int | None = None
+        self._closed = False
         try:
             if not target.exists:
                 with suppress(FileExistsError):
@@ -151,16 +159,35 @@ class Directory:
             if _BY_DESCRIPTOR:
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
                 self._at = os.open(target.local, flags)
-                if os.path.realpath(target.local) != target.local:
-                    raise NotADirectoryError(errno.ENOTDIR, "a link was laid")
+            self.require_in_place()
         except OSError as exc:
             self.close()
             raise self._fatal(exc) from exc
+        except FatalError:
+            self.close()
+            raise
 
     def close(self) -> None:
+        """Let go of the directory. A thread that nobody waits for any more finds it shut."""
+        self._closed = True
         if self._at is not None:
             os.close(self._at)
             self._at = None
+
+    def require_in_place(self) -> None:
+        """Raise ``FatalError`` when the directory is not at its path any more.
+
+        The descriptor would follow it wherever it is moved, out of the restore roots as well.
+        """
+        path = self._target.local
+        try:
+            there = os.stat(path)
+            mine = there if self._at is None else os.fstat(self._at)
+        except OSError as exc:
+            raise self._fatal(exc) from exc
+        if not os.path.samestat(there, mine) or os.path.realpath(path) != path:
+            detail = f"{self._target.typed}: 移動されたか、別のものに置き換えられました"
+            raise FatalError(Code.TARGET_UNWRITABLE, detail)
 
     def names(self) -> list[str]:
         """Return everything that has a name in it."""
@@ -180,6 +207,8 @@ class Directory:
     def open_file(self, name: str) -> int:
         """Open a regular file for reading; raises ``OSError``."""
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        # What was a file a moment ago may be a pipe, whose other end nobody opens.
+        flags |= getattr(os, "O_NONBLOCK", 0)
         return os.open(self._path(name), flags, dir_fd=self._at)
 
     def create(self, name: str) -> int:
@@ -243,6 +272,8 @@ class Directory:
         return FatalError(Code.TARGET_UNWRITABLE, f"{self._target.typed}: {os_reason(exc)}")
 
     def _path(self, name: str) -> str:
+        if self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), name)
         return name if self._at is not None else os.path.join(self._target.local, name)
 
 
@@ -257,15 +288,18 @@ def candidates(name: str, day: str) -> Iterator[str]:
     ``day``: ``yyyymmdd``. A stem is cut where the name would not fit.
     """
     yield name
-    stem, suffix = split_name(name)
     number = 1
     while True:
-        addition = f"_{day}" + (f"_{number}" if number > 1 else "")
-        shortened = stem
-        while shortened and not name_fits(shortened + addition + suffix):
-            shortened = shortened[:-1]
-        yield shortened + addition + suffix
+        yield with_addition(name, f"_{day}" + (f"_{number}" if number > 1 else ""))
         number += 1
+
+
+def with_addition(name: str, addition: str) -> str:
+    """Return a name with something added to its stem, which is cut where that does not fit."""
+    stem, suffix = split_name(name)
+    while stem and not name_fits(stem + addition + suffix):
+        stem = stem[:-1]
+    return stem + addition + suffix
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from core import restore_check
 from core.errors import Code, FatalError, ItemError, ListError
 from core.model import ListSource, RunRecord, RunState
+from core.names import near_key
 from core.place_preview import PlacePreview, preview
 from core.recovery import recover
 from core.restore_model import Stage, Tier
@@ -185,6 +188,24 @@ def test_rows_that_match_nothing_are_left_out_and_nothing_is_asked_for_them(
     assert done.message == "2行は対象外です"
     report = counter.read(record.run_id, "report.csv").splitlines()
     assert report[2].startswith(rf"{UNC}\営業部\ﾃﾞｰﾀ.txt,対象外,,,,アーカイブ一覧に見つかりません")
+
+
+def test_neighbours_are_looked_through_once_for_all_rows(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row by itself took minutes for thousands of typos in a large directory."""
+    counter.archive(**{f"d/{n} 月.txt": str(n) for n in range(60)})
+    looks = []
+
+    def counted(name: str) -> str:
+        looks.append(name)
+        return near_key(name)
+
+    monkeypatch.setattr(restore_check, "near_key", counted)
+    plan = counter.new(*(f"{UNC}\\d,{n}月.txt," for n in range(40))).check()
+    assert [p.code for p in plan.problems] == [Code.NOT_ARCHIVED] * 40
+    assert rf"もしかして: {UNC}\d\7 月.txt" in plan.problems[7].reason
+    assert len(looks) <= 60 + 40
 
 
 def test_a_list_that_matches_nothing_is_refused(counter: Counter) -> None:
@@ -395,6 +416,13 @@ def test_a_name_of_85_japanese_characters(counter: Counter) -> None:
     assert given.endswith(f"_{NIGHT}.txt")
     assert len(given.encode()) <= 255
 
+    # The run was killed before it could say so: what the cut name holds is known again.
+    outcomes = counter.settings.runs_dir / run_id / "outcomes.csv"
+    lines = outcomes.read_bytes().splitlines(keepends=True)
+    outcomes.write_bytes(b"".join(line for line in lines if b",placed," not in line))
+    assert counter.place(run_id).state is RunState.DONE
+    assert set(counter.placed()) == {name, given}
+
 
 def test_names_that_are_no_names_never_leave_the_target(counter: Counter) -> None:
     counter.archive(**{"d/a.txt": "1", "d/b.txt": "2"})
@@ -503,6 +531,16 @@ def test_a_missing_directory_is_made(counter: Counter) -> None:
     assert (counter.target / "2026" / "a.txt").read_bytes() == b"1"
 
 
+def test_a_restore_root_is_never_made(counter: Counter) -> None:
+    """It may be where something is to be mounted."""
+    counter.archive(**{"a.txt": "1"})
+    run_id = counter.ready(f"{UNC},a.txt,")
+    counter.target.rmdir()
+    with pytest.raises(ListError, match="HIMURO_RESTORE_ROOTS のフォルダーがありません"):
+        counter.place(run_id)
+    assert not counter.target.exists()
+
+
 def test_a_target_without_room_takes_nothing(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -607,6 +645,62 @@ def test_a_target_that_is_removed_meanwhile(counter: Counter) -> None:
     assert counter.place(run_id).state is RunState.DONE
 
 
+@pytest.mark.parametrize("size", [5, 500])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_target_that_is_moved_meanwhile(
+    counter: Counter, tmp_path: Path, size: int, link: bool
+) -> None:
+    """Its descriptor would follow it out of the restore roots."""
+    counter.archive(**{f"{n}.bin": str(n) * size for n in range(10)})
+    run_id = counter.ready(f"{UNC},,")
+    there, elsewhere = counter.target / "中", tmp_path / "elsewhere"
+    there.mkdir()
+    (tmp_path / "other").mkdir()
+
+    def move(call: str, _key: str) -> None:
+        if call == "fetch" and not elsewhere.exists():
+            there.rename(elsewhere)
+            if link:
+                there.symlink_to(tmp_path / "other")
+            else:
+                there.mkdir()
+
+    counter.store.before = move
+    record = counter.place(run_id, rf"{UNC}\復元先\中")
+    assert (record.state, record.placed_files) == (RunState.ERROR, 0)
+    assert "置き換えられました" in record.message
+    assert list(elsewhere.iterdir()) == list((tmp_path / "other").iterdir()) == []
+    assert counter.place(run_id).state is RunState.DONE
+
+
+def test_a_target_that_was_let_go_of_takes_nothing(counter: Counter) -> None:
+    """A thread that was given up may come back at any time."""
+    directory = Directory(find_target(counter.settings, counter.to))
+    os.close(directory.create("begun"))
+    directory.close()
+    with pytest.raises(FatalError, match="配置先に書き込めません"):
+        directory.create("new")
+    with pytest.raises(ItemError):
+        directory.publish("begun", "name")
+    assert set(counter.placed()) == {"begun"}
+
+
+def test_a_pipe_is_never_taken_for_a_file(counter: Counter) -> None:
+    counter.archive(**{"a.txt": ""})
+    run_id = counter.ready(f"{UNC},,")
+    (item,) = (s.item for s in counter.opened(run_id).standings())
+    pipe = counter.target / "a.txt"
+    os.mkfifo(pipe)
+    os.utime(pipe, (item.modified_at.timestamp(),) * 2)
+    # Who would wait for content gets none at once.
+    writer = threading.Thread(target=lambda: os.close(os.open(pipe, os.O_WRONLY)), daemon=True)
+    writer.start()
+    assert counter.place(run_id).state is RunState.DONE
+    assert (counter.target / f"a_{NIGHT}.txt").read_bytes() == b""
+    os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+    writer.join()
+
+
 def test_a_target_that_takes_no_file_is_refused(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -675,6 +769,7 @@ def test_what_a_killed_run_had_placed_is_found_again(counter: Counter, size: int
     (found,) = recover(counter.settings, counter.now)
     assert (found.state, found.placed_files) == (RunState.INTERRUPTED, 3)
     counter.pass_time(days=1)  # what would be named now would have another name
+    assert counter.preview(run_id).renamed == ()
     assert counter.place(run_id).state is RunState.DONE
     assert counter.placed() == {
         **{f"{n}.bin": str(n).encode() * size for n in range(6)},
@@ -683,6 +778,29 @@ def test_what_a_killed_run_had_placed_is_found_again(counter: Counter, size: int
     }
     report = counter.read(run_id, "report.csv")
     assert report.count("同じ内容のファイルが既にありました") == 4
+
+
+def test_a_run_that_was_killed_before_its_first_line(counter: Counter) -> None:
+    counter.archive(**{"a.txt": "1"})
+    run_id = counter.ready(f"{UNC},,")
+    (counter.opened(run_id).folder.path / "outcomes.csv").write_bytes(b"")
+    assert counter.place(run_id).placed_files == 1
+    assert counter.stages(run_id) == {"a.txt": Stage.PLACED}
+
+
+def test_a_damaged_plan_is_still_known_to_be_one_after_a_crash(counter: Counter) -> None:
+    counter.archive(**{f"{n}.txt": str(n) for n in range(5)})
+    run_id = counter.ready(f"{UNC},,")
+    folder = counter.opened(run_id).folder
+    record = folder.read_record()
+    assert record is not None
+    folder.write_record(replace(record, state=RunState.RUNNING))
+    plan = folder.path / "plan.csv"
+    plan.write_bytes(b"".join(plan.read_bytes().splitlines(keepends=True)[:3]))
+    (found,) = recover(counter.settings, counter.now)
+    assert (found.state, found.total_files) == (RunState.INTERRUPTED, 5)
+    with pytest.raises(ListError, match="plan.csv.*壊れています"):
+        counter.opened(run_id)
 
 
 def test_hashes_of_everything_that_has_a_name(counter: Counter) -> None:

@@ -192,6 +192,17 @@ def test_what_is_refused_touches_nothing(desk: Desk) -> None:
     assert len(desk.bucket.writes()) == before
 
 
+def test_days_of_the_settings_that_are_too_few_for_bulk(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.archive(**{"a.txt": b"1"})
+    monkeypatch.setenv("HIMURO_RESTORE_DAYS", "1")
+    code, asked = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)
+    assert code == 0
+    record = json.loads(Path(asked["folder"], "run.json").read_text("utf-8"))
+    assert (record["tier"], record["days"]) == ("Bulk", 3)
+
+
 def test_only_below_the_restore_roots(desk: Desk) -> None:
     desk.archive(**{"a.txt": b"1"})
     run = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)[1]["run_id"]
@@ -208,6 +219,31 @@ def test_without_restore_roots_the_commands_say_so(desk: Desk) -> None:
         patch.setattr(Desk, "environ", {**desk.environ, "HIMURO_RESTORE_ROOTS": ""}, raising=True)
         code, _, err = desk.run("restore-request", desk.list(f"{UNC},"), *WHO)
     assert (code, "HIMURO_RESTORE_ROOTS が設定されていません" in err) == (3, True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "folder"])
+def test_a_damaged_plan_is_never_taken_for_all_of_it(desk: Desk, damage: str) -> None:
+    desk.archive(**{f"{n}.txt": str(n).encode() for n in range(5)})
+    _, whole = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)
+    _, asked = desk.json("restore-request", desk.list(f"{UNC},"), *WHO)
+    desk.thaw()
+    plan = Path(asked["folder"], "plan.csv")
+    lines = plan.read_bytes().splitlines(keepends=True)
+    plan.unlink()
+    if damage == "cut":
+        plan.write_bytes(b"".join(lines[:3]))
+    else:
+        plan.mkdir()
+    for command in (("restore-status",), ("restore-download", "--to", str(desk.target))):
+        code, _, err = desk.run(command[0], asked["run_id"], *command[1:])
+        assert code == 2
+        assert asked["run_id"] in err
+    assert desk.placed() == {}
+    # The others are shown all the same.
+    code, shown, err = desk.run("restore-status")
+    assert code == 0
+    assert asked["run_id"] in err
+    assert whole["run_id"] in shown + err
 
 
 def test_expired_copies_exit_with_1(desk: Desk) -> None:
