@@ -40,9 +40,9 @@ _WIDTHS = {
     "依頼ID": 125,
     "依頼者": 90,
     "実行者": 95,
-    "対象": 60,
-    "成功": 60,
-    "失敗": 60,
+    "対象": 78,
+    "成功": 78,
+    "失敗": 78,
     "対象サイズ": 80,
     "成功サイズ": 80,
     "所要時間": 75,
@@ -50,7 +50,7 @@ _WIDTHS = {
 _NONE = -1
 """Stands for a number that a run does not have; sorted below all others."""
 _FORMATS = {
-    **dict.fromkeys(("対象", "成功", "失敗"), lambda n: words.UNKNOWN if n < 0 else f"{n:,}"),
+    **dict.fromkeys(("対象", "成功", "失敗"), lambda n: words.UNKNOWN if n < 0 else words.count(n)),
     **dict.fromkeys(
         ("対象サイズ", "成功サイズ"), lambda n: words.UNKNOWN if n < 0 else words.size(n)
     ),
