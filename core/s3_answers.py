@@ -48,10 +48,11 @@ def region(there: str, ours: str | None) -> Finding:
 
 def versioning(answer: Mapping[str, Any]) -> list[Finding]:
     words = {"Enabled": "有効です", "Suspended": "停止中です"}
-    state = words.get(str(answer.get("Status", "")))
-    if state is None:
-        state = "無効です。ほかの人が削除したオブジェクトは元に戻せません"
-    return [Finding("s3-versioning", Status.OK, state)]
+    state = str(answer.get("Status", ""))
+    what = words.get(state, "無効です")
+    if state != "Enabled":
+        what += "（氷室は上書きも削除もしないため、なくても構いません）"
+    return [Finding("s3-versioning", Status.OK, what)]
 
 
 def object_lock(answer: Mapping[str, Any]) -> list[Finding]:

@@ -176,11 +176,16 @@ def _refuse_bad(plain: str, strict: bool) -> None:
     if not strict:
         return
     illegal = "".join(dict.fromkeys(_ILLEGAL.findall(plain)))
-    lost = (
+    what = f"名前に使えない文字「{illegal}」が含まれています"
+    if "*" in illegal or "?" in illegal:
+        what += (
+            "。「*」や「?」でまとめて指定することはできません。"
+            "ファイルを1つずつ書くか、フォルダーを書いてください"
+        )
+    if "?" in illegal:
         # Excel writes a question mark for every letter that CP932 does not have.
-        "。保存のときに文字が失われた可能性があります。"
-        "元の一覧を「CSV UTF-8（コンマ区切り）」で保存し直してください"
-        if "?" in illegal
-        else ""
-    )
-    raise ItemError(Code.PATH_SYNTAX, f"名前に使えない文字「{illegal}」が含まれています{lost}")
+        what += (
+            "。保存のときに文字が失われたのなら、"
+            "元の一覧を「CSV UTF-8（コンマ区切り）」で保存し直してください"
+        )
+    raise ItemError(Code.PATH_SYNTAX, what)

@@ -7,6 +7,7 @@ lets the first request after a start run any file of that directory without its 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import streamlit as st
@@ -57,7 +58,10 @@ def _page(guarded: Guarded, role: Role) -> st.Page:
             guarded.render, title=guarded.title, url_path=guarded.path, icon=guarded.icon
         )
     return st.Page(
-        view.explained(guard.closed), title="氷室", url_path=guarded.path, visibility="hidden"
+        view.explained(partial(guard.closed, guarded.role)),
+        title="氷室",
+        url_path=guarded.path,
+        visibility="hidden",
     )
 
 

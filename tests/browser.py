@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -48,6 +51,11 @@ def is_download(request: BaseHTTPRequestHandler) -> bool:
     return request.command == "GET" and "list-type" not in request.path
 
 
+def is_look(request: BaseHTTPRequestHandler) -> bool:
+    """Whether it looks if the bucket is there, as every check begins."""
+    return request.command == "HEAD"
+
+
 class Gate:
     """Lets requests of a kind through until it is shut; those that follow wait until it is
     opened."""
@@ -59,24 +67,39 @@ class Gate:
         self._open.set()
         self._left: int | None = None
         self._lock = threading.Lock()
+        self._usual = self._guards = guards
         forward = proxy.handle
 
         def handle(request: BaseHTTPRequestHandler) -> None:
-            if guards(request) and not self._passes():
-                self._open.wait(PATIENCE / 1000)
+            if self._guards(request) and not self._passes():
+                self._hold(request)
             forward(request)
 
         proxy.handle = handle  # type: ignore[method-assign]
 
-    def shut_after(self, requests: int) -> None:
+    def shut_after(
+        self, requests: int, guards: Callable[[BaseHTTPRequestHandler], bool] | None = None
+    ) -> None:
+        """``guards``: another kind of requests than usual, until it is opened."""
         with self._lock:
+            self._guards = guards or self._usual
             self._left = requests
             self._open.clear()
 
     def open(self) -> None:
         with self._lock:
+            self._guards = self._usual
             self._left = None
             self._open.set()
+
+    def _hold(self, request: BaseHTTPRequestHandler) -> None:
+        """Let a request wait. Who looks for the bucket gives up after some seconds without a
+        word from S3: "100 Continue" is one (RFC 9110, 15.2)."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not self._open.wait(1) and time.monotonic() < deadline:
+            if is_look(request):
+                request.send_response_only(HTTPStatus.CONTINUE)
+                request.end_headers()
 
     def _passes(self) -> bool:
         with self._lock:
@@ -246,6 +269,27 @@ class Screen:
         with self.page.expect_download(timeout=PATIENCE) as started:
             link.click(timeout=PATIENCE)
         return started.value.suggested_filename, Path(started.value.path()).read_bytes()
+
+    def scroll_to(self, heading: str) -> None:
+        """Bring a heading up to where the menu ends."""
+        found = self.page.get_by_role("heading", name=heading, exact=True)
+        found.evaluate("it => { it.style.scrollMarginTop = '60px'; it.scrollIntoView() }")
+        self.settle()
+
+    def show_instead(self, here: Path, shown: str) -> None:
+        """Let pages that are opened from now on show another directory than this machine's, in
+        texts and in tables, which are drawings."""
+        self.page.add_init_script(
+            f"const [here, shown] = {json.dumps([str(here), shown])};"
+            """
+            const tidy = text => typeof text === "string" ? text.replaceAll(here, shown) : text
+            const pen = CanvasRenderingContext2D.prototype, draw = pen.fillText
+            pen.fillText = function (text, ...place) { draw.call(this, tidy(text), ...place) }
+            const content = Object.getOwnPropertyDescriptor(Node.prototype, "textContent")
+            const set = function (text) { content.set.call(this, tidy(text)) }
+            Object.defineProperty(Node.prototype, "textContent", { ...content, set })
+            """
+        )
 
     def picture(self, name: str) -> None:
         """Keep a screenshot when somebody wants to look at it."""

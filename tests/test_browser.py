@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.browser import (
     Screen,
     chromium,
     installation,
+    is_look,
     screen,
     served,
 )
@@ -84,7 +86,13 @@ def _mistakes(window: Screen, mistakes: Path) -> None:
 
 def _run(browser: Browser, here: Installation, window: Screen, good: Path) -> str:
     """Check, confirm, watch from two windows, and return the run's id."""
+    here.gate.shut_after(0, is_look)
     window.submit([good], "FAST-2026-0001", "山田 花子", "決算資料の整理")
+    window.see("2. 確認（一覧 1 件）")
+    window.see("一覧を読んでいます")
+    window.settle()
+    window.picture("03-checking")
+    here.gate.open()
     window.see("実行できます")
     window.settle()
     window.see("読み取った一覧")
@@ -107,7 +115,6 @@ def _run(browser: Browser, here: Installation, window: Screen, good: Path) -> st
         colleague.open("/archive")
         colleague.see("山田 花子")
         expect(colleague.metric("ファイル")).to_have_text(re.compile(r"^[123] / "))
-        colleague.picture("07-colleague")
         here.gate.open()
         colleague.see("実行が終わりました")
         colleague.settle()
@@ -207,6 +214,11 @@ def test_queue_and_stop(browser: Browser, here: Installation, window: Screen) ->
         colleague.see("順番を待っています（1番目）")
         colleague.settle()
         colleague.picture("30-waiting")
+        colleague.press("取り消す")
+        colleague.see("この実行はまだ始まっていません")
+        colleague.settle()
+        colleague.picture("30-cancel")
+        colleague.answer("続ける")
         window.see("依頼ID: FAST-2026-0004")
         window.press("停止する")
         window.see("実行を停止しますか")
@@ -259,6 +271,8 @@ def test_past_runs(here: Installation, window: Screen) -> None:
     expect(window.metric("失敗")).to_have_text("1 件")
     assert "person=" in window.page.url  # for the way back
     window.picture("62-run")
+    window.scroll_to("エラーログ")
+    window.picture("62-log")
     run_id = window.page.url.partition("run=")[2].partition("&")[0]
     name, content = window.download("すべてのファイル（zip）")
     assert name == f"{run_id}.zip"
@@ -270,6 +284,14 @@ def test_past_runs(here: Installation, window: Screen) -> None:
     window.see("実行できます")
     expect(window.page).to_have_url(re.compile(r"/archive\?draft="))
     expect(window.metric("対象ファイル")).to_have_text("1 件")
+    damaged = here.root / "data" / "runs" / "20261102-091500-archive-0a1b2c"
+    damaged.mkdir()
+    (damaged / "run.json").write_text("{")
+    window.open(f"/runs?run={damaged.name}")
+    window.see("この実行の記録は破損しています")
+    window.settle()
+    window.picture("62-damaged")
+    shutil.rmtree(damaged)
 
 
 def test_pages_of_the_list(here: Installation, window: Screen) -> None:
@@ -304,10 +326,20 @@ def test_names_are_shown_as_they_are(here: Installation, window: Screen) -> None
 def test_check_up(browser: Browser, here: Installation) -> None:
     report = "/checkup/report.txt"
     with screen(browser, here.url, ADMINISTRATOR) as window:
+        window.show_instead(here.root, "/srv/himuro")
         window.open("/health")
         window.see("まだ点検していません")
         window.picture("70-health")
+        here.gate.shut_after(0, is_look)
+        window.press("点検を実行")
+        window.see("結果は分かったものから表示されます")
+        window.settle()
+        window.picture("70-examining")
+        here.gate.open()
+        window.see("最後の点検")
+        window.settle()
         window.button("点検を実行").dblclick()
+        window.see("結果は分かったものから表示されます")
         window.see("最後の点検")
         window.settle()
         window.see("未完了アップロードの自動中止")

@@ -543,7 +543,10 @@ def test_what_other_settings_say() -> None:
     lock = {"ObjectLockEnabled": "Enabled"}
     kept = {**lock, "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 30}}}
     assert [f.what for f in versioning({"Status": "Enabled"})] == ["有効です"]
-    assert [f.what for f in versioning({"Status": "Suspended"})] == ["停止中です"]
+    for answer, state in (({"Status": "Suspended"}, "停止中です"), ({}, "無効です")):
+        (finding,) = versioning(answer)
+        assert finding.what == f"{state}（氷室は上書きも削除もしないため、なくても構いません）"
+        assert (finding.status, finding.remedy) == (Status.OK, "")
     assert [f.what for f in object_lock({})] == ["使われていません"]
     assert "なし" in object_lock({"ObjectLockConfiguration": lock})[0].what
     assert "COMPLIANCE 30日" in object_lock({"ObjectLockConfiguration": kept})[0].what

@@ -187,6 +187,7 @@ def test_others_get_neither_the_page_nor_its_name(url: str, headers: dict[str, s
     for name in GUARDED:
         text = screen_of(url, headers, page_name=name)
         assert "サインインが必要です" in text
+        assert ("サインインした管理者だけ" in text) is (name == "health")
         assert not any(word in text for word in SECRET)
     start = screen_of(url, headers)
     assert "アーカイブされたファイルはまだありません" in start

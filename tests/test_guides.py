@@ -84,6 +84,16 @@ def test_pictures_are_those_shown() -> None:
     assert set(IMAGES.iterdir()) == shown(OPERATORS) | shown(REQUESTERS)
 
 
+def test_pictures_are_those_that_the_browser_tests_take() -> None:
+    make = (CHECKOUT / "Makefile").read_text("utf-8")
+    taken = []
+    for file in (CHECKOUT / "tests").glob("test_*.py"):
+        names = re.findall(r'\.picture\("([^"]+)"\)', file.read_text("utf-8"))
+        assert not names or f" tests/{file.name}" in make, file.name
+        taken += names
+    assert sorted(taken) == sorted(path.stem for path in IMAGES.iterdir())
+
+
 def test_pictures_are_whole_windows_in_little_room() -> None:
     sizes = {}
     for file in IMAGES.iterdir():

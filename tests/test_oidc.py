@@ -61,6 +61,8 @@ def test_in_out_and_out_for_good(tmp_path: Path) -> None:
             assert ask(running.url, file, copy).status == 404
             window.open("/archive")
             window.see("このアカウントには役割がありません")
+            window.settle()
+            window.picture("65-no-role")
             assert window.page.get_by_label("依頼ID").count() == 0
             accounts.write_text(RULE)
 

@@ -18,6 +18,7 @@ from tests.browser import (
     chromium,
     core,
     installation,
+    is_look,
     screen,
     served,
 )
@@ -107,15 +108,20 @@ def test_journey(browser: Browser, here: Installation, lists: Lists, window: Scr
     window.see("1. 復元の一覧をアップロードする")
     window.settle()
     window.picture("80-restore")
-    _checked(window, lists)
+    _checked(here, window, lists)
     run_id = _requested(window)
     _seen_by_a_colleague(browser, here, run_id)
     _ready_and_placed(here, window)
     _placed_again(here, window)
 
 
-def _checked(window: Screen, lists: Lists) -> None:
+def _checked(here: Installation, window: Screen, lists: Lists) -> None:
+    here.gate.shut_after(0, is_look)
     window.submit([lists.restore], "FAST-2026-0102", "山田 花子", "監査で使うため")
+    window.see("一覧を読んでいます")
+    window.settle()
+    window.picture("81-restore-checking")
+    here.gate.open()
     window.see("1 行は対象外です")
     window.settle()
     expect(window.metric("対象ファイル")).to_have_text("5 件")
@@ -161,6 +167,8 @@ def _ready_and_placed(here: Installation, window: Screen) -> None:
     window.page.get_by_label("配置先のフォルダー").fill("/etc")
     window.press("取り出せるファイルを配置する")
     window.see("このフォルダーには配置できません")
+    window.settle()
+    window.picture("85-refused")
     target = root_of(here) / "山田さん"
     target.mkdir()
     taken = target / "見積書_A社.xlsx"
@@ -269,7 +277,13 @@ def test_stop_while_placing_and_go_on(browser: Browser, here: Installation, wind
     window.see("処理中のファイル")
     window.page.reload()
     window.see("ファイルを配置しています")
+    window.settle()
+    window.picture("86-placing")
     with screen(browser, here.url) as colleague:
+        colleague.open("/restore")
+        colleague.see("ファイルを配置しています")
+        colleague.settle()
+        colleague.picture("91-colleague")
         colleague.open("/archive")
         colleague.see("鈴木")  # one queue for all
         colleague.settle()

@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.browser import chromium, core, screen
-from tests.people import OPERATOR, write_accounts
+from tests.people import OPERATOR, try_sign_in, write_accounts
 from tests.servers import console, free_port
 
 
@@ -19,15 +19,25 @@ def test_in_and_out(tmp_path: Path) -> None:
         "HIMURO_BUCKET": "himuro-signin",
         "HIMURO_SHARES": f"\\\\fsx01\\share={tmp_path / 'share'}",
     }
-    write_accounts(tmp_path / "data" / "accounts.toml", OPERATOR)
     core(env, tmp_path, "init-db")
+    accounts = tmp_path / "data" / "accounts.toml"
+    wanted = "/archive?run=20261123-000000-archive-00ff00"
     base = "/himuro"
     with (
         console(env, free_port(), cwd=tmp_path, base=base) as running,
         chromium() as browser,
         screen(browser, running.url + base, None) as window,
     ):
-        window.open("/archive?run=20261123-000000-archive-00ff00")
+        window.open(wanted)
+        window.see("運用者のページはまだ開かれていません")
+        window.settle()
+        window.picture("59-no-accounts")
+        accounts.write_text("[accounts.tanaka\n")
+        window.open(wanted)
+        window.see("アカウントのファイルに誤りがあるため")
+        window.picture("59-broken-accounts")
+        write_accounts(accounts, OPERATOR)
+        window.open(wanted)
         window.see("サインインが必要です")
         assert window.page.get_by_role("link", name="アーカイブ", exact=True).count() == 0
         assert window.page.locator('input[type="file"]').count() == 0
@@ -40,10 +50,20 @@ def test_in_and_out(tmp_path: Path) -> None:
         window.press("サインイン")
         window.see("アカウントとパスワードを確認してください")
         window.picture("62-wrong")
+        for _ in range(5):
+            assert try_sign_in(running.url, "suzuki", "x", base=base).status == 403
+        window.page.get_by_label("アカウント").fill("suzuki")
+        window.page.get_by_label("パスワード").fill("x")
+        window.press("サインイン")
+        window.see("失敗が続いたため")
+        window.picture("62-locked")
+        window.page.get_by_label("アカウント").fill("Ｔａｎａｋａ")
         window.page.get_by_label("パスワード").fill(OPERATOR.password)
         window.page.keyboard.press("Enter")
         window.see("この実行は見つかりません")  # the address that was asked for at first
         expect(window.page).to_have_url(re.compile(r"/himuro/archive\?run=20261123-"))
+        window.settle()
+        window.picture("65-no-run")
 
         with screen(browser, running.url + base, None) as thief:
             thief.page.context.add_cookies(window.page.context.cookies())  # type: ignore[arg-type]

@@ -68,6 +68,7 @@ def test_ways_to_write_a_path(directory: str, name: str, path: str) -> None:
         (r"\\s\d", r"\\s\other\a.txt", Code.PATH_SYNTAX, "ディレクトリパスの外"),
         (r"\\s\d", "/", Code.PATH_SYNTAX, "区切り文字だけ"),
         (r"\\s\d", "*.txt", Code.PATH_SYNTAX, "「*」"),
+        (r"\\s\d", "*.txt", Code.PATH_SYNTAX, "フォルダーを書いてください"),
         (r"\\s\d", "見積?社.txt", Code.PATH_SYNTAX, "CSV UTF-8"),
         (r"\\s\d", r"Z:\a.txt", Code.PATH_SYNTAX, "「:」"),
         (r"\\s\d", "a\x00b", Code.PATH_SYNTAX, "制御文字"),

@@ -82,24 +82,24 @@ def is_administrator() -> bool:
 def require_operator() -> None:
     """Let operators pass; others are offered to sign in, or see that there is no such page."""
     if not is_operator():
-        closed()
+        closed(Role.OPERATOR)
         st.stop()
 
 
 def require_administrator() -> None:
     """Let administrators pass; others as with ``require_operator``."""
     if not is_administrator():
-        closed()
+        closed(Role.ADMINISTRATOR)
         st.stop()
 
 
-def closed() -> None:
-    """The page at an address that is not for the person who looks at it."""
+def closed(needed: Role) -> None:
+    """The page at an address that is for ``needed`` and not for the person who looks at it."""
     services.current()  # wrong settings explain themselves
     if user():
         not_found()
     else:
-        offer()
+        offer(needed)
 
 
 def not_found() -> None:
@@ -108,8 +108,8 @@ def not_found() -> None:
     st.warning(NOT_FOUND)
 
 
-def offer() -> None:
-    """Offer to sign in, or say why nobody can at the moment."""
+def offer(needed: Role = Role.OPERATOR) -> None:
+    """Offer to sign in, or say why nobody can at the moment; ``needed`` is whom it is for."""
     signin = services.current().signin
     access = signin.access()
     if access is Access.BROKEN:
@@ -131,7 +131,8 @@ def offer() -> None:
         st.button("別のアカウントを使う", key="signout", on_click=st.logout)
     else:
         st.title("サインインが必要です", anchor=False)
-        st.text("このページは、サインインした運用者と管理者だけが使えます。")
+        who = "管理者" if needed is Role.ADMINISTRATOR else "運用者と管理者"
+        st.text(f"このページは、サインインした{who}だけが使えます。")
         st.button("サインイン", key="signin", type="primary", on_click=_leave_to_sign_in)
 
 

@@ -34,15 +34,15 @@ _HEADER = (
     "コメント",
 )
 _WIDTHS = {
-    "受付": 130,
+    "受付": 125,
     "種類": 80,
     "状態": 150,
-    "依頼ID": 125,
-    "依頼者": 90,
-    "実行者": 95,
-    "対象": 60,
-    "成功": 60,
-    "失敗": 60,
+    "依頼ID": 118,
+    "依頼者": 85,
+    "実行者": 85,
+    "対象": 74,
+    "成功": 74,
+    "失敗": 74,
     "対象サイズ": 80,
     "成功サイズ": 80,
     "所要時間": 75,
@@ -50,7 +50,7 @@ _WIDTHS = {
 _NONE = -1
 """Stands for a number that a run does not have; sorted below all others."""
 _FORMATS = {
-    **dict.fromkeys(("対象", "成功", "失敗"), lambda n: words.UNKNOWN if n < 0 else f"{n:,}"),
+    **dict.fromkeys(("対象", "成功", "失敗"), lambda n: words.UNKNOWN if n < 0 else words.count(n)),
     **dict.fromkeys(
         ("対象サイズ", "成功サイズ"), lambda n: words.UNKNOWN if n < 0 else words.size(n)
     ),

@@ -56,7 +56,8 @@ def render(
     if draft.state is DraftState.READY and draft.run_id:
         address.show_run(draft.run_id)
         st.rerun()
-    st.subheader("2. 確認", anchor=False)
+    # A list that the uploader refused is not among them.
+    st.subheader(f"2. 確認（一覧 {words.count(len(draft.sources))}）", anchor=False)
     request = draft.request
     view.facts(
         (
