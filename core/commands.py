@@ -271,7 +271,8 @@ def _restore_status(options: argparse.Namespace, wiring: Wiring) -> int:
     recover(settings)
     restores = restore_command.restores(settings, options.run)
     store = _answering(wiring.open_restore_store(settings))
-    return restore_command.status(settings, restores, store, as_json=options.json)
+    named = bool(options.run)
+    return restore_command.status(settings, restores, store, named=named, as_json=options.json)
 
 
 def _restore_download(options: argparse.Namespace, wiring: Wiring) -> int:

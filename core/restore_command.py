@@ -99,14 +99,22 @@ def restores(settings: Settings, run_id: str) -> list[OpenRestore]:
 
 
 def status(
-    settings: Settings, found: Sequence[OpenRestore], store: RestoreStore, *, as_json: bool
+    settings: Settings,
+    found: Sequence[OpenRestore],
+    store: RestoreStore,
+    *,
+    named: bool,
+    as_json: bool,
 ) -> int:
     """Show where the files of restores stand; 4 while some are thawing, 1 when some failed
-    or expired, else 0."""
+    or expired, else 0.
+
+    ``named``: somebody asked for this one; else for all, however many there are.
+    """
     statuses = [(restore, restore.status(store)) for restore in found]
     if as_json:
         shown = [_status_json(restore, status) for restore, status in statuses]
-        terminal.show_json(shown[0] if len(shown) == 1 else {"restores": shown})
+        terminal.show_json(shown[0] if named else {"restores": shown})
     else:
         _show_statuses(settings, statuses)
     if any(status.count(*OPEN_STAGES) for _, status in statuses):

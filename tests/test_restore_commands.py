@@ -124,13 +124,14 @@ def test_a_restore_from_request_to_last_file(desk: Desk) -> None:
     )
     code, status = desk.json("restore-status", run)
     assert (code, status["counts"]["thawing"], status["first_expiry"]) == (4, 3, None)
+    assert desk.json("restore-status") == (4, {"restores": [status]})
     code, out, err = desk.run("restore-download", run, "--to", str(desk.target))
     assert (code, out) == (4, f"{folder}\n")
     assert "3件は取り出し準備中です" in err
     assert desk.placed() == {}
 
     desk.thaw()
-    code, status = desk.json("restore-status")
+    code, status = desk.json("restore-status", run)
     assert (code, status["counts"]["ready"], status["run_id"]) == (0, 3, run)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT00:00:00\+00:00", status["first_expiry"])
     (desk.target / "a.txt").write_bytes(b"somebody's")
