@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from core.placing import Names
 from core.ports import RestoreStore
 from core.restore_model import RestoreItem, Standing
-from core.restore_run import OpenRestore, owned_names
+from core.restore_run import OpenRestore
 from core.restore_status import READY_STAGES, RestoreStatus
+from core.restore_step import owned_names
 from core.settings import Settings
 from core.target import Directory, Target, check_writable, free_bytes, local_of, require_room
 from core.workers import parallel

@@ -541,6 +541,13 @@ def test_a_restore_root_is_never_made(counter: Counter) -> None:
     assert not counter.target.exists()
 
 
+def test_nothing_is_made_for_nothing(counter: Counter) -> None:
+    counter.archive(**{"a.txt": "1"})
+    run_id = counter.request(f"{UNC},a.txt,").run_id
+    assert counter.place(run_id, rf"{UNC}\復元先\2026").state is RunState.WAITING
+    assert counter.placed() == {}
+
+
 def test_a_target_without_room_takes_nothing(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -549,7 +556,7 @@ def test_a_target_without_room_takes_nothing(
     monkeypatch.setattr("core.place_preview.free_bytes", lambda _target: 4095)
     with pytest.raises(FatalError, match="空き容量が足りません（必要 4.0 KB、空き 4.0 KB）"):
         counter.preview(run_id)
-    monkeypatch.setattr("core.restore_run.free_bytes", lambda _target: 4095)
+    monkeypatch.setattr("core.restore_step.free_bytes", lambda _target: 4095)
     record = counter.place(run_id)
     assert (record.state, record.placed_files) == (RunState.ERROR, 0)
     assert "空き容量が足りません" in record.message

@@ -16,6 +16,8 @@ from pages.restoring import status
 from pages.steps import address
 
 _MOST = 20
+_CELLS = 12
+"""Of the bar of one restore."""
 _WIDTHS = [1.7, 1.9, 1.5, 1.0, 3.2, 2.5, 1.1]
 
 
@@ -52,6 +54,7 @@ def _row(
         if found.value is None or record.state is not RunState.WAITING:
             view.state_badge(record.state, queued=queued)
         if found.value:
+            st.markdown(status.strip(found.value, _CELLS), width="content")
             for stage, number in status.counted(found.value):
                 st.badge(f"{STAGE_WORDS[stage]} {number:,}", color=words.STAGE_COLORS[stage])
         elif found.message:

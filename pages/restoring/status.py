@@ -45,21 +45,23 @@ def counted(status: RestoreStatus) -> list[tuple[Stage, int]]:
     return [(stage, n) for stage in words.STAGE_COLORS if (n := status.count(stage))]
 
 
+def strip(status: RestoreStatus, cells: int) -> str:
+    """Return the stages as one bar of so many cells, in Markdown."""
+    stages = counted(status)
+    widths = words.portions([number for _, number in stages], cells)
+    return "".join(
+        f":{words.STAGE_COLORS[stage]}[{'█' * width}]"
+        for (stage, _), width in zip(stages, widths, strict=True)
+    )
+
+
 def bar(status: RestoreStatus) -> None:
     """Show the stages as one bar with a legend."""
-    stages = counted(status)
-    cells = words.portions([number for _, number in stages], _CELLS)
     total, done = len(status.files), status.count(Stage.PLACED)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(
-            "".join(
-                f":{words.STAGE_COLORS[stage]}[{'█' * width}]"
-                for (stage, _), width in zip(stages, cells, strict=True)
-            ),
-            width="content",
-        )
+        st.markdown(strip(status, _CELLS), width="content")
         st.text(f"配置済み {done:,} / {words.count(total)}（{done / total:.0%}）")
     with st.container(horizontal=True):
-        for stage, number in stages:
+        for stage, number in counted(status):
             label = f"{STAGE_WORDS[stage]} {words.count(number)}"
             st.badge(label, color=words.STAGE_COLORS[stage])
