@@ -9,7 +9,7 @@ No plan is left to estimates: the settings and the shape of the statements allow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -41,6 +41,9 @@ from db.terms import Term, block
 
 FIRST_ROWS = 3_000
 """Looked through before the index is asked: common words fill a page with them."""
+
+_OVERLAPPING = 2
+"""Blocks whose times may overlap, because rows of a batch are stored in another order."""
 
 Column: TypeAlias = Any
 """A column or an expression, of the table or of a subquery."""
@@ -81,14 +84,22 @@ class Asked:
     """What all hits have, one of each group (``db.terms.terms``)."""
     blocks: Sequence[Block]
     """Those with rows of the time that is asked for, in the order of the search by date."""
+    strays: Sequence[Block]
+    """Further ones, out of that order."""
+
+    @property
+    def all_blocks(self) -> Sequence[Block]:
+        return [*self.strays, *self.blocks]
 
 
 Hit = tuple[int, datetime]
 """Serial key and time of a row."""
 
 
-def read_blocks(connection: Connection, query: SearchQuery) -> list[Block]:
-    """Return the blocks with rows of the time that is asked for, in the order of the query."""
+def read_blocks(connection: Connection, query: SearchQuery) -> tuple[list[Block], list[Block]]:
+    """Return the blocks with rows of the time that is asked for, in the order of the query, and
+    apart from them those whose times reach over several others: rows that were stored long
+    after the time they carry."""
     found = (Block(*row) for row in connection.execute(_BLOCKS) if row.newest is not None)
     since, until = query.since, query.until
     within = [
@@ -97,8 +108,16 @@ def read_blocks(connection: Connection, query: SearchQuery) -> list[Block]:
         if (since is None or each.newest >= since) and (until is None or each.oldest < until)
     ]
     if query.descending:
-        return sorted(within, key=lambda each: each.newest, reverse=True)
-    return sorted(within, key=lambda each: each.oldest)
+        within.sort(key=lambda each: each.newest, reverse=True)
+    else:
+        within.sort(key=lambda each: each.oldest)
+    blocks: list[Block] = []
+    strays: list[Block] = []
+    for place, each in enumerate(within):
+        beyond = within[min(place + _OVERLAPPING, len(within) - 1)]
+        wide = each.oldest < beyond.newest and each.newest > beyond.oldest
+        (strays if wide and beyond is not each else blocks).append(each)
+    return blocks, strays
 
 
 def newest(
@@ -143,7 +162,7 @@ def in_order_of(
     limit: int,
 ) -> list[int]:
     """Return the serial keys of hits sorted by ``keys``."""
-    numbers = _numbers([each.number for each in asked.blocks])
+    numbers = _numbers([each.number for each in asked.all_blocks])
     named = [key.label(f"key{place}") for place, key in enumerate(keys)]
     found = _found(asked, numbers, named)
     columns = [found.c[key.name] for key in named]
@@ -162,47 +181,29 @@ def _along_blocks(
     connection: Connection, asked: Asked, after: Position | None, most: int
 ) -> list[Hit]:
     """Return the first ``most`` hits, looking into one block after the other."""
-    blocks = _reached(asked, after)
+    strays = _reached(asked, asked.strays, after)
+    blocks = _reached(asked, asked.blocks, after)
     statement = _best_of_each(asked, after, blocks, most).limit(most)
-    rows = [tuple(row) for row in connection.execute(statement)]
-    hits = [(row[0], row[1]) for row in rows]
-    best_first = sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=asked.query.descending)
+    rows = connection.execute(statement).all()
+    hits = [(row.id, row.archived_at) for row in rows]
+    left = strays
     if len(hits) == most:
-        last = rows[-1][2] - 1
-        # What was not looked at may hold better hits than some of these: serial keys and times
-        # need not run side by side, and within a batch of rows they do not.
-        bound = best_first[-1][1]
-        rest = blocks[last + 1 :] if hits[-1] == best_first[-1] else blocks[last:]
-        if any(_may_beat(asked, each, bound) for each in rest):
-            numbers_left = [each.number for each in blocks if _may_beat(asked, each, bound)]
-            return _in_blocks(connection, asked, after, bound, numbers_left, most)
-    return best_first
+        # What was not looked at to its end may hold better hits: serial keys and times need not
+        # run side by side, and within a batch of rows they do not.
+        bound = _best_first(asked, hits)[-1][1]
+        left = [b for b in [*strays, *blocks[rows[-1].place - 1 :]] if _may_beat(asked, b, bound)]
+        if left == [blocks[rows[-1].place - 1]] and hits[-1] == _best_first(asked, hits)[-1]:
+            return hits
+    if left:
+        best = _best_of_each(asked, after, left, most).subquery("best")
+        order = _sorted(asked, best.c.archived_at, best.c.id)
+        merged = select(best.c.id, best.c.archived_at).order_by(*order).limit(most)
+        hits = list({*hits, *_execute(connection, merged)})
+    return _best_first(asked, hits)[:most]
 
 
-def _in_blocks(
-    connection: Connection,
-    asked: Asked,
-    after: Position | None,
-    bound: datetime,
-    numbers: Sequence[int],
-    most: int,
-) -> list[Hit]:
-    """Return the first hits of some blocks up to a moment."""
-    found = (
-        select(File.id, File.archived_at)
-        .where(*_has(asked.groups), _has_any([block(n) for n in numbers]), *asked.where)
-        .offset(0)
-        .subquery("found")
-    )
-    at = found.c.archived_at
-    within = at >= bound if asked.query.descending else at <= bound
-    statement = (
-        select(found.c.id, at)
-        .where(*_times(asked, after, at, found.c.id), within)
-        .order_by(*_sorted(asked, at, found.c.id))
-        .limit(most)
-    )
-    return _execute(connection, statement)
+def _best_first(asked: Asked, hits: Iterable[Hit]) -> list[Hit]:
+    return sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=asked.query.descending)
 
 
 def _jump(
@@ -214,7 +215,7 @@ def _jump(
     the seconds in which a batch of rows was stored, that may be a row or two beside the hit
     that sorting all of them would find.
     """
-    statement = _best_of_each(asked, after, _reached(asked, after), None)
+    statement = _best_of_each(asked, after, _reached(asked, asked.blocks, after), None)
     found = connection.execute(statement.offset(skip - 1).limit(1)).first()
     return Position(found.archived_at, found.id) if found else None
 
@@ -239,13 +240,13 @@ def _best_of_each(
     )
 
 
-def _reached(asked: Asked, after: Position | None) -> list[Block]:
+def _reached(asked: Asked, blocks: Sequence[Block], after: Position | None) -> list[Block]:
     """Return the blocks that may hold rows after a position."""
     if after is None:
-        return list(asked.blocks)
+        return list(blocks)
     if asked.query.descending:
-        return [each for each in asked.blocks if each.oldest <= after.archived_at]
-    return [each for each in asked.blocks if each.newest >= after.archived_at]
+        return [each for each in blocks if each.oldest <= after.archived_at]
+    return [each for each in blocks if each.newest >= after.archived_at]
 
 
 def _may_beat(asked: Asked, each: Block, bound: datetime) -> bool:

@@ -28,6 +28,8 @@ MOST_COUNTED = 10_000
 """Hits that are counted exactly; beyond, a page says "more than"."""
 MOST_SORTED = 20_000
 """Hits that are sorted by anything but their time."""
+_ON_SCREEN = 1_000
+"""Rows of a page beyond which whoever reads them does not want to know how many follow."""
 _MOST_ROWS = 2**31
 """More than serial keys there are."""
 _SAMPLE_ROWS = 500
@@ -95,6 +97,8 @@ class IndexedSearch:
         least = (page - 1) * per_page + len(hits) if hits else 0
         if after is None and len(hits) <= per_page and (hits or page == 1):
             return SearchPage(least, rows)
+        if len(hits) > per_page > _ON_SCREEN:
+            return SearchPage(least, rows, over=True)
         total, is_all = _count(connection, asked, MOST_COUNTED + 1, _COUNT_SECONDS)
         if is_all:
             return SearchPage(total, rows)
@@ -103,14 +107,14 @@ class IndexedSearch:
     def _asked(self, connection: Connection, query: SearchQuery) -> Asked:
         where = conditions(query)
         if not where:
-            return Asked(query, (), (), ())
-        read = blocks.read_blocks(connection, query)
+            return Asked(query, (), (), (), ())
+        ordered, strays = blocks.read_blocks(connection, query)
         requester = query.requester.strip()
         if requester:
             lowered = select(func.lower(literal(requester)))
             requester = connection.execute(lowered).scalar_one()
         chosen = self._sampled(connection).choose(groups(query, requester))
-        return Asked(query, where, [group.terms for group in chosen], read)
+        return Asked(query, where, [group.terms for group in chosen], ordered, strays)
 
     def _sampled(self, connection: Connection) -> Sample:
         """Return some rows, read once an hour."""
@@ -134,7 +138,7 @@ def _count(connection: Connection, asked: Asked, most: int, seconds: float) -> t
     try:
         with connection.begin_nested():
             connection.execute(_LIMIT)
-            for blocks_ in _growing(asked.blocks) if asked.where else [()]:
+            for blocks_ in _growing(asked.all_blocks) if asked.where else [()]:
                 if time.monotonic() > until:
                     return counted, False
                 counted += blocks.count(connection, asked, blocks_, most - counted)

@@ -20,6 +20,7 @@ MOST_CHARACTERS = 1200
 FOLDING_INTO_BACKSLASH = "\u00a5\uff3c\ufe68"
 """Legal letters of names that ``fold`` makes a backslash."""
 
+_LARGEST = 2**63 - 1
 _ESCAPE = "/"
 _BETWEEN_TYPES = re.compile(r"[\s,;、，；]+")
 
@@ -63,9 +64,9 @@ def conditions(query: SearchQuery) -> list[ColumnElement[bool]]:
         endings = (File.search_key.like(f"%.{_literal(t)}", escape=_ESCAPE) for t in types)
         found.append(or_(*endings))
     if query.least_size is not None:
-        found.append(File.size >= query.least_size)
+        found.append(File.size >= min(max(query.least_size, 0), _LARGEST))
     if query.most_size is not None:
-        found.append(File.size <= query.most_size)
+        found.append(File.size <= max(min(query.most_size, _LARGEST), -1))
     return found
 
 

@@ -110,7 +110,7 @@ def _sizes(query: SearchQuery) -> range:
     """Return the numbers of binary digits that sizes within the limits have; empty: any."""
     if query.least_size is None and query.most_size is None:
         return range(0)
-    least = max(query.least_size or 0, 0).bit_length()
+    least = min(max(query.least_size or 0, 0).bit_length(), 63)
     most = 63 if query.most_size is None else max(query.most_size, 0).bit_length()
     return range(least, min(most, 63) + 1)
 
