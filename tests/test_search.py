@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -244,6 +244,11 @@ def far_apart(catalogue: SqlCatalogue, database_url: str) -> Callable[[], None]:
     return leap
 
 
+@example(
+    batches=[[entry("b.txt"), entry("a.txt")], [entry("c.txt")]],
+    queries=[SearchQuery(order=order, descending=False) for order in Order],
+    per_page=2,
+)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batches=st.lists(st.lists(ENTRIES, max_size=6, unique_by=lambda e: e.key), max_size=5),
