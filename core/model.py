@@ -200,7 +200,7 @@ class SearchPage:
     """One page of hits in the order that was asked for."""
 
     total: int
-    """All hits on all pages; when ``over``, there are more than this."""
+    """All hits on all pages; when ``over``, there are at least so many."""
     entries: tuple[Entry, ...]
     over: bool = False
     """True when counting all hits would have taken too long."""

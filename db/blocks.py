@@ -81,7 +81,7 @@ class Asked:
     where: Sequence[ColumnElement[bool]]
     """What all hits fulfil, apart from the time."""
     groups: Sequence[Sequence[Term]]
-    """What all hits have, one of each group (``db.terms.terms``)."""
+    """What all hits have, one of each group (``db.terms.groups``)."""
     blocks: Sequence[Block]
     """Those with rows of the time that is asked for, in the order of the search by date."""
     strays: Sequence[Block]

@@ -20,12 +20,12 @@ from db.columns import COLUMNS, entry
 from db.models import ArchivedFile as File
 from db.positions import Position, Positions
 from db.sample import Sample
-from db.search import conditions
+from db.search import answerable, conditions
 from db.sorting import sort_keys
 from db.terms import groups
 
 MOST_COUNTED = 10_000
-"""Hits that are counted exactly; beyond, a page says "more than"."""
+"""Hits that are counted exactly; of more only that there are at least so many is said."""
 MOST_SORTED = 20_000
 """Hits that are sorted by anything but their time."""
 _ON_SCREEN = 1_000
@@ -66,6 +66,8 @@ class IndexedSearch:
         self, connection: Connection, query: SearchQuery, page: int, per_page: int
     ) -> SearchPage:
         """Return one page of hits; ``page`` counts from 1."""
+        if not answerable(query):
+            return SearchPage(0, ())
         connection.execute(_PREPARE)
         if query.order is Order.DATE:
             return self._by_date(connection, query, page, per_page)

@@ -39,6 +39,12 @@ def _without_surrogates(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
+def answerable(query: SearchQuery) -> bool:
+    """Return whether a database can be asked this at all; if not, there are no hits."""
+    typed = (query.words, query.directory, query.request_id, query.requester, query.file_types)
+    return storable(*typed)
+
+
 def conditions(query: SearchQuery) -> list[ColumnElement[bool]]:
     """Return what all hits fulfil, apart from the time.
 
@@ -46,8 +52,7 @@ def conditions(query: SearchQuery) -> list[ColumnElement[bool]]:
     """
     if len(query.words) > MOST_CHARACTERS:
         raise ListError(f"検索語が長すぎます（{MOST_CHARACTERS:,}文字まで）。短くしてください。")
-    typed = (query.words, query.directory, query.request_id, query.requester, query.file_types)
-    if not storable(*typed):
+    if not answerable(query):
         return [false()]
     found = [_occurs(each) for each in wanted(query.words)]
     if directory := directory_key(query):

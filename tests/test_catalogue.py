@@ -154,7 +154,8 @@ def test_characters_no_database_holds_harm_only_their_own_row(catalogue: SqlCata
     assert catalogue.add([bad[0], typed, bad[1]]) == bad
     assert stored(catalogue) == [replace(typed, comment="終わり?", request_id="R", requester="")]
     assert catalogue.find([bad[0].search_key, bad[1].search_key]) == {}
-    for query in (SearchQuery(words="\0"), SearchQuery(words="\udc80"), SearchQuery("", "\0")):
+    fields = ("words", "directory", "request_id", "requester", "file_types")
+    for query in (SearchQuery(**{f: sign}) for f in fields for sign in ("\0", "\udc80")):
         assert catalogue.search(query).total == 0
 
 

@@ -289,7 +289,10 @@ def test_any_search_finds_what_the_model_does(
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 def test_what_would_take_too_long_is_said_instead(
-    catalogue: SqlCatalogue, far_apart: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    catalogue: SqlCatalogue,
+    database_url: str,
+    far_apart: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("db.indexed.MOST_COUNTED", 5)
     monkeypatch.setattr("db.indexed.MOST_SORTED", 5)
@@ -308,6 +311,10 @@ def test_what_would_take_too_long_is_said_instead(
         assert found(query, 2) == ([5, 4, 3], 7, True)
         assert found(query, 3) == ([2, 1, 0], 9, True)
         assert found(query, 4) == ([], 5, True)
+        mailed = open_catalogue(database_url)
+        page = mailed.search(query, page=3, per_page=3)
+        assert ([int(e.name[2]) for e in page.entries], page.total) == ([2, 1, 0], 9)
+        mailed.close()
     few = SearchQuery(words="見積", since=rows[4].archived_at)
     assert found(few, 1) == ([8, 7, 6], 5, False)
     by_name = replace(SearchQuery(words="見積"), order=Order.NAME, descending=False)
