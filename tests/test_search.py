@@ -88,6 +88,7 @@ def filled(catalogue: SqlCatalogue) -> SqlCatalogue:
         (SearchQuery(words="『最終版 見積書』"), []),
         (SearchQuery(words='" " ""'), [0, 1, 2, 3, 4]),
         # One letter
+        (SearchQuery(words="2026"), [1]),
         (SearchQuery(words="円"), [3]),
         (SearchQuery(words="ｇ"), []),
         (SearchQuery(words="年 り"), [1]),
