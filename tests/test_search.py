@@ -16,7 +16,9 @@ from core.model import Entry, Order, SearchQuery
 from core.names import fold
 from db import SqlCatalogue, open_catalogue
 from db.engine import make_engine, writing
+from db.terms import block, grams
 from tests.entries import DIRECTORY, WHEN, entry
+from tests.postgres import PostgresServer
 
 ROWS = [
     entry("見積書 最終版.xlsx", request_id="REQ-10", requester="山田 花子"),
@@ -323,6 +325,17 @@ def test_what_would_take_too_long_is_said_instead(
     assert (page.unsorted, [int(e.name[2]) for e in page.entries]) == (True, [8, 7, 6])
     page = catalogue.search(replace(by_name, since=rows[4].archived_at), per_page=3)
     assert (page.unsorted, [int(e.name[2]) for e in page.entries]) == (False, [4, 5, 6])
+
+
+@pytest.mark.parametrize("key", ["", "2", "見積2026_0012", "\\\\fsx01\\総務\\🗻ｶﾞ.tar.gz", "9" * 9])
+def test_the_index_knows_the_terms_that_are_asked_for(
+    postgres: PostgresServer, migrated_postgres_url: str, key: str
+) -> None:
+    database = migrated_postgres_url.rpartition("/")[2].split("?")[0]
+    statement = f"SELECT himuro_terms(65537, 'd', '{key}', 'r', '', 1023)"
+    ((known,),) = postgres.execute(statement, database)
+    assert isinstance(known, list)
+    assert {*grams(key), block(2), 1 << 61 | 10} <= set(known)
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
