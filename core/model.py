@@ -155,12 +155,26 @@ class Entry:
         return f"{self.directory}\\{self.name}"
 
 
+class Order(StrEnum):
+    """What the hits of a search are sorted by; the words stand in commands and addresses.
+
+    Paths and names compare as ``検索キー`` does, letter by letter (code points). Equal ones
+    follow each other by path, then in the order in which they were stored.
+    """
+
+    DATE = "date"
+    PATH = "path"
+    NAME = "name"
+    SIZE = "size"
+
+
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
     """What is asked of the archive list. Empty fields do not restrict."""
 
     words: str = ""
-    """Words separated by spaces, all of which must occur in directory or name."""
+    """Words separated by spaces, all of which must occur in directory or name; what stands in
+    quotation marks is one (``core.search_words``)."""
     directory: str = ""
     """This UNC directory and below."""
     request_id: str = ""
@@ -169,14 +183,29 @@ class SearchQuery:
     """Archived at or after; with time zone."""
     until: datetime | None = None
     """Archived before; with time zone."""
+    directory_only: bool = False
+    """Of ``directory`` without what is below it."""
+    file_types: str = ""
+    """Endings of names, any of which will do, separated by spaces or commas: ``xlsx, pdf``."""
+    least_size: int | None = None
+    """Bytes, as is ``most_size``; both are included."""
+    most_size: int | None = None
+    order: Order = Order.DATE
+    descending: bool = True
+    """Newest, largest, last in the alphabet first."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """One page of hits, newest first."""
+    """One page of hits in the order that was asked for."""
 
     total: int
+    """All hits on all pages; when ``over``, there are at least so many."""
     entries: tuple[Entry, ...]
+    over: bool = False
+    """True when counting all hits would have taken too long."""
+    unsorted: bool = False
+    """True when there are too many hits to sort them as asked: these are the newest ones."""
 
 
 @dataclass(frozen=True, slots=True)

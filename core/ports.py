@@ -48,7 +48,10 @@ class Catalogue(Protocol):
         """
 
     def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
-        """Return one page of hits, newest first; ``page`` counts from 1."""
+        """Return one page of hits; ``page`` counts from 1.
+
+        ``total`` is greater than what ends with this page just when there are further hits.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
+import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from core import terminal
 from core.csvfile import create_csv, safe_cell, write_rows
 from core.errors import Code, FatalError, ListError, os_reason
-from core.model import Entry, SearchQuery
+from core.model import Entry, Order, SearchQuery
 from core.ports import Catalogue
 from core.settings import Settings
 from core.units import human_size
@@ -23,6 +26,7 @@ _SHEET_ROWS = 1_048_576
 """Rows of an Excel sheet, the header included."""
 _ESCAPE_LIKE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 """What Excel, and Himuro's own reader, would take as another letter in a cell."""
+_SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,3})?)\s*([KMGT]?)B?\s*")
 _COLUMNS = (
     "アーカイブ日時",
     "ディレクトリパス",
@@ -45,6 +49,12 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--requester", default="", metavar="NAME", help="依頼者")
     parser.add_argument("--from", dest="since", default="", metavar="DATE", help="この日から")
     parser.add_argument("--to", dest="until", default="", metavar="DATE", help="この日まで")
+    parser.add_argument("--directory-only", action="store_true", help="--directory の直下だけ")
+    parser.add_argument("--type", default="", metavar="EXT", help="拡張子（例: xlsx,pdf）")
+    parser.add_argument("--min-size", default="", metavar="SIZE", help="この大きさ以上（例: 10MB）")
+    parser.add_argument("--max-size", default="", metavar="SIZE", help="この大きさ以下")
+    parser.add_argument("--sort", choices=list(Order), default=Order.DATE, help="並べる項目")
+    parser.add_argument("--ascending", action="store_true", help="古い順、小さい順")
     parser.add_argument("--page", type=int, default=1, metavar="N", help="ページ（既定は1）")
     parser.add_argument("--out", type=Path, metavar="FILE", help="全件を .csv か .xlsx に書く")
 
@@ -58,6 +68,12 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
         requester=options.requester,
         since=day(options.since, settings.timezone, 0),
         until=day(options.until, settings.timezone, 1),
+        directory_only=options.directory_only,
+        file_types=options.type,
+        least_size=_bytes(options.min_size),
+        most_size=_bytes(options.max_size),
+        order=Order(options.sort),
+        descending=not options.ascending,
     )
     if options.out:
         written = _export(options.out, query, settings.timezone, catalogue)
@@ -74,8 +90,12 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
         rows = [
             dict(zip(_COLUMNS, _cells(e, settings.timezone), strict=True)) for e in found.entries
         ]
-        terminal.show_json({"total": found.total, "page": options.page, "rows": rows})
+        terminal.show_json(
+            {"total": found.total, "over": found.over, "page": options.page, "rows": rows}
+        )
         return 0
+    if found.unsorted:
+        terminal.say("件数が多いため並べ替えられません。新しい順に表示します。絞り込んでください。")
     terminal.show_table(
         ("アーカイブ日時", "ディレクトリパス", "ファイル名", "サイズ", "依頼ID", "依頼者"),
         [
@@ -91,7 +111,8 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
         ],
     )
     pages = -(-found.total // _PAGE)
-    terminal.say(f"{found.total:,}件（{options.page:,} / {max(1, pages):,}ページ）")
+    more = "以上" if found.over else ""
+    terminal.say(f"{found.total:,}件{more}（{options.page:,} / {max(1, pages):,}ページ{more}）")
     return 0
 
 
@@ -104,6 +125,16 @@ def day(text: str, timezone: ZoneInfo, days_later: int) -> datetime | None:
         return datetime.combine(day + timedelta(days=days_later), time(), timezone)
     except (ValueError, OverflowError) as exc:
         raise ListError(f"日付は 2026-10-05 の形で指定してください（現在: {text}）。") from exc
+
+
+def _bytes(text: str) -> int | None:
+    """Return a size as people write it, ``500`` or ``1.5 MB``, in bytes; None: nothing given."""
+    if not text:
+        return None
+    found = _SIZE.fullmatch(unicodedata.normalize("NFKC", text).upper())
+    if found is None:
+        raise ListError(f"大きさは 500 か 10MB の形で指定してください（現在: {text}）。")
+    return int(Decimal(found[1]) * 1024 ** "_KMGT".index(found[2] or "_"))
 
 
 def _cells(entry: Entry, timezone: ZoneInfo) -> tuple[str | int, ...]:
@@ -125,12 +156,13 @@ def _cells(entry: Entry, timezone: ZoneInfo) -> tuple[str | int, ...]:
 def _hits(
     query: SearchQuery, timezone: ZoneInfo, catalogue: Catalogue
 ) -> Iterator[tuple[str | int, ...]]:
-    """Yield every hit once, newest first.
+    """Yield every hit once, newest first, whatever the order of the query.
 
     Rows that a run adds meanwhile stand before those already read and push some of these
     onto the next page, where they are passed over. A bound in time alone would not do: rows
     are committed a moment after the time they carry. Nothing is missed, as no row ever goes.
     """
+    query = replace(query, order=Order.DATE, descending=True)
     page = 1
     last: tuple[datetime, int] | None = None
     while entries := catalogue.search(query, page=page, per_page=_EXPORT_PAGE).entries:

@@ -5,39 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, Executable, Row, func, select
+from sqlalchemy import Connection, Engine, Executable, select
 
 from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
+from db.columns import COLUMNS, NAMES, entry
 from db.engine import writing
 from db.errors import translated
 from db.models import ArchivedFile as File
 from db.revision import require_current
-from db.search import clean, conditions, storable
+from db.scan import Scan
+from db.search import clean, storable
 
 _BATCH = 500
 """Values in one IN list: few statements, and far from SQLite's limit of variables."""
-
-_COLUMNS = (
-    File.id,
-    File.directory,
-    File.archived_name,
-    File.bucket,
-    File.key,
-    File.archived_at,
-    File.request_id,
-    File.comment,
-    File.requester,
-    File.size,
-    File.sha256,
-    File.modified_at,
-    File.search_key,
-)
-
-
-_NAMES = {column.key: str(column.property.columns[0].name) for column in _COLUMNS[1:]}
-"""Attribute → column, without the serial key."""
 
 
 class SqlCatalogue:
@@ -47,6 +29,7 @@ class SqlCatalogue:
         self._engine = engine
         self._writing = writing(engine)
         self._insert = _insert(engine)
+        self._searching = _searching(engine)
         self._current = False
 
     def close(self) -> None:
@@ -66,13 +49,13 @@ class SqlCatalogue:
         with self._transaction(self._engine) as connection:
             while batch := list(islice(keys, _BATCH)):
                 statement = (
-                    select(*_COLUMNS)
+                    select(*COLUMNS)
                     .where(File.search_key.in_(batch))
                     .order_by(File.archived_at, File.id)
                 )
                 for row in connection.execute(statement):
-                    entry = _entry(row)
-                    found.setdefault(entry.search_key, []).append(entry)
+                    one = entry(row)
+                    found.setdefault(one.search_key, []).append(one)
         return found
 
     def add(self, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -87,7 +70,7 @@ class SqlCatalogue:
             return list(entries)
         # One order for all writers: two of them with the same rows cannot block each other.
         rows.sort(key=lambda row: (row["bucket"], row["key"]))
-        named = [{_NAMES[name]: value for name, value in row.items()} for row in rows]
+        named = [{NAMES[name]: value for name, value in row.items()} for row in rows]
         with self._transaction(self._writing) as connection:
             result = connection.execute(self._insert, named)
             added = len(result.all()) if result.returns_rows else result.rowcount
@@ -95,29 +78,15 @@ class SqlCatalogue:
                 return []
             # Some key was taken: what lies there decides.
             stored = _stored(connection, rows)
-        return [entry for entry in entries if stored.get((entry.bucket, entry.key)) != _what(entry)]
+        return [one for one in entries if stored.get((one.bucket, one.key)) != _what(one)]
 
     def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
-        """Return one page of hits, newest first; a page beyond the last one is empty.
+        """Return one page of hits; a page beyond the last one is empty.
 
         Raises ``ListError`` when more is asked than a search can hold.
         """
-        where = conditions(query)
-        skipped = (max(page, 1) - 1) * per_page
         with self._transaction(self._engine) as connection:
-            total = connection.execute(
-                select(func.count()).select_from(File).where(*where)
-            ).scalar_one()
-            if skipped >= total:
-                return SearchPage(total, ())
-            statement = (
-                select(*_COLUMNS)
-                .where(*where)
-                .order_by(File.archived_at.desc(), File.id.desc())
-                .limit(per_page)
-                .offset(skipped)
-            )
-            return SearchPage(total, tuple(_entry(row) for row in connection.execute(statement)))
+            return self._searching.search(connection, query, max(page, 1), per_page)
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
@@ -127,6 +96,22 @@ class SqlCatalogue:
                 require_current(connection)
                 self._current = True
             yield connection
+
+
+class _Searching(Protocol):
+    def search(
+        self, connection: Connection, query: SearchQuery, page: int, per_page: int
+    ) -> SearchPage:
+        """Return one page of hits; ``page`` counts from 1."""
+
+
+def _searching(engine: Engine) -> _Searching:
+    """Return the way of searching that suits a database."""
+    if engine.dialect.name == "sqlite":
+        return Scan()
+    from db.indexed import IndexedSearch  # noqa: PLC0415 - see _insert
+
+    return IndexedSearch()
 
 
 def _insert(engine: Engine) -> Executable:
@@ -140,13 +125,6 @@ def _insert(engine: Engine) -> Executable:
 
     # With RETURNING all rows of a batch go in one statement, without it in one each.
     return insert_postgresql(File).on_conflict_do_nothing().returning(File.id)
-
-
-def _entry(row: Row[*tuple[Any, ...]]) -> Entry:
-    values = dict(zip((column.key for column in _COLUMNS), row, strict=True))
-    for name in ("request_id", "comment", "requester"):
-        values[name] = values[name] or ""
-    return Entry(**values)
 
 
 def _values(entry: Entry) -> dict[str, Any]:

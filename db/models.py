@@ -97,7 +97,7 @@ class ArchivedFile(Base):
 
     __table_args__ = (
         UniqueConstraint("S3バケット名", "S3キー", name="uq_archive_list_object"),
-        Index("ix_archive_list_archived_at", "アーカイブ日時"),
+        Index("ix_archive_list_archived_at", "アーカイブ日時", "id"),
         # On PostgreSQL a hash index (migration 0001): a b-tree entry ends at about 2,700 bytes
         # and a search key may be longer; only equality is asked. To say so here would load
         # all of SQLAlchemy's PostgreSQL drivers at every start.

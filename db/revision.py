@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from core.errors import Code, FatalError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision. A constant, so that asking for it does not load the migrations."""
 
 

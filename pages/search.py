@@ -106,7 +106,8 @@ def _above(found: SearchPage, number: int) -> None:
     first = (number - 1) * PER_PAGE + 1
     last = first + len(found.entries) - 1
     left, right = st.columns([1, 1], vertical_alignment="center")
-    left.text(f"{words.count(found.total)}（{first:,}～{last:,}件目を表示、新しい順）")
+    more = "以上" if found.over else ""
+    left.text(f"{words.count(found.total)}{more}（{first:,}～{last:,}件目を表示、新しい順）")
     if _pages(found.total) > 1:
         st.session_state["page"] = number
         pages = _pages(found.total)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -55,13 +55,20 @@ os.execv(command[0], command)
 class PostgresServer:
     """One server with its databases. ``stop``, ``kill`` and ``start`` keep its address."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, str] | None = None,
+        programs: Path | None = None,
+    ) -> None:
+        """``settings`` come after those for tests; ``programs``: of another PostgreSQL."""
         self.directory = directory
+        self._settings = settings or {}
         self.password = secrets.token_hex(8)
         self.log = directory / "log"
         self._data = directory / "data"
         self._user = "nobody" if hasattr(os, "geteuid") and os.geteuid() == 0 else ""
-        self._programs = _programs(directory if self._user else None)
+        self._programs = programs or _programs(directory if self._user else None)
         self._numbers = count(1)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -92,6 +99,7 @@ class PostgresServer:
             "max_connections": "60",
             "shared_buffers": "64MB",
             "autovacuum": "off",
+            **self._settings,
         }
         command = [str(self._programs / "postgres"), "-D", str(self._data)]
         for name, value in settings.items():
@@ -210,7 +218,9 @@ def _programs(copy_to: Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(
+    settings: Mapping[str, str] | None = None, programs: Path | None = None
+) -> Iterator[PostgresServer]:
     """Run a server that ends with this block, whatever happened to it in between."""
     parent = tempfile.gettempdir()
     if len(parent) > _LONGEST_SOCKET_PATH:
@@ -218,7 +228,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     with tempfile.TemporaryDirectory(
         prefix="himuro-pg-", dir=parent, ignore_cleanup_errors=True
     ) as directory:
-        server = PostgresServer(Path(directory).resolve())
+        server = PostgresServer(Path(directory).resolve(), settings, programs)
         server.initialise()
         try:
             server.start()

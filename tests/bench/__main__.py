@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import lists, placing, requests, transfer
+from tests.bench import lists, placing, requests, search, transfer
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, machine, note, table, write
 from tests.servers import ServerError, raise_on_sigterm
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[Path, int], list[Row]]] = {
     # After the memory: what these leave behind in this process would count there.
     "check": lists.check,
     "list": lists.parse_list,
+    "search": search.search,
 }
 
 

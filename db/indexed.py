@@ -1,0 +1,174 @@
+"""Searching through the index of terms, on PostgreSQL: which rows a page shows, and how many
+there are. How they are found stands in ``db/blocks.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, Integer, any_, func, literal, select, tablesample, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import aliased
+
+from core.model import Entry, Order, SearchPage, SearchQuery
+from db import blocks
+from db.blocks import Asked, Block, Hit
+from db.columns import COLUMNS, entry
+from db.models import ArchivedFile as File
+from db.positions import Position, Positions
+from db.sample import Sample
+from db.search import answerable, conditions
+from db.sorting import sort_keys
+from db.terms import groups
+
+MOST_COUNTED = 10_000
+"""Hits that are counted exactly; of more only that there are at least so many is said."""
+MOST_SORTED = 20_000
+"""Hits that are sorted by anything but their time."""
+_ON_SCREEN = 1_000
+"""Rows of a page beyond which whoever reads them does not want to know how many follow."""
+_MOST_ROWS = 2**31
+"""More than serial keys there are."""
+_SAMPLE_ROWS = 500
+_SAMPLE_SECONDS = 3600
+
+_PREPARE = text("""
+    SELECT set_config('enable_seqscan', 'off', true),
+      set_config('max_parallel_workers_per_gather', '0', true),
+      set_config('jit', 'off', true),
+      set_config('work_mem', '64MB', true)
+""")
+"""Until the end of the transaction. With less memory a bitmap forgets which rows of a page it
+means, and their terms would be computed anew."""
+
+_COUNT_SECONDS = 0.05
+"""After that no further piece is counted."""
+_SORT_SECONDS = 0.2
+"""The same for hits that are to be sorted, which cannot be done before."""
+_LIMIT = text("SET LOCAL statement_timeout = '150ms'")
+_NO_LIMIT = text("SET LOCAL statement_timeout TO DEFAULT")
+_CANCELLED = "57014"
+
+
+class IndexedSearch:
+    """``SearchPage`` by the index of terms. Any thread may use it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._positions = Positions()
+        self._clock = clock
+        self._sample = Sample()
+        self._sampled_at = float("-inf")
+
+    def search(
+        self, connection: Connection, query: SearchQuery, page: int, per_page: int
+    ) -> SearchPage:
+        """Return one page of hits; ``page`` counts from 1."""
+        if not answerable(query):
+            return SearchPage(0, ())
+        connection.execute(_PREPARE)
+        if query.order is Order.DATE:
+            return self._by_date(connection, query, page, per_page)
+        asked = self._asked(connection, query)
+        total, is_all = _count(connection, asked, MOST_SORTED + 1, _SORT_SECONDS)
+        if not is_all:
+            newest = replace(query, order=Order.DATE, descending=True)
+            return replace(self._by_date(connection, newest, page, per_page), unsorted=True)
+        skipped = (page - 1) * per_page
+        if skipped >= total:
+            return SearchPage(total, ())
+        keys = sort_keys(query.order, on_sqlite=False)
+        found = blocks.in_order_of(connection, asked, keys, skipped, per_page)
+        return SearchPage(total, _rows(connection, found))
+
+    def _by_date(
+        self, connection: Connection, query: SearchQuery, page: int, per_page: int
+    ) -> SearchPage:
+        asked = self._asked(connection, query)
+        known, after = self._positions.before(query, page, per_page)
+        skip = (page - 1 - known) * per_page
+        hits: list[Hit] = []
+        if skip < _MOST_ROWS:
+            hits = blocks.newest(connection, asked, after, skip, per_page + 1)
+        shown = hits[:per_page]
+        rows = _rows(connection, [key for key, _ in shown])
+        if len(shown) == per_page:
+            self._positions.remember(query, page, per_page, Position(shown[-1][1], shown[-1][0]))
+        least = (page - 1) * per_page + len(hits) if hits else 0
+        if after is None and len(hits) <= per_page and (hits or page == 1):
+            return SearchPage(least, rows)
+        if len(hits) > per_page > _ON_SCREEN:
+            return SearchPage(least, rows, over=True)
+        total, is_all = _count(connection, asked, MOST_COUNTED + 1, _COUNT_SECONDS)
+        if is_all:
+            return SearchPage(total, rows)
+        return SearchPage(max(least, min(total, MOST_COUNTED)), rows, over=True)
+
+    def _asked(self, connection: Connection, query: SearchQuery) -> Asked:
+        where = conditions(query)
+        if not where and query.order is Order.DATE:
+            # One look at the index by date: blocks and terms are not asked for.
+            return Asked(query, (), (), (), ())
+        ordered, strays = blocks.read_blocks(connection, query)
+        requester = query.requester.strip()
+        if requester:
+            lowered = select(func.lower(literal(requester)))
+            requester = connection.execute(lowered).scalar_one()
+        chosen = self._sampled(connection).choose(groups(query, requester))
+        return Asked(query, where, [group.terms for group in chosen], ordered, strays)
+
+    def _sampled(self, connection: Connection) -> Sample:
+        """Return some rows, read once an hour."""
+        if self._clock() - self._sampled_at > _SAMPLE_SECONDS:
+            self._sampled_at = self._clock()
+            largest = connection.execute(select(func.max(File.id))).scalar_one() or 1
+            some = tablesample(File, func.system(min(100.0, 100.0 * _SAMPLE_ROWS / largest)))
+            row = aliased(File, some)
+            requester = func.coalesce(func.lower(row.requester), "")
+            statement = select(row.search_key, requester, row.size).limit(_SAMPLE_ROWS)
+            self._sample = Sample([tuple(found) for found in connection.execute(statement)])
+        return self._sample
+
+
+def _count(connection: Connection, asked: Asked, most: int, seconds: float) -> tuple[int, bool]:
+    """Return the number of hits and whether it is all of them.
+
+    It is not when there are ``most`` or more, or when counting takes so many seconds.
+    """
+    counted, until = 0, time.monotonic() + seconds
+    try:
+        with connection.begin_nested():
+            connection.execute(_LIMIT)
+            for blocks_ in _growing(asked.all_blocks) if asked.where else [()]:
+                if time.monotonic() > until:
+                    return counted, False
+                counted += blocks.count(connection, asked, blocks_, most - counted)
+                if counted >= most:
+                    return counted, False
+            return counted, True
+    except OperationalError as exc:
+        if getattr(exc.orig, "pgcode", None) != _CANCELLED:
+            raise
+        return counted, False
+    finally:
+        connection.execute(_NO_LIMIT)
+
+
+def _growing(blocks_: Sequence[Block]) -> Iterator[Sequence[Block]]:
+    """Yield the blocks in ever longer pieces."""
+    start, length = 0, 2
+    while start < len(blocks_):
+        yield blocks_[start : start + length]
+        start, length = start + length, length * 2
+
+
+def _rows(connection: Connection, keys: Sequence[int]) -> tuple[Entry, ...]:
+    """Return the rows with these serial keys in their order."""
+    if not keys:
+        return ()
+    wanted = any_(literal(list(keys), ARRAY(Integer)))
+    found = connection.execute(select(*COLUMNS).where(File.id == wanted))
+    by_key = {one.id: one for one in map(entry, found)}
+    return tuple(by_key[key] for key in keys)

@@ -1,0 +1,35 @@
+"""Searching by looking at every row: right on any database, quick on a small one."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select
+
+from core.model import SearchPage, SearchQuery
+from db.columns import COLUMNS, entry
+from db.models import ArchivedFile as File
+from db.search import conditions, dates
+from db.sorting import sort_keys
+
+
+class Scan:
+    """``SearchPage`` by a scan of the table, on SQLite."""
+
+    def search(
+        self, connection: Connection, query: SearchQuery, page: int, per_page: int
+    ) -> SearchPage:
+        """Return one page of hits; ``page`` counts from 1."""
+        where = [*conditions(query), *dates(query)]
+        counted = select(func.count()).select_from(File).where(*where)
+        total = connection.execute(counted).scalar_one()
+        skipped = (page - 1) * per_page
+        if skipped >= total:
+            return SearchPage(total, ())
+        keys = sort_keys(query.order, on_sqlite=True)
+        statement = (
+            select(*COLUMNS)
+            .where(*where)
+            .order_by(*(key.desc() if query.descending else key.asc() for key in keys))
+            .limit(per_page)
+            .offset(skipped)
+        )
+        return SearchPage(total, tuple(map(entry, connection.execute(statement))))
