@@ -273,16 +273,26 @@ class Screen:
     def scroll_to(self, heading: str) -> None:
         """Bring a heading up to where the menu ends."""
         found = self.page.get_by_role("heading", name=heading, exact=True)
-        found.evaluate("it => { it.style.scrollMarginTop = '80px'; it.scrollIntoView() }")
+        found.evaluate("it => { it.style.scrollMarginTop = '60px'; it.scrollIntoView() }")
         self.settle()
 
-    def draw_instead(self, here: Path, shown: str) -> None:
-        """Let tables show another directory than this machine's, from the next page on."""
+    def show_instead(self, here: Path, shown: str) -> None:
+        """Let pages that are opened from now on show another directory than this machine's, in
+        texts and in tables, which are drawings."""
         self.page.add_init_script(
-            "const pen = CanvasRenderingContext2D.prototype; const draw = pen.fillText;"
-            "pen.fillText = function (text, ...place) {"
-            f"draw.call(this, text.replaceAll({json.dumps(str(here))}, {json.dumps(shown)}),"
-            "...place) }"
+            f"const [here, shown] = {json.dumps([str(here), shown])};"
+            """
+            const tidy = text => typeof text === "string" ? text.replaceAll(here, shown) : text
+            const pen = CanvasRenderingContext2D.prototype, draw = pen.fillText
+            pen.fillText = function (text, ...place) { draw.call(this, tidy(text), ...place) }
+            for (const name of ["nodeValue", "textContent"]) {
+                const content = Object.getOwnPropertyDescriptor(Node.prototype, name)
+                const set = function (text) { content.set.call(this, tidy(text)) }
+                Object.defineProperty(Node.prototype, name, { ...content, set })
+            }
+            const make = document.createTextNode
+            document.createTextNode = text => make.call(document, tidy(text))
+            """
         )
 
     def picture(self, name: str) -> None:
