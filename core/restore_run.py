@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from core.errors import Code, FatalError, ListError, Severity, sentence
 from core.locks import RunLock
@@ -153,11 +154,8 @@ class RestoreRun(Run[RestorePlan, RestoreFolder]):
 
         Raises ``FatalError`` only when the run folder cannot be written any more.
         """
-        step = _Step(self._settings, self.folder, self.record, self._lock, self._now)
-        try:
-            return step.request(self._tier, self._days, open_store, stop, progress)
-        finally:
-            self.record = step.record
+        step = _Step(self, self._settings, self.folder, self._lock, self._now)
+        return step.request(self._tier, self._days, open_store, stop, progress)
 
 
 class OpenRestore:
@@ -229,12 +227,9 @@ class OpenRestore:
         self, open_store: OpenStore, stop: StopSignal, progress: ProgressSink = silent
     ) -> RunRecord:
         """Ask S3 again for what is not placed and not readable for long enough."""
-        step = _Step(self._settings, self.folder, self.record, self._lock, self._now)
-        try:
-            tier = Tier(self.record.tier or Tier.BULK)
-            return step.request(tier, self.days, open_store, stop, progress)
-        finally:
-            self.record = step.record
+        step = _Step(self, self._settings, self.folder, self._lock, self._now)
+        tier = Tier(self.record.tier or Tier.BULK)
+        return step.request(tier, self.days, open_store, stop, progress)
 
     def place(
         self,
@@ -249,13 +244,14 @@ class OpenRestore:
 
         ``again``: keys of files that were placed and are to be placed once more.
         """
-        step = _Step(self._settings, self.folder, self.record, self._lock, self._now)
+        step = _Step(self, self._settings, self.folder, self._lock, self._now)
         if self._seen_at and self._now() - self._seen_at < _FRESH:
             step.states = self._seen
-        try:
-            return step.place(target, set(again), open_store, stop, progress)
-        finally:
-            self.record = step.record
+        return step.place(target, set(again), open_store, stop, progress)
+
+
+class _Recorded(Protocol):
+    record: RunRecord
 
 
 class _Step:
@@ -263,15 +259,16 @@ class _Step:
 
     def __init__(
         self,
+        run: _Recorded,
         settings: Settings,
         folder: RestoreFolder,
-        record: RunRecord,
         lock: RunLock,
         now: Callable[[], datetime],
     ) -> None:
+        """``run`` has the new record at once: others see by it that the step goes on."""
+        self._run = run
         self._settings = settings
         self._folder = folder
-        self.record = record
         self._lock = lock
         self._now = now
         self.states: States = {}
@@ -306,7 +303,7 @@ class _Step:
         try:
             result = in_turn(self._settings, stop, progress, work, otherwise)
             if result.thawing:
-                self.record = replace(self.record, ready_by=self._now() + tier.wait)
+                self._run.record = replace(self._run.record, ready_by=self._now() + tier.wait)
             self.states = {
                 key: replace(state, thaw=Thaw.THAWING) if key in result.thawing else state
                 for key, state in result.states.items()
@@ -353,7 +350,7 @@ class _Step:
         self.states = {**self.states, **look(unknown, store, lambda: stop.requested)}
         if stop.requested:
             return PlaceResult(None, stopped=True)
-        days = self.record.days or self._settings.restore_days
+        days = self._run.record.days or self._settings.restore_days
         status = status_of(standings, self.states, days, self._now())
         ready = [file.item for file in status.files if file.stage in READY_STAGES]
         directory = Directory(target)
@@ -389,15 +386,15 @@ class _Step:
         clear_leftovers(directory, known)
 
     def _started(self, **changes: object) -> None:
-        self.record = replace(self.record, started_at=self._now(), **changes)  # type: ignore[arg-type]
-        self._folder.write_record(self.record)
+        self._run.record = replace(self._run.record, started_at=self._now(), **changes)  # type: ignore[arg-type]
+        self._folder.write_record(self._run.record)
 
     def _conclude(self, fatal: FatalError | None, *, stopped: bool) -> RunRecord:
         standings = self._folder.standings()
         status = status_of(
             standings,
             dict(self._still_so(standings)),
-            self.record.days or self._settings.restore_days,
+            self._run.record.days or self._settings.restore_days,
             self._now(),
         )
         if fatal:
@@ -405,15 +402,17 @@ class _Step:
                 self._now(), Severity.ERROR, self._settings.bucket or "-", str(fatal), fatal.code
             )
         self._folder.write_lists(standings, status.stages)
-        self.record = summed_up(self.record, status)
-        state, message = ending(self.record, status, fatal, stopped=stopped)
-        self.record = replace(self.record, state=state, message=message, finished_at=self._now())
-        self._folder.write_record(self.record)
-        return self.record
+        self._run.record = summed_up(self._run.record, status)
+        state, message = ending(self._run.record, status, fatal, stopped=stopped)
+        self._run.record = replace(
+            self._run.record, state=state, message=message, finished_at=self._now()
+        )
+        self._folder.write_record(self._run.record)
+        return self._run.record
 
     def _still_so(self, standings: Iterable[Standing]) -> Iterator[tuple[str, State]]:
         """Yield what S3 said at the beginning, as far as the step has not shown otherwise."""
-        begun = self.record.started_at
+        begun = self._run.record.started_at
         failed = {
             s.item.key: s.failed.code
             for s in standings

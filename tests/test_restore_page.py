@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from core.errors import Code, FatalError
-from core.jobs import DraftState, Jobs
+from core.jobs import DraftState, Jobs, JobView
 from core.model import ListSource, RunState
 from core.restore_model import Stage, Tier
 from core.restores import Restores
@@ -226,6 +226,21 @@ def test_from_request_to_the_last_file(office: Office) -> None:
         str(office.placed / "見積.xlsx"),
         str(office.placed / "計画.docx"),
     ]
+
+
+def test_a_step_that_goes_on_does_not_wait_for_its_turn(office: Office) -> None:
+    seen: dict[str, JobView] = {}
+
+    def before(call: str, _key: str) -> None:
+        seen.update((call, job) for job in office.jobs.active())
+
+    office.store.before = before
+    run_id = office.requested(QUOTE)
+    office.store.now += 2 * DAY
+    office.jobs.place(run_id, str(office.placed), (), "tester")
+    office.idle()
+    for step in ("thaw", "fetch"):
+        assert (seen[step].queued, seen[step].started_at is None) == (False, False), step
 
 
 def test_what_expires_is_said_and_can_be_requested_again(office: Office) -> None:
