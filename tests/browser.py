@@ -285,9 +285,13 @@ class Screen:
             const tidy = text => typeof text === "string" ? text.replaceAll(here, shown) : text
             const pen = CanvasRenderingContext2D.prototype, draw = pen.fillText
             pen.fillText = function (text, ...place) { draw.call(this, tidy(text), ...place) }
-            const content = Object.getOwnPropertyDescriptor(Node.prototype, "textContent")
-            const set = function (text) { content.set.call(this, tidy(text)) }
-            Object.defineProperty(Node.prototype, "textContent", { ...content, set })
+            for (const name of ["nodeValue", "textContent"]) {
+                const content = Object.getOwnPropertyDescriptor(Node.prototype, name)
+                const set = function (text) { content.set.call(this, tidy(text)) }
+                Object.defineProperty(Node.prototype, name, { ...content, set })
+            }
+            const make = document.createTextNode
+            document.createTextNode = text => make.call(document, tidy(text))
             """
         )
 

@@ -241,6 +241,7 @@ def test_past_runs(here: Installation, window: Screen) -> None:
     gone.write_text("x")
     here.share.local(r"情報システム\新しい.txt").write_text("no earlier test has archived it")
     chosen = here.write_list("履歴.csv", r"情報システム\消える.txt", r"情報システム\新しい.txt")
+    window.show_instead(here.root, "/srv/himuro")
     window.open("/archive")
     window.submit([chosen], "FAST-2026-0010", "履歴 太郎")
     window.see("実行できます")
@@ -271,6 +272,7 @@ def test_past_runs(here: Installation, window: Screen) -> None:
     expect(window.metric("失敗")).to_have_text("1 件")
     assert "person=" in window.page.url  # for the way back
     window.picture("62-run")
+    window.page.get_by_text("実行したときの設定").click()
     window.scroll_to("エラーログ")
     window.picture("62-log")
     run_id = window.page.url.partition("run=")[2].partition("&")[0]
@@ -294,21 +296,22 @@ def test_past_runs(here: Installation, window: Screen) -> None:
     shutil.rmtree(damaged)
 
 
-def test_pages_of_the_list(here: Installation, window: Screen) -> None:
+def test_pages_of_the_list(browser: Browser, here: Installation, window: Screen) -> None:
     departments = ("営業部", "経理部", "開発部", "総務部", "人事部")
     window.run(here.write_list("全部.csv", *departments), "FAST-2026-0005", "田中")
     window.see("すべて完了しました")
-    window.open("/")
-    window.see(re.compile(r"1～100件目を表示"))
-    window.settle()
-    window.picture("40-many")
-    window.button("Page 2").click()
-    window.see(re.compile(r"（101～"))
-    expect(window.page).to_have_url(re.compile(r"page=2"))
-    window.page.reload()
-    window.see(re.compile(r"（101～"))
-    window.page.get_by_label("検索").fill("基本設計")
-    window.see(re.compile(r"（1～\d+件目"))
+    with screen(browser, here.url, None) as requester:
+        requester.open("/")
+        requester.see(re.compile(r"1～100件目を表示"))
+        requester.settle()
+        requester.picture("40-many")
+        requester.button("Page 2").click()
+        requester.see(re.compile(r"（101～"))
+        expect(requester.page).to_have_url(re.compile(r"page=2"))
+        requester.page.reload()
+        requester.see(re.compile(r"（101～"))
+        requester.page.get_by_label("検索").fill("基本設計")
+        requester.see(re.compile(r"（1～\d+件目"))
 
 
 def test_names_are_shown_as_they_are(here: Installation, window: Screen) -> None:
@@ -333,6 +336,7 @@ def test_check_up(browser: Browser, here: Installation) -> None:
         here.gate.shut_after(0, is_look)
         window.press("点検を実行")
         window.see("結果は分かったものから表示されます")
+        window.see("アーカイブ一覧の行数")
         window.settle()
         window.picture("70-examining")
         here.gate.open()

@@ -295,6 +295,7 @@ def test_stop_while_placing_and_go_on(browser: Browser, here: Installation, wind
         colleague.see("停止しています")
         here.gate.open()
     window.see("停止　終わったものはそのまま残っています")
+    window.see("取り出せるファイルを配置する")
     window.settle()
     window.picture("92-stopped-restore")
     before = len(list(target.iterdir()))
