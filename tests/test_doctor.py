@@ -229,7 +229,7 @@ def test_an_old_schema(clinic: Clinic, database_url: str) -> None:
     execute(database_url, change.format(HEAD))
     assert clinic.code == 3
     assert found["database"][0].status is Status.OK
-    assert "データベースの版 0000、必要な版 0001" in found["database-schema"][0].what
+    assert f"データベースの版 0000、必要な版 {HEAD}" in found["database-schema"][0].what
     assert found["database-schema"][0].remedy == "python -m core init-db を実行してください"
     assert "database-rows" not in found
 
