@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from core import logs, terminal
-from core.archive_run import ArchiveRun
 from core.arguments import Parser
-from core.check import refusal
 from core.errors import Code, FatalError, ListError, SettingsError
 from core.model import ListKind, ListSource, RunRequest
 from core.ports import Catalogue, Health, ObjectStore, RestoreStore
@@ -195,6 +193,8 @@ def _answering(store: S) -> S:
 
 
 def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
+    from core.archive_run import ArchiveRun  # noqa: PLC0415 - restores do not wait for it
+
     request = _request(options)
     sources = _sources(options.list)
     settings = load_settings(needed=JOB_NEEDS)
@@ -210,7 +210,7 @@ def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
                 terminal.say(f"エラー: {exc}")
                 return terminal.show_end(run.fail(exc), run.folder.path, as_json=options.json)
             terminal.show_plan(plan)
-            if refusal(plan):
+            if run.refusal(plan):
                 record = run.refuse(plan)
             else:
                 run.begin(plan)
@@ -225,6 +225,8 @@ def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
     catalogue = _catalogue(settings, wiring)
     if kind is ListKind.RESTORE:
         return _validate_restore(sources, settings, catalogue, as_json=options.json)
+    from core.archive_run import ArchiveRun  # noqa: PLC0415
+
     run = ArchiveRun(settings, catalogue, sources, RunRequest("", "", "", _user()), kind="validate")
     with stoppable() as stop, terminal.progress_bar() as bar:
         try:
@@ -233,7 +235,7 @@ def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
             terminal.say(f"エラー: {exc}")
             return terminal.show_end(run.fail(exc), run.folder.path, as_json=options.json)
     terminal.show_plan(plan)
-    record = run.refuse(plan) if refusal(plan) else run.pass_check(plan)
+    record = run.refuse(plan) if run.refusal(plan) else run.pass_check(plan)
     return terminal.show_end(record, run.folder.path, as_json=options.json)
 
 
