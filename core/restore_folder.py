@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo
 
-from core.csvfile import create_csv, marked_cell, write_rows
+from core.csvfile import create_csv, write_rows
 from core.errors import Code
 from core.model import Problem
 from core.names import printable
@@ -30,7 +30,7 @@ from core.restore_model import (
     Standing,
     Step,
 )
-from core.runfolder import RunFolder, guarded, to_disk
+from core.runfolder import RunFolder, guarded
 
 _PLAN_HEADER = ("パス", "S3キー", "サイズ", "SHA256", "更新日時", "アーカイブ日時")
 _OUTCOME_HEADER = ("S3キー", "結果", "日時", "コード", "理由", "パス")
@@ -75,14 +75,7 @@ class RestoreFolder(RunFolder):
             )
             for item in plan.items
         )
-        with guarded(self.path):
-            draft = self.path / "plan.csv.tmp"
-            with create_csv(draft) as file:
-                write_rows(file, [_PLAN_HEADER])
-                write_rows(file, rows, marked_cell)
-                to_disk(file)
-            self.keep_room(2 * draft.stat().st_size)
-            draft.replace(self.path / "plan.csv")
+        self._freeze_rows(_PLAN_HEADER, rows)
         self._items = list(plan.items)
         self.add_events([_left_out(p, when) for p in plan.problems if p.is_error])
 

@@ -120,17 +120,19 @@ class RunFolder:
     def write_plan(self, items: Sequence[ArchiveItem]) -> None:
         """Freeze ``plan.csv`` and set room aside for the lists written at the end."""
         rows = ((i.path, i.size, i.mtime_ns, i.key, i.standing.value) for i in items)
+        self._freeze_rows(_PLAN_HEADER, rows)
+
+    def _freeze_rows(self, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
         with guarded(self.path):
             draft = self.path / "plan.csv.tmp"
             with create_csv(draft) as file:
-                write_rows(file, [_PLAN_HEADER])
+                write_rows(file, [header])
                 write_rows(file, rows, marked_cell)
-                to_disk(file)
-            self.keep_room(3 * draft.stat().st_size)
+                _to_disk(file)
+            self._keep_room(3 * draft.stat().st_size)
             draft.replace(self.path / "plan.csv")
 
-    def keep_room(self, size: int) -> None:
-        """Keep room on the disk for the lists written at the end; raises ``OSError``."""
+    def _keep_room(self, size: int) -> None:
         room = size + 65536
         with (self.path / _RESERVE).open("wb") as reserve:
             while room > 0:
@@ -236,7 +238,7 @@ class RunFolder:
         if self._outcomes is not None:
             # A full disk: a line that is missing here only means that its file is tried again.
             with suppress(OSError):
-                to_disk(self._outcomes)
+                _to_disk(self._outcomes)
             with suppress(OSError):
                 self._outcomes.close()
             self._outcomes = None
@@ -275,7 +277,7 @@ class guarded:  # noqa: N801 - reads as a statement: with guarded(path)
             raise FatalError(Code.DATA_DIR_UNWRITABLE, detail) from exc
 
 
-def to_disk(file: TextIO) -> None:
+def _to_disk(file: TextIO) -> None:
     file.flush()
     os.fsync(file.fileno())
 

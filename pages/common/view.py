@@ -23,12 +23,25 @@ _logger = logging.getLogger(__name__)
 
 Level = Literal["success", "info", "warning", "error"]
 _BOXES = {"success": st.success, "info": st.info, "warning": st.warning, "error": st.error}
+_LEVELS: dict[RunState, Level] = {
+    RunState.DONE: "success",
+    RunState.FAILED_FILES: "warning",
+    RunState.STOPPED: "warning",
+    RunState.INTERRUPTED: "warning",
+    RunState.REFUSED: "error",
+    RunState.ERROR: "error",
+}
 _ICONS = {
     "success": ":material/check_circle:",
     "info": ":material/info:",
     "warning": ":material/warning:",
     "error": ":material/error:",
 }
+
+
+def level(state: RunState) -> Level:
+    """Return how good or bad it is that a run ended so; one that has not is just told."""
+    return _LEVELS.get(state, "info")
 
 
 def notice(level: Level, headline: str, text: str = "") -> None:

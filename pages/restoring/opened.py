@@ -23,14 +23,6 @@ from pages.common.routes import file_address
 from pages.restoring import placing, status
 from pages.steps import address
 
-_LEVELS: dict[RunState, view.Level] = {
-    RunState.DONE: "success",
-    RunState.FAILED_FILES: "warning",
-    RunState.STOPPED: "warning",
-    RunState.INTERRUPTED: "warning",
-    RunState.REFUSED: "error",
-    RunState.ERROR: "error",
-}
 _AGAIN = (Stage.EXPIRED, Stage.EXPIRING, Stage.UNREQUESTED, Stage.FAILED)
 """What a new request may help."""
 _ORDER = (
@@ -76,7 +68,7 @@ def render(here: services.Services, run_id: str) -> None:
         return
     if record.state is not RunState.WAITING:
         headline = f"{words.STATE_WORDS[record.state]}　{words.next_step(record)}"
-        view.notice(_LEVELS.get(record.state, "info"), headline, record.message)
+        view.notice(view.level(record.state), headline, record.message)
     if record.total_files and record.state is not RunState.REFUSED:
         _now(here, record)
     else:

@@ -8,20 +8,12 @@ import streamlit as st
 
 from core.errors import HimuroError
 from core.jobs import Jobs
-from core.model import RunRecord, RunState
+from core.model import RunRecord
 from core.restore_status import KIND as RESTORE
 from pages.common import guard, services, view, words
 from pages.common.routes import file_address
 from pages.steps import address
 
-_LEVELS: dict[RunState, view.Level] = {
-    RunState.DONE: "success",
-    RunState.FAILED_FILES: "warning",
-    RunState.STOPPED: "warning",
-    RunState.INTERRUPTED: "warning",
-    RunState.REFUSED: "error",
-    RunState.ERROR: "error",
-}
 _FILES = ("error_log.txt", "failed_uploads.txt", "report.csv")
 
 
@@ -58,7 +50,7 @@ def summary(record: RunRecord, timezone: ZoneInfo) -> None:
         )
     )
     headline = f"{words.STATE_WORDS[record.state]}　{words.next_step(record)}"
-    view.notice(_LEVELS.get(record.state, "info"), headline, record.message)
+    view.notice(view.level(record.state), headline, record.message)
     view.metrics(words.numbers(record))
 
 
