@@ -7,17 +7,10 @@ archive run passes over names like it: a check-up never gets into a run that goe
 
 from __future__ import annotations
 
-import re
 import secrets
 from pathlib import Path
 
-from core.shares import FileSystem
-
-_PROBE = re.compile(r"\.himuro-doctor-[0-9a-f]{16}")
-
-
-def is_probe(name: str) -> bool:
-    return _PROBE.fullmatch(name) is not None
+from core.shares import FileSystem, is_probe
 
 
 def leftover(fs: FileSystem, directory: str) -> str:

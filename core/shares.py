@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable
 from enum import Enum
@@ -22,6 +23,14 @@ _MAX_NAME = 255
 """Longest name: UTF-16 units on NTFS, bytes in UTF-8 on Linux."""
 _MOST_BYTES_A_LETTER = 4
 """In UTF-8; in UTF-16 a letter has two units at most."""
+
+
+_PROBE = re.compile(r"\.himuro-doctor-[0-9a-f]{16}")
+
+
+def is_probe(name: str) -> bool:
+    """Return whether a file is one that a check-up tries (``core/probe.py``)."""
+    return _PROBE.fullmatch(name) is not None
 
 
 class Kind(Enum):
@@ -152,7 +161,8 @@ class Shares:
         is mounted on it, and an empty share has nothing to archive.
         """
         try:
-            return bool(self.fs.list(str(share.directory)))
+            # What a check-up tries there in this moment does not make it a share.
+            return any(not is_probe(name) for name, _ in self.fs.list(str(share.directory)))
         except OSError:
             return False
 

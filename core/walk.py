@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from core.errors import Code, ItemError
 from core.model import ListRow, Problem
 from core.names import storable
-from core.probe import is_probe
 from core.resolve import Found, Resolver
-from core.shares import Kind
+from core.shares import Kind, is_probe
 
 
 @dataclass(frozen=True, slots=True)
