@@ -20,6 +20,7 @@ from core.record import utc_now
 from core.runfolder import RunFolder
 from core.settings import Settings, ShareSetting
 from core.shares import FileSystem, Kind, Shares
+from core.target import local_of
 
 _GIB = 1024**3
 _LEAST_BYTES = 100 * 1024**2
@@ -79,7 +80,7 @@ def _some_folder_takes_files(fs: FileSystem, root: str) -> bool:
 def restore_root(settings: Settings, root: str) -> Iterator[Finding]:
     """Tell whether restored files can be placed below a directory; tries an empty file."""
     fs = FileSystem()
-    local = _local(settings, root)
+    local = local_of(settings, root)
     if local is None:
         what = f"{root}: HIMURO_SHARES の共有の中にありません"
         remedy = "HIMURO_RESTORE_ROOTS を共有の中のパス、またはこのマシンのパスにしてください"
@@ -99,18 +100,6 @@ def restore_root(settings: Settings, root: str) -> Iterator[Finding]:
         return
     status, remedy = _room(free, _RESTORE_BYTES)
     yield Finding("restore-root", status, f"{root}: 空き {_gib(free)}", remedy)
-
-
-def _local(settings: Settings, root: str) -> str | None:
-    """Return where a restore directory lies here; None for a UNC path of no share of ours."""
-    if not root.startswith(("\\\\", "//")):
-        return str(Path(root).absolute())
-    located = Shares(settings.shares).locate(root.replace("/", "\\"))
-    if located is None:
-        return root if os.name == "nt" else None
-    if ".." in located[1]:
-        return None
-    return str(located[0].directory.joinpath(*located[1]))
 
 
 def data_directory(settings: Settings) -> Iterator[Finding]:

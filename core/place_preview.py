@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from core.placing import Names
+from core.placing import Names, microseconds
 from core.ports import RestoreStore
 from core.restore_model import RestoreItem, Standing
 from core.restore_run import OpenRestore
@@ -108,5 +108,5 @@ def _is_lost(settings: Settings, item: RestoreItem, place: str) -> bool:
         return os.path.isdir(os.path.dirname(os.path.dirname(local)))  # noqa: PTH112, PTH120
     except OSError:
         return False
-    modified = round(item.modified_at.timestamp() * 1_000_000)
-    return (status.st_size, status.st_mtime_ns // 1000) != (item.size, modified)
+    wanted = (item.size, microseconds(item.modified_at))
+    return (status.st_size, status.st_mtime_ns // 1000) != wanted

@@ -81,7 +81,7 @@ class Names:
                 status is not None
                 and stat.S_ISREG(status.st_mode)
                 and status.st_size == item.size
-                and status.st_mtime_ns // 1000 == _microseconds(item.modified_at)
+                and status.st_mtime_ns // 1000 == microseconds(item.modified_at)
             ):
                 yield name
 
@@ -199,7 +199,7 @@ class Placer:
                     self._fetch(item, descriptor)
                 else:
                     _write(descriptor, memoryview(data))
-                nanoseconds = _microseconds(item.modified_at) * 1000
+                nanoseconds = microseconds(item.modified_at) * 1000
                 self._directory.set_time(descriptor, temporary, nanoseconds)
                 if not self._directory.syncs_at_once:
                     os.fsync(descriptor)
@@ -317,5 +317,6 @@ def _write(descriptor: int, data: memoryview) -> None:
         data = data[os.write(descriptor, data[:_BLOCK]) :]
 
 
-def _microseconds(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
+    """Return a modification time as the archive list keeps it, since 1970 in UTC, exact."""
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -18,6 +18,7 @@ from core.model import EXIT_CODES, Plan, Problem, Progress, RunRecord, Standing
 from core.names import printable
 from core.ports import ProgressSink, silent
 from core.restore_model import RestorePlan
+from core.restore_status import KIND
 from core.units import human_size
 
 _MOST_SHOWN = 50
@@ -155,7 +156,7 @@ def show_end(record: RunRecord, folder: Path, *, as_json: bool, code: int | None
 
 
 def _numbers(record: RunRecord) -> str:
-    if record.kind == "restore":
+    if record.kind == KIND:
         return (
             f"配置済み {record.placed_files:,}件 / 準備中 {record.thawing_files:,}件 / "
             f"失敗 {record.failed_files:,}件 / 対象外 {record.left_out_rows:,}行"
@@ -183,7 +184,7 @@ def run_summary(record: RunRecord, folder: Path) -> dict[str, Any]:
 
 def _counts(record: RunRecord) -> dict[str, int]:
     counts = {"total": record.total_files, "failed": record.failed_files}
-    if record.kind == "restore":
+    if record.kind == KIND:
         return counts | {
             "bytes": record.total_bytes,
             "thawing": record.thawing_files,
