@@ -17,8 +17,6 @@ from core.locks import RunLock
 from core.model import ListKind, ListSource, RunRecord, RunRequest, RunState
 from core.ports import Catalogue, ProgressSink, RestoreStore, silent
 from core.record import utc_now
-from core.request_list import parse
-from core.restore_check import RestoreCheck
 from core.restore_folder import RestoreFolder
 from core.restore_model import (
     RestorePlan,
@@ -102,6 +100,10 @@ class RestoreRun(Run[RestorePlan, RestoreFolder]):
     def check(
         self, progress: ProgressSink = silent, cancelled: Callable[[], bool] = lambda: False
     ) -> RestorePlan:
+        # Nothing but a new restore reads lists: its later steps do not wait for that.
+        from core.request_list import parse  # noqa: PLC0415
+        from core.restore_check import RestoreCheck  # noqa: PLC0415
+
         parsed = parse(self._sources, ListKind.RESTORE, self._settings.timezone)
         check = RestoreCheck(
             self._catalogue, self._settings.bucket, progress=progress, cancelled=cancelled

@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.configprovider import ConstantProvider
@@ -59,7 +58,7 @@ class S3Connection:
                 raise NoCredentialsError
             self.quick = self._made(2, connect=2, read=3)
             """For what has to be known soon."""
-            trusted = self._session._session.get_config_variable("ca_bundle")
+            trusted = self._session.get_config_variable("ca_bundle")
             self._endpoint = bucket_endpoint(self.bucket, self.quick, trusted)
         except (BotoCoreError, ClientError, OSError, RuntimeError, ValueError) as exc:
             raise fatal(exc) from exc
@@ -83,7 +82,7 @@ class S3Connection:
             raise fatal(exc) from exc
 
     def _made(self, attempts: int, *, connect: float, read: float) -> Any:
-        return self._session.client(
+        return self._session.create_client(
             "s3", config=client_config(attempts, connect=connect, read=read)
         )
 
@@ -219,6 +218,9 @@ def _timestamp(value: Any) -> datetime:
 def make_session() -> Any:
     """Return a session that hears soon that there is no instance metadata.
 
+    Of botocore, without boto3's layer of resources, documentation and transfers above it:
+    nobody uses that here, and a command would wait for it.
+
     An instance answers within milliseconds; elsewhere the address may swallow all that is
     sent to it, twice for each lookup. What the user set for it counts.
     """
@@ -231,7 +233,7 @@ def make_session() -> Any:
         # set_config_variable would make it a whole number.
         variables = session.get_component("config_store")
         variables.set_config_provider("metadata_service_timeout", ConstantProvider(0.5))
-    return boto3.Session(botocore_session=session)
+    return session
 
 
 def client_config(attempts: int, *, connect: float, read: float) -> Config:

@@ -9,7 +9,15 @@ from collections.abc import Generator, Mapping
 from http import HTTPStatus
 from typing import TypeVar
 
-from core.s3_wire import AnswerError, Exchange, LeanClient, WireLane, send_all, status_of
+from core.s3_wire import (
+    AnswerError,
+    Exchange,
+    LeanClient,
+    WireLane,
+    send_all,
+    status_of,
+    wait_for_all,
+)
 
 T = TypeVar("T")
 
@@ -18,7 +26,8 @@ _HEAD_BYTES = 8 * 1024
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+) *\r\n")
 _ETAG = re.compile(rb"\r\netag: *(\"[^\r\n\"]*\")", re.IGNORECASE)
 _NO_HEADERS: Mapping[str, str] = {}
-_BLOCK = 1024 * 1024
+_BLOCK = 256 * 1024
+"""What is written and hashed at a time, while the processor still has it at hand."""
 
 
 class GetLane(WireLane[T, bytes]):
@@ -110,10 +119,11 @@ class Stream:
             send_all(connection, head, b"")
             with memoryview(bytearray(_BLOCK)) as room:
                 filled = self._begin(connection, room)
+                flags = wait_for_all(connection, self._client.seconds)
                 while left:
                     wanted = min(len(room), left)
                     while filled < wanted:
-                        filled += _received(connection, room[filled:wanted])
+                        filled += _received(connection, room[filled:wanted], flags)
                     yield room[:filled]
                     left -= filled
                     filled = 0
@@ -148,8 +158,11 @@ class Stream:
         return filled - end
 
 
-def _received(connection: socket.socket, room: memoryview) -> int:
-    count = connection.recv_into(room)
+def _received(connection: socket.socket, room: memoryview, flags: int = 0) -> int:
+    try:
+        count = connection.recv_into(room, 0, flags)
+    except BlockingIOError as exc:
+        raise TimeoutError from exc  # the kernel's own limit (``wait_for_all``)
     if not count:
         raise AnswerError("the end came early")
     return count

@@ -63,7 +63,9 @@ class S3Health:
             session = make_session()
             if session.get_credentials() is None:
                 raise NoCredentialsError
-            return session.client("s3", config=client_config(2, connect=2, read=_READ_SECONDS))
+            return session.create_client(
+                "s3", config=client_config(2, connect=2, read=_READ_SECONDS)
+            )
         except (BotoCoreError, ValueError) as exc:
             raise fatal(exc) from exc
 

@@ -288,7 +288,7 @@ def test_what_the_user_set_for_instance_metadata_counts(
     monkeypatch.delenv("AWS_METADATA_SERVICE_TIMEOUT", raising=False)
     if given:
         monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", given)
-    session = s3_client.make_session()._session
+    session = s3_client.make_session()
     assert session.get_config_variable("metadata_service_timeout") == seconds
 
 
@@ -395,7 +395,7 @@ def boto_client(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> Any
         monkeypatch.setenv(name, value)
     if "AWS_ENDPOINT_URL_S3" not in environ:
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    return s3_client.make_session().client(
+    return s3_client.make_session().create_client(
         "s3", config=s3_client.client_config(1, connect=1, read=1)
     )
 
