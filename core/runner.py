@@ -13,28 +13,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core.archive import Archiver
-from core.crew import Crew, Done, Mark
+from core.archive_crew import ArchiveCrew, Done, Mark
+from core.crew import THREADS
 from core.errors import Code, FatalError, HimuroError, Severity, sentence
-from core.growth import Growth
 from core.model import Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
 from core.stop import StopSignal
 
-THREADS, FIRST_THREADS = 16, 1
-LARGE_BYTES = 1024 * 1024
-"""Files of this size on average wait for the network, never for the interpreter: all threads
-begin at once, because what so few files an instant tell about growth is chance."""
 BATCH_ROWS = 200
 BATCH_SECONDS = 0.3
 """Rows are committed when so many have come together or the oldest has waited so long."""
 POLL_SECONDS, LAST_POLL_SECONDS = 0.02, 0.002
 """Between two looks at what has ended; the second once nothing is on its way to S3 any more."""
-FATAL_DRAIN_SECONDS = 30.0
-"""How long files that are under way may go on after the environment broke."""
-GIVE_UP_SECONDS = 2.0
-"""How long a file that was told to give up may take to withdraw its parts."""
-
 _logger = logging.getLogger(__name__)
 
 
@@ -70,17 +61,14 @@ class ArchiveRunner:
         self._folder = folder
         self._stop = stop
         self._progress = progress
-        self._crew = Crew(plan.items, archiver, stop, threads)
-        self._threads = threads
+        self._crew = ArchiveCrew(plan.items, archiver, stop, threads)
         self._total_bytes = plan.total_bytes
         self._to_mark: list[Mark] = []
         self._finished: list[Outcome] = []
-        self._growth = Growth()
         self._outcomes: dict[str, Outcome] = {}
         self._done_bytes = 0
         self._failed = 0
         self._fatal: FatalError | None = None
-        self._abandon_at: float | None = None
 
     def execute(self) -> RunResult:
         """Archive every file of the plan and return how each ended.
@@ -88,8 +76,7 @@ class ArchiveRunner:
         Never raises for a broken environment: that is in the result, so that the lists of
         what was not done can still be written.
         """
-        large = self._total_bytes > LARGE_BYTES * len(self._plan.items)
-        self._crew.start(self._threads if large else FIRST_THREADS)
+        self._crew.begin()
         try:
             self._collect()
         except Exception as exc:
@@ -107,7 +94,7 @@ class ArchiveRunner:
         batch: list[Done] = []
         since = reported = time.monotonic()
         returned = marking = 0
-        while not self._abandoned():
+        while not self._crew.is_abandoned(time.monotonic()):
             while self._crew.results:
                 done = self._crew.results.popleft()
                 returned += not done.marked
@@ -130,8 +117,8 @@ class ArchiveRunner:
             if now - reported >= BATCH_SECONDS:
                 reported = now
                 self._report()
-            if not idle and self._growth.is_due(now, *self._crew.work_done()):
-                self._crew.start(self._crew.size)
+            if not idle:
+                self._crew.grow(now)
             if idle and not batch and not marking:
                 return
             # A look every now and then costs far less than being woken for every file: each
@@ -146,18 +133,6 @@ class ArchiveRunner:
         marks, self._to_mark = self._to_mark, []
         self._crew.ask_for(marks)
         return len(marks)
-
-    def _abandoned(self) -> bool:
-        """Return whether workers that do not come back are no longer waited for."""
-        now = time.monotonic()
-        if self._stop.expired:
-            limit = now + GIVE_UP_SECONDS
-        elif self._crew.halted:
-            limit = now + FATAL_DRAIN_SECONDS
-        else:
-            return False
-        self._abandon_at = min(limit, self._abandon_at or limit)
-        return now >= self._abandon_at
 
     def _settle(self, done: Done) -> None:
         """Take in what is not to be registered."""

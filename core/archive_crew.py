@@ -1,0 +1,108 @@
+"""The threads of an archive run: they store files, and make markers once rows are committed."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from core.archive import Archiver
+from core.crew import Crew, Tally
+from core.errors import Code, FatalError, ItemError
+from core.model import ArchiveItem, Entry, Outcome, Result
+from core.sending import Sender
+from core.stop import StopSignal
+
+MARKS_TOGETHER = 50
+"""Markers that one worker makes in a row. Several workers at one directory of a local disk only
+wait for each other; on a slow share so many are made within a moment all the same."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a worker hands to the collector."""
+
+    item: ArchiveItem
+    value: Entry | Outcome | FatalError
+    marked: bool = False
+    """True when ``value`` is what came of making the marker."""
+
+
+Mark = tuple[ArchiveItem, Outcome]
+"""A marker to be made, and the outcome of its file once it is there."""
+
+
+class ArchiveCrew(Crew[ArchiveItem, Done]):
+    """Worker threads over the files of one plan. A halted crew still makes markers."""
+
+    def __init__(
+        self, items: Sequence[ArchiveItem], archiver: Archiver, stop: StopSignal, threads: int
+    ) -> None:
+        super().__init__(items, stop, threads, "himuro-archive")
+        self._archiver = archiver
+        self._marks: queue.SimpleQueue[Sequence[Mark] | None] = queue.SimpleQueue()
+
+    def dismiss(self) -> None:
+        super().dismiss()
+        for _ in range(self._threads):
+            self._marks.put(None)
+
+    def ask_for(self, marks: Sequence[Mark]) -> None:
+        """Have markers made; each comes back in ``results``."""
+        for start in range(0, len(marks), MARKS_TOGETHER):
+            self._marks.put(marks[start : start + MARKS_TOGETHER])
+
+    # In the threads
+
+    def _work(self, tally: Tally) -> None:
+        sender = Sender(
+            self._archiver, sent=tally.move, cancelled=self._cancelled, stopping=self._stopping
+        )
+        for item, result in sender.store_all(self._items()):
+            if isinstance(result, FatalError):
+                self._halted.set()
+            value = result if isinstance(result, Entry | FatalError) else failure(item, result)
+            self.results.append(Done(item, value))
+            tally.end_file()
+        while (marks := self._marks.get()) is not None:
+            self._make(marks)
+
+    def _items(self) -> Iterator[ArchiveItem]:
+        """Yield what is to be archived next; markers that wait are made first."""
+        while True:
+            with suppress(queue.Empty):
+                marks = self._marks.get_nowait()
+                if marks is None:
+                    self._marks.put(None)
+                    return
+                self._make(marks)
+            item = self._take()
+            if item is None:
+                return
+            yield item
+
+    def _make(self, marks: Sequence[Mark]) -> None:
+        for item, outcome in marks:
+            self.results.append(Done(item, self._mark(item, outcome), marked=True))
+
+    def _mark(self, item: ArchiveItem, outcome: Outcome) -> Outcome | FatalError:
+        try:
+            self._archiver.mark(item)
+        except FatalError as exc:
+            self._halted.set()
+            return exc
+        except Exception as exc:  # noqa: BLE001 - one file's failure must not end the others
+            return failure(item, exc)
+        return outcome
+
+
+def failure(item: ArchiveItem, exc: Exception) -> Outcome:
+    """Return what an exception means for one file."""
+    if isinstance(exc, ItemError):
+        return Outcome(item.path, Result.FAILED, code=exc.code, detail=exc.detail)
+    _logger.exception("unexpected error at %s", item.path, exc_info=exc)
+    return Outcome(item.path, Result.FAILED, code=Code.INTERNAL, detail=type(exc).__name__)
