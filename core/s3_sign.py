@@ -23,9 +23,12 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 class Credentials(Protocol):
     """What botocore calls frozen credentials."""
 
-    access_key: str
-    secret_key: str
-    token: str | None
+    @property
+    def access_key(self) -> str: ...
+    @property
+    def secret_key(self) -> str: ...
+    @property
+    def token(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)

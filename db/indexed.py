@@ -44,11 +44,12 @@ _PREPARE = text("""
 """Until the end of the transaction. With less memory a bitmap forgets which rows of a page it
 means, and their terms would be computed anew."""
 
-_COUNT_SECONDS = 0.05
+COUNT_SECONDS = 0.05
 """After that no further piece is counted."""
-_SORT_SECONDS = 0.2
+SORT_SECONDS = 0.2
 """The same for hits that are to be sorted, which cannot be done before."""
-_LIMIT = text("SET LOCAL statement_timeout = '150ms'")
+PIECE_MS = 150
+"""How long the counting of one piece may take."""
 _NO_LIMIT = text("SET LOCAL statement_timeout TO DEFAULT")
 _CANCELLED = "57014"
 
@@ -72,7 +73,7 @@ class IndexedSearch:
         if query.order is Order.DATE:
             return self._by_date(connection, query, page, per_page)
         asked = self._asked(connection, query)
-        total, is_all = _count(connection, asked, MOST_SORTED + 1, _SORT_SECONDS)
+        total, is_all = _count(connection, asked, MOST_SORTED + 1, SORT_SECONDS)
         if not is_all:
             newest = replace(query, order=Order.DATE, descending=True)
             return replace(self._by_date(connection, newest, page, per_page), unsorted=True)
@@ -101,7 +102,7 @@ class IndexedSearch:
             return SearchPage(least, rows)
         if len(hits) > per_page > _ON_SCREEN:
             return SearchPage(least, rows, over=True)
-        total, is_all = _count(connection, asked, MOST_COUNTED + 1, _COUNT_SECONDS)
+        total, is_all = _count(connection, asked, MOST_COUNTED + 1, COUNT_SECONDS)
         if is_all:
             return SearchPage(total, rows)
         return SearchPage(max(least, min(total, MOST_COUNTED)), rows, over=True)
@@ -140,7 +141,7 @@ def _count(connection: Connection, asked: Asked, most: int, seconds: float) -> t
     counted, until = 0, time.monotonic() + seconds
     try:
         with connection.begin_nested():
-            connection.execute(_LIMIT)
+            connection.execute(text(f"SET LOCAL statement_timeout = {PIECE_MS}"))
             for blocks_ in _growing(asked.all_blocks) if asked.where else [()]:
                 if time.monotonic() > until:
                     return counted, False

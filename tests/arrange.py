@@ -10,7 +10,7 @@ from core.archive_run import ArchiveRun
 from core.check import refusal
 from core.errors import Code, FatalError
 from core.model import ListSource, Plan, RunRecord, RunRequest
-from core.ports import Catalogue, ObjectStore, RestoreStore
+from core.ports import RestoreStore
 from core.settings import Settings, load_settings
 from core.shares import FileSystem, Shares
 from core.stop import StopSignal
@@ -32,8 +32,8 @@ class Desk:
     """Everything one run needs, in a temporary directory."""
 
     root: Path
-    catalogue: Catalogue = field(default_factory=MemoryCatalogue)
-    store: ObjectStore = field(default_factory=MemoryStore)
+    catalogue: MemoryCatalogue = field(default_factory=MemoryCatalogue)
+    store: MemoryStore = field(default_factory=MemoryStore)
     fs: FileSystem = field(default_factory=FileSystem)
     environ: Mapping[str, str] = field(default_factory=dict)
     stop: StopSignal = field(default_factory=StopSignal)

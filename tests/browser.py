@@ -17,7 +17,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from tests.people import ADMINISTRATOR, OPERATOR, Person, signed_in, write_accounts
 from tests.proxy import FaultyProxy, faulty_proxy
@@ -40,7 +40,7 @@ _FLAGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run"
 )
-_SIZE = {"width": 1366, "height": 768}
+_SIZE: ViewportSize = {"width": 1366, "height": 768}
 
 
 def is_upload(request: BaseHTTPRequestHandler) -> bool:

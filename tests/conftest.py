@@ -20,6 +20,13 @@ hypothesis.settings.register_profile("himuro", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("himuro")
 
 
+@pytest.fixture(autouse=True)
+def patient_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no count of hits be given up because the machine is busy with something else."""
+    for name, value in (("COUNT_SECONDS", 60), ("SORT_SECONDS", 60), ("PIECE_MS", 60_000)):
+        monkeypatch.setattr(f"db.indexed.{name}", value)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL server. Who stops it uses ``breakable_postgres``."""

@@ -161,7 +161,7 @@ def test_the_same_content_of_an_interrupted_run_is_adopted(desk: Desk) -> None:
 
 
 def lose_one_answer(store: MemoryStore) -> None:
-    lost = []
+    lost: list[str] = []
 
     def lose(call: str, key: str) -> None:
         if not lost:
@@ -522,7 +522,9 @@ def test_runs_are_found_newest_first_and_only_their_files_are_served(desk: Desk)
     assert {r.run_id for r in records(settings)} == {one.run_id, two.run_id}
     assert record_of(settings, one.run_id) == one
     assert record_of(settings, "../" + one.run_id) is None
-    assert file_of(settings, one.run_id, "report.csv").name == "report.csv"
+    report = file_of(settings, one.run_id, "report.csv")
+    assert report is not None
+    assert report.name == "report.csv"
     for name in ("../../catalogue.db", "input.csv.tmp", "reserve", "", "report.csv/"):
         assert file_of(settings, one.run_id, name) is None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -155,7 +156,8 @@ def test_characters_no_database_holds_harm_only_their_own_row(catalogue: SqlCata
     assert stored(catalogue) == [replace(typed, comment="終わり?", request_id="R", requester="")]
     assert catalogue.find([bad[0].search_key, bad[1].search_key]) == {}
     fields = ("words", "directory", "request_id", "requester", "file_types")
-    for query in (SearchQuery(**{f: sign}) for f in fields for sign in ("\0", "\udc80")):
+    signs: list[dict[str, Any]] = [{f: sign} for f in fields for sign in ("\0", "\udc80")]
+    for query in (SearchQuery(**sign) for sign in signs):
         assert catalogue.search(query).total == 0
 
 

@@ -6,12 +6,14 @@ import os
 import threading
 import unicodedata
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from core.check import ArchiveCheck
 from core.errors import Code, FatalError
-from core.model import Standing
+from core.model import ListKind, ListSource, ParsedList, Standing
+from core.request_list import parse
 from core.resolve import Resolver
 from core.settings import ShareSetting
 from core.shares import FileSystem, Kind, Shares
@@ -332,12 +334,7 @@ def test_the_check_makes_one_call_a_file_and_one_a_directory(tmp_path: Path) -> 
     assert fs.calls == 2 + 3 + 300
 
 
-def _parsed(text: str):
-    from zoneinfo import ZoneInfo
-
-    from core.model import ListKind, ListSource
-    from core.request_list import parse
-
+def _parsed(text: str) -> ParsedList:
     return parse([ListSource("l.txt", text.encode())], ListKind.ARCHIVE, ZoneInfo("Asia/Tokyo"))
 
 

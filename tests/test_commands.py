@@ -77,8 +77,8 @@ def console(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Console:
     """An installation that works, once on each kind of database."""
-    console = Console(tmp_path / "desk", capsys) if (tmp_path / "desk").mkdir() is None else None
-    assert console is not None
+    (tmp_path / "desk").mkdir()
+    console = Console(tmp_path / "desk", capsys)
     monkeypatch.chdir(console.root)
     monkeypatch.setenv("HIMURO_DATA_DIR", str(console.data))
     monkeypatch.setenv("HIMURO_DATABASE_URL", database_url)

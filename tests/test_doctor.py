@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -87,7 +87,7 @@ class Clinic:
         (finding,) = self.examine()[name]
         return finding
 
-    def rules(self, *rules: dict[str, object]) -> None:
+    def rules(self, *rules: Mapping[str, object]) -> None:
         self.bucket.client.put_bucket_lifecycle_configuration(
             Bucket=self.bucket.name, LifecycleConfiguration={"Rules": list(rules)}
         )

@@ -129,7 +129,7 @@ def test_what_stopped_a_run_is_a_cause(tmp_path: Path) -> None:
     def no_bucket(_call: str, _key: str) -> None:
         raise FatalError(Code.NO_SUCH_BUCKET)
 
-    desk.store.before = no_bucket  # type: ignore[attr-defined]
+    desk.store.before = no_bucket
     found = _causes(desk.archive(UNC).folder)
     assert {c.code: c.files for c in found} == {"NO_SUCH_BUCKET": 1, "STOPPED": 1}
 

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -72,7 +73,7 @@ class Tab:
     def __init__(self, stream: ClientConnection) -> None:
         self._stream = stream
 
-    def show(self, **state: str) -> str:
+    def show(self, **state: Any) -> str:
         """Run the script; returns everything the server sent, as one text."""
         sent = []
         message = BackMsg(rerun_script=ClientState(**state))

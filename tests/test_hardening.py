@@ -26,6 +26,7 @@ from playwright.sync_api import ConsoleMessage, Page
 from streamlit.config import get_config_options
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from core import logs
 from core.__main__ import WIRING
@@ -227,10 +228,13 @@ def test_no_other_origin_may_read(url: str, path: str, method: str) -> None:
 )
 def test_no_other_origin_may_open_a_websocket(url: str, origin: str) -> None:
     address = url.replace("http", "ws") + "/_stcore/stream"
-    with pytest.raises(InvalidStatus) as refused, connect(address, origin=origin, proxy=None):  # type: ignore[arg-type]
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(address, origin=Origin(origin), proxy=None),
+    ):
         pass
     assert refused.value.response.status_code == 403
-    with connect(address, origin=url, proxy=None):  # type: ignore[arg-type]
+    with connect(address, origin=Origin(url), proxy=None):
         pass
 
 

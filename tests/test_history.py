@@ -22,7 +22,7 @@ from core.__main__ import WIRING
 from core.bundle import zip_blocks
 from core.commands import main
 from core.errors import Code, FatalError
-from core.history import PastRun, file_of, files_of, past_runs, record_of, records, run_of
+from core.history import PastRun, file_of, files_of, past_runs, read_run, record_of, records, run_of
 from core.model import RunRecord, RunRequest, RunState
 from core.names import fold
 from core.record import MOST_BYTES, dump_record
@@ -107,9 +107,13 @@ def test_changes_are_seen(settings: Settings) -> None:
 def test_what_has_not_changed_is_not_read_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = []
-    once = run_index.read_run
-    monkeypatch.setattr(run_index, "read_run", lambda s, n: (read.append(n), once(s, n))[1])
+    read: list[str] = []
+
+    def counted(settings: Settings, name: str) -> PastRun | None:
+        read.append(name)
+        return read_run(settings, name)
+
+    monkeypatch.setattr(run_index, "read_run", counted)
     for number in range(3):
         write_run(settings, number)
     index = RunIndex(settings)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from core.drafts import Draft, DraftState
 from core.errors import Code, FatalError, ListError
-from core.jobs import Draft, DraftState, Jobs
-from core.model import ListSource, RunState
+from core.jobs import Jobs
+from core.model import ListSource, RunRecord, RunState
 from core.runfolder import RunFolder
 from tests.arrange import REQUEST, UNC, Desk, archive_list, no_restores
 
@@ -52,6 +53,14 @@ class Office:
         draft = self.jobs.draft(draft_id)
         assert draft is not None
         return draft
+
+    def record(self, run_id: str) -> RunRecord:
+        record = self.jobs.record(run_id)
+        assert record is not None
+        return record
+
+    def state(self, run_id: str) -> RunState:
+        return self.record(run_id).state
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Wait for another thread; the pause only keeps the wait from burning the processor."""
@@ -167,11 +176,11 @@ def test_others_wait_in_view_and_can_be_cancelled(office: Office) -> None:
     assert active[0].progress.total_files == 1
     office.jobs.stop(runs[1])
     assert [job.run_id for job in office.jobs.active()] == [runs[0], runs[2]]
-    assert office.jobs.record(runs[1]).state is RunState.STOPPED
+    assert office.state(runs[1]) is RunState.STOPPED
     office.jobs.stop(runs[1])
     gate.opened.set()
     office.ended(runs[2])
-    states = [office.jobs.record(run_id).state for run_id in runs]
+    states = [office.state(run_id) for run_id in runs]
     assert states == [RunState.DONE, RunState.STOPPED, RunState.DONE]
     failed = office.jobs.file(runs[1], "failed_uploads.txt")
     assert failed is not None
@@ -197,7 +206,7 @@ def test_a_retry_takes_the_error_file_list_and_the_same_request(office: Office) 
     assert draft.request.started_by == "another seat"
     again = office.jobs.start(draft_id)
     office.ended(again)
-    assert office.jobs.record(again).state is RunState.DONE
+    assert office.state(again) is RunState.DONE
     assert len(office.desk.catalogue.rows) == len(office.desk.store.writes) == 2
     with pytest.raises(ListError):
         office.jobs.retry(again, "x")
@@ -215,12 +224,12 @@ def test_closing_stops_what_runs_and_what_waits(office: Office) -> None:
     closing.start()
     # Its record says so a moment before it leaves the queue.
     office.until(lambda: len(office.jobs.active()) == 1)
-    assert office.jobs.record(second).state is RunState.STOPPED
+    assert office.state(second) is RunState.STOPPED
     assert [(job.run_id, job.stopping) for job in office.jobs.active()] == [(first, True)]
     gate.opened.set()
     closing.join(SECONDS)
     assert not closing.is_alive()
-    records = [office.jobs.record(run_id) for run_id in (first, second)]
+    records = [office.record(run_id) for run_id in (first, second)]
     assert [r.state for r in records] == [RunState.STOPPED, RunState.STOPPED]
     assert records[0].archived_files + records[0].failed_files == 100
     assert records[0].archived_files == len(office.desk.markers()) <= 16
@@ -234,7 +243,7 @@ def test_the_next_console_ends_the_runs_of_one_that_was_killed(tmp_path: Path) -
     run.begin(run.check())
     run._lock.release()  # as the operating system does when a process is killed
     office = Office(tmp_path)
-    record = office.jobs.record(run.record.run_id)
+    record = office.record(run.record.run_id)
     assert record.state is RunState.INTERRUPTED
     draft_id = office.jobs.retry(run.record.run_id, "")
     office.until(lambda: office.draft(draft_id).state is DraftState.READY)
@@ -299,5 +308,5 @@ def test_runs_that_wait_are_ended_by_a_queue_that_was_never_opened(tmp_path: Pat
     run_id = office.jobs.start(office.checked(UNC).draft_id)
     office.jobs.close()
     assert office.jobs.active() == ()
-    assert office.jobs.record(run_id).state is RunState.STOPPED
+    assert office.state(run_id) is RunState.STOPPED
     assert office.jobs.file(run_id, "failed_uploads.txt")

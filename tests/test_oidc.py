@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 from tests.browser import chromium, core, screen
 from tests.identity_provider import identity_provider
@@ -70,7 +71,7 @@ def test_in_out_and_out_for_good(tmp_path: Path) -> None:
             window.press("サインアウト")
             window.page.get_by_role("link", name="サインイン").wait_for()
             assert ask(running.url, file, copy).status == 404
-            window.page.context.add_cookies(cookies)  # a copy somebody kept
+            window.page.context.add_cookies(cast(Any, cookies))  # a copy somebody kept
             window.open("/archive")
             window.see("サインインが必要です")
 

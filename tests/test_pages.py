@@ -283,7 +283,7 @@ def test_start_over_keeps_what_was_typed(desk: Desk, operator: None) -> None:
 
 
 def test_a_broken_environment_is_explained(desk: Desk, operator: None) -> None:
-    desk.store.before = _no_bucket  # type: ignore[attr-defined]
+    desk.store.before = _no_bucket
     text = shown(page("archive", draft=checked(desk, rf"{UNC}\営業部\見積.xlsx")))
     assert "確認できませんでした" in text
     assert "S3バケットが存在しません" in text

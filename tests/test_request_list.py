@@ -264,8 +264,9 @@ def test_duplicates_are_named_with_their_first_place() -> None:
 def test_named_generation(text: str, moment: datetime | None) -> None:
     parsed = read(f"{RESTORE_HEADER}\\\\s\\d,a.txt,{text}\n", ListKind.RESTORE)
     assert parsed.problems == ()
-    assert parsed.rows[0].archived_at == moment
-    assert moment is None or parsed.rows[0].archived_at.tzinfo is not None
+    named = parsed.rows[0].archived_at
+    assert named == moment
+    assert moment is None or (named is not None and named.tzinfo is not None)
 
 
 @pytest.mark.parametrize(

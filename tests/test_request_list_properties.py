@@ -141,7 +141,7 @@ def test_written_numbers_and_dates_come_back(
 ) -> None:
     book = Workbook()
     book.epoch = epoch
-    cells = [("ディレクトリパス", "ファイル名", "アーカイブ日時")]
+    cells: list[tuple[object, ...]] = [("ディレクトリパス", "ファイル名", "アーカイブ日時")]
     cells += [(r"\\s\d", number, moment) for number, moment in moments.items()]
     for down, values in enumerate(cells):
         for right, value in enumerate(values):

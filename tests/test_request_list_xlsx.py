@@ -28,7 +28,8 @@ Row = tuple[object, ...]
 
 def excel_date(*fields: int) -> datetime:
     """Return a date as Excel has it: without time zone."""
-    return datetime(*fields, tzinfo=TOKYO).replace(tzinfo=None)
+    year, month, day, hour, minute, second, *rest = (*fields, 0, 0, 0, 0)
+    return datetime(year, month, day, hour, minute, second, rest[0], TOKYO).replace(tzinfo=None)
 
 
 def workbook(*rows: Row) -> Workbook:

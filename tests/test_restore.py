@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -218,7 +219,7 @@ def test_a_list_that_matches_nothing_is_refused(counter: Counter) -> None:
 
 def test_the_newest_generation_unless_the_list_names_another(counter: Counter) -> None:
     counter.archive(**{"a.txt": "old"})
-    rows = counter.desk.catalogue.rows  # type: ignore[attr-defined]
+    rows = counter.desk.catalogue.rows
     rows[0] = replace(rows[0], archived_at=datetime(2016, 11, 23, 9, 30, 59, tzinfo=UTC))
     counter.archive(**{"a.txt": "new!"})
     counter.place(counter.ready(rf"{UNC},a.txt,"))
@@ -240,7 +241,7 @@ def test_a_directory_means_everything_below_it(counter: Counter) -> None:
 
 def test_objects_of_another_bucket_are_left_out(counter: Counter) -> None:
     counter.archive(**{"a.txt": "1", "b.txt": "2"})
-    rows = counter.desk.catalogue.rows  # type: ignore[attr-defined]
+    rows = counter.desk.catalogue.rows
     rows[0] = replace(rows[0], bucket="another")
     record = counter.request(f"{UNC},,")
     assert (record.total_files, record.left_out_rows) == (1, 1)
@@ -403,7 +404,7 @@ def test_a_name_of_85_japanese_characters(counter: Counter) -> None:
     """255 bytes, all that Linux takes; what is added to it cuts the stem."""
     name = "あ" * 81 + ".txt"
     counter.archive(**{f"1/{'あ' * 76}.txt": "short"})
-    rows = counter.desk.catalogue.rows  # type: ignore[attr-defined]
+    rows = counter.desk.catalogue.rows
     assert (len(name), len(name.encode())) == (85, 247)
     rows[0] = replace(rows[0], archived_name=name + "_archived.txt")
     run_id = counter.ready(f"{UNC}\\1,,")
@@ -426,7 +427,7 @@ def test_a_name_of_85_japanese_characters(counter: Counter) -> None:
 
 def test_names_that_are_no_names_never_leave_the_target(counter: Counter) -> None:
     counter.archive(**{"d/a.txt": "1", "d/b.txt": "2"})
-    rows = counter.desk.catalogue.rows  # type: ignore[attr-defined]
+    rows = counter.desk.catalogue.rows
     rows[0] = replace(rows[0], archived_name="../../x.txt_archived.txt")
     run_id = counter.ready(rf"{UNC}\d,,")
     record = counter.place(run_id)
@@ -443,7 +444,7 @@ def test_names_that_are_no_names_never_leave_the_target(counter: Counter) -> Non
 
 
 def test_altered_content_never_gets_a_name(counter: Counter) -> None:
-    counter.archive(**{"a.txt": b"1" * 10, "big.bin": b"2" * 1000, "c.txt": "3"})
+    counter.archive(**{"a.txt": b"1" * 10, "big.bin": b"2" * 1000, "c.txt": b"3"})
     for name in ("a.txt", "big.bin"):
         data = counter.store.objects[counter.key(name)].data
         counter.store.altered[counter.key(name)] = b"x" + data[1:]
@@ -577,7 +578,7 @@ def failing(
         return real(*args, **kwargs)
 
     monkeypatch.setattr(f"core.placing.os.{name}", call)
-    return real
+    return cast(Callable[..., object], real)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -814,7 +815,7 @@ def test_hashes_of_everything_that_has_a_name(counter: Counter) -> None:
     counter.archive(**{f"{n}.bin": os.urandom(n * 37) for n in range(40)})
     run_id = counter.ready(f"{UNC},,")
     counter.place(run_id)
-    rows = counter.desk.catalogue.rows  # type: ignore[attr-defined]
+    rows = counter.desk.catalogue.rows
     wanted = {row.name: row.sha256 for row in rows}
     assert wanted == {
         name: hashlib.sha256(content).hexdigest() for name, content in counter.placed().items()

@@ -46,6 +46,12 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
+def state_of(desk: Desk, run_id: str) -> RunState:
+    record = record_of(desk.settings, run_id)
+    assert record is not None
+    return record.state
+
+
 def killed(desk: Desk, *outcomes: str) -> ArchiveRun:
     """Return a run that died after these files of the share were archived."""
     run = desk.new_run(archive_list(UNC))
@@ -105,7 +111,7 @@ def test_a_folder_that_cannot_be_written_keeps_no_other_from_its_end(desk: Desk)
     (desk.settings.runs_dir / "a file").write_text("x")
     assert [r.run_id for r in recover(desk.settings)] == [other.record.run_id]
     assert desk.archive(UNC).record.state is RunState.DONE
-    assert record_of(desk.settings, broken.record.run_id).state is RunState.RUNNING
+    assert state_of(desk, broken.record.run_id) is RunState.RUNNING
     obstacle.rmdir()
     assert [r.run_id for r in recover(desk.settings)] == [broken.record.run_id]
 
@@ -117,16 +123,15 @@ def test_runs_that_cannot_be_listed_keep_nothing_from_starting(desk: Desk) -> No
     assert recover(desk.settings) == []
 
 
+ANY: list[Any] = [None, 1, [], {}]
+NO_NUMBERS: list[Any] = ["1", 1.5, -1]
+NO_TIMES: list[Any] = ["", "yesterday", 5, [], "2026-10-05T10:15:00", "9999-12-31T23:59:59+00:00"]
 WRONG: list[dict[str, Any]] = [
-    *({name: value} for name in ("run_id", "kind", "message") for value in (None, 1, [], {})),
-    *({"state": value} for value in ("unknown", None, [], {})),
-    *({name: value} for name in ("total_files", "archived_bytes") for value in ("1", 1.5, -1)),
+    *({name: value} for name in ("run_id", "kind", "message") for value in ANY),
+    *({"state": value} for value in ("unknown", *ANY)),
+    *({name: value} for name in ("total_files", "archived_bytes") for value in NO_NUMBERS),
     *({"failed_files": value} for value in (True, None, 10**30)),
-    *(
-        {name: value}
-        for name in ("created_at", "finished_at")
-        for value in ("", "yesterday", 5, [], "2026-10-05T10:15:00", "9999-12-31T23:59:59+00:00")
-    ),
+    *({name: value} for name in ("created_at", "finished_at") for value in NO_TIMES),
     {"created_at": None},
     {"request": None},
     {"request": []},
@@ -251,7 +256,7 @@ def test_a_run_that_could_not_begin_can_be_begun_again(
         assert not (run.folder.path / "plan.csv").exists()
         assert not (run.folder.path / "lock").exists()
     if full == ("write_plan",):
-        assert record_of(desk.settings, run.record.run_id).state is RunState.ERROR
+        assert state_of(desk, run.record.run_id) is RunState.ERROR
         assert "空き容量" in (run.folder.path / "error_log.txt").read_text()
     assert run.begin(plan).state is RunState.RUNNING
     assert recover(desk.settings) == []

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -94,15 +95,13 @@ def test_no_runs_yet(desk: Desk) -> None:
 
 def test_a_row_of_each_kind(desk: Desk) -> None:
     write(desk, RECORD)
-    for number, changes in enumerate(
-        (
-            {"kind": "validate", "started_at": None, "archived_files": 0, "failed_files": 0},
-            {"kind": "restore-request", "state": RunState.WAITING, "finished_at": None},
-            {"state": RunState.REFUSED, "started_at": None, "failed_files": 0},
-            {"state": RunState.RUNNING, "finished_at": None, "failed_files": 0},
-        ),
-        start=1,
-    ):
+    kinds: list[dict[str, Any]] = [
+        {"kind": "validate", "started_at": None, "archived_files": 0, "failed_files": 0},
+        {"kind": "restore-request", "state": RunState.WAITING, "finished_at": None},
+        {"state": RunState.REFUSED, "started_at": None, "failed_files": 0},
+        {"state": RunState.RUNNING, "finished_at": None, "failed_files": 0},
+    ]
+    for number, changes in enumerate(kinds, start=1):
         kind = changes.get("kind", "archive")
         write(desk, replace(RECORD, run_id=f"20261123-10050{number}-{kind}-abcdef", **changes))
     (desk.settings.runs_dir / "20261123-100509-archive-abcdef").mkdir()

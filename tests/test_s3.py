@@ -51,7 +51,8 @@ def parts(data: bytes, size: int) -> Iterator[Part]:
 def store(request: pytest.FixtureRequest) -> ObjectStore:
     if request.param == "memory":
         return MemoryStore(part_bytes=PART_BYTES)
-    return request.getfixturevalue("bucket").store()
+    store: ObjectStore = request.getfixturevalue("bucket").store()
+    return store
 
 
 KEYS = [

@@ -20,9 +20,8 @@ from tests.wire import Keys, Peer, Script, answering, serving
 
 
 def client_of(port: int, *, seconds: float = 5.0, ca: Path | None = None) -> LeanClient:
-    endpoint = Endpoint(
-        f"{'https' if ca else 'http'}://127.0.0.1:{port}/bucket", "ap-northeast-1", ca and str(ca)
-    )
+    url = f"{'https' if ca else 'http'}://127.0.0.1:{port}/bucket"
+    endpoint = Endpoint(url, "ap-northeast-1", str(ca) if ca else None)
     return LeanClient(endpoint, Signer(endpoint, Keys), seconds)
 
 

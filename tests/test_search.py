@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -158,7 +159,7 @@ def test_pages_are_disjoint_complete_and_newest_first(catalogue: SqlCatalogue) -
 
 # Orders, filters and pages against a plain model
 
-NAMES_OF = {
+NAMES_OF: dict[Order, Callable[[Entry], tuple[Any, ...]]] = {
     Order.DATE: lambda e: (e.archived_at,),
     Order.PATH: lambda e: (e.search_key,),
     Order.NAME: lambda e: (e.search_key.rpartition("\\")[2], e.search_key),

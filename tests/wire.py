@@ -60,7 +60,8 @@ class Peer:
             if not block:
                 return None
             data += block
-        request = Request(*first.split(" ")[:2], headers, bytes(data))
+        method, path = first.split(" ")[:2]
+        request = Request(method, path, headers, bytes(data))
         self._server.requests.append(request)
         return request
 

@@ -47,5 +47,5 @@ async def ending_with(close: Callable[[], None]) -> AsyncIterator[None]:
     finally:
         begin()
         await closing[0]
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for taken, handler in before.items():
+            signal.signal(taken, handler)

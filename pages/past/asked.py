@@ -121,4 +121,4 @@ def _day(text: str) -> date | None:
 
 
 def _midnight(day: date | None, days_later: int, timezone: ZoneInfo) -> datetime | None:
-    return day and datetime.combine(day + timedelta(days=days_later), time(), timezone)
+    return datetime.combine(day + timedelta(days=days_later), time(), timezone) if day else None

@@ -110,8 +110,7 @@ def _filters(wanted: Asked, kinds: list[str]) -> None:
     with kind:
         _choice("kind", "種類", wanted.kind, {name: words.kind(name) for name in kinds})
     with state:
-        state_words = {**words.STATE_WORDS, DAMAGED: words.DAMAGED}
-        _choice("state", "状態", wanted.state, {name: state_words[name] for name in STATES})
+        _choice("state", "状態", wanted.state, {name: _state(name) for name in STATES})
     with person:
         _text("person", "依頼者または実行者", wanted.person, "名前の一部")
     for column, name, label, value in (
@@ -121,6 +120,10 @@ def _filters(wanted: Asked, kinds: list[str]) -> None:
         key = f"runs-{name}"
         asked.follow(key, value)
         column.date_input(label, None, key=key, on_change=asked.changed, args=(name, key))
+
+
+def _state(name: str) -> str:
+    return words.DAMAGED if name == DAMAGED else words.STATE_WORDS[RunState(name)]
 
 
 def _text(name: str, label: str, value: str, placeholder: str) -> None:

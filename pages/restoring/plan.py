@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from core.drafts import Draft, DraftState
 from core.errors import HimuroError, Severity
-from core.jobs import Draft, DraftState
 from core.restore_model import RestorePlan, Tier, copy_expires, least_days
 from pages.common import guard, services, view, words
 from pages.steps import address, check
@@ -62,9 +62,10 @@ def outcome(here: services.Services, draft: Draft) -> None:
 def _choice(here: services.Services, draft_id: str) -> tuple[Tier, int]:
     """Ask how fast and for how long, and say until when that is."""
     left, right = st.columns([3, 2], gap="large")
+    tiers: list[Tier] = list(Tier)
     tier = left.radio(
         "取り出しの種類",
-        list(Tier),
+        tiers,
         format_func=lambda tier: words.TIER_WORDS[tier],
         captions=[_TIER_HELP[tier] for tier in Tier],
         key=f"tier-{draft_id}",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from core.drafts import Draft, DraftState
 from core.errors import Severity
-from core.jobs import Draft, DraftState
 from core.model import DetectedList, Problem
 from core.run import AnyPlan
 from pages.common import guard, services, view, words

@@ -173,7 +173,7 @@ def _require_files(place: Path, share: Share) -> None:
 
 
 def _aws(task: Task, place: Path) -> Command:
-    command = [aws_program(), "s3", "cp", "--recursive", "--only-show-errors"]
+    command: Command = [aws_program(), "s3", "cp", "--recursive", "--only-show-errors"]
     return [*command, f"s3://{task.bucket.name}", place]
 
 

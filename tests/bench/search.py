@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from sqlalchemy import Connection, make_url, text
@@ -147,7 +148,8 @@ def _fill(url: str) -> None:
         command.upgrade(alembic_config(connection), "0001")
         names = ", ".join(f'"{name}"' for name in NAMES.values())
         begin = time.perf_counter()
-        with connection.connection.cursor() as cursor:
+        psycopg2: Any = connection.connection
+        with psycopg2.cursor() as cursor:
             lines = _Lines(map(_line, archived(ROWS)))
             cursor.copy_expert(f"COPY archive_list ({names}) FROM STDIN", lines, 1 << 20)
         note(f"search, {ROWS:,} rows loaded: {time.perf_counter() - begin:.0f} s")
