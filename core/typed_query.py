@@ -16,8 +16,9 @@ from core.model import Order, SearchQuery
 
 _DAY = re.compile(r"(\d{4})(?:([-/.])(\d{1,2})\2(\d{1,2})|年(\d{1,2})月(\d{1,2})日|(\d{2})(\d{2}))")
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)\s*([KMGT]?)(?:I?B|バイト)?")
-_YEARS = range(1970, 3000)
-"""Far from where a time zone leads out of the calendar."""
+DAYS = date(1970, 1, 1), date(2999, 12, 31)
+"""The first and the last day that may be asked for: far from where a time zone leads out of
+the calendar."""
 
 T = TypeVar("T")
 
@@ -110,7 +111,7 @@ def read_day(text: str) -> date | None:
     try:
         numbers = [int(n) for n in found.groups() if n and n.isdecimal()] if found else []
         read = date(*numbers)
-        if read.year in _YEARS:
+        if DAYS[0] <= read <= DAYS[1]:
             return read
     except (TypeError, ValueError):
         pass
