@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from zoneinfo import ZoneInfo
@@ -18,6 +18,10 @@ MOST_SEARCHES = 12
 MOST_SECONDS = 0.4
 """No further search begins after that: the person waits."""
 
+_MOST_WORDS = 4
+"""Of many words only the first ones are tried alone."""
+_ENOUGH = 2
+"""Other spellings of one word."""
 _NONE = TypedQuery()
 _FILTERS: dict[str, tuple[str, ...]] = {
     "フォルダー": ("directory", "directory_only"),
@@ -93,27 +97,26 @@ def advise(
     without the filters, without one of them, without words that occur nowhere, with other
     spellings of those.
     """
+    typed = replace(typed, order=_NONE.order, descending=_NONE.descending)
     tries = _Tries(
         lambda one: catalogue.search(one.query(timezone, today), page=1, per_page=1), clock
     )
-    _filters(tries, typed)
-    absent = _words(tries, typed)
+    found_without_filters = _filters(tries, typed)
+    absent = () if found_without_filters else _words(tries, typed)
     return Advice(absent, tuple(tries.hints))
 
 
-def _filters(tries: _Tries, typed: TypedQuery) -> None:
+def _filters(tries: _Tries, typed: TypedQuery) -> bool:
+    """Suggest fewer filters; answer whether the words alone find something."""
     active = [name for name in _FILTERS if _without(typed, name) != typed]
     if not active:
-        return
-    bare = typed
-    for name in active:
-        bare = _without(bare, name)
-    if bare.words and not tries.suggest("絞り込みをすべてやめる", bare):
-        return  # then the words are to blame
-    if len(active) > 1 or not bare.words:
+        return False
+    if typed.words and not tries.suggest("絞り込みをすべてやめる", TypedQuery(typed.words)):
+        return False  # no filter is to blame
+    if len(active) > 1:
         for name in active:
-            if (fewer := _without(typed, name)) != bare or not bare.words:
-                tries.suggest(f"「{name}」の条件をやめる", fewer)
+            tries.suggest(f"「{name}」の条件をやめる", _without(typed, name))
+    return True
 
 
 def _without(typed: TypedQuery, name: str) -> TypedQuery:
@@ -122,32 +125,23 @@ def _without(typed: TypedQuery, name: str) -> TypedQuery:
 
 
 def _words(tries: _Tries, typed: TypedQuery) -> tuple[str, ...]:
-    """Look for each word alone, suggest the search without or with others, and return those
-    that occur nowhere."""
+    """Suggest fewer and other words; return those that occur nowhere."""
     words = typed_words(typed.words)
-    absent = []
-    for word in words[:4]:
-        found = (
-            tries.hits(TypedQuery(words=word))
-            if tries.hints or len(words) > 1 or (typed != TypedQuery(words=typed.words))
-            else SearchPage(0, ())
-        )
-        if found and not found.total:
-            absent.append(word)
-    doubtful = absent if absent or len(words) != 2 else words
-    for word in doubtful:
-        rest = [other for other in words if other not in (absent or [word])]
-        if rest:
-            tries.suggest(
-                f"{'、'.join(absent or [word])} をやめる", replace(typed, words=" ".join(rest))
-            )
+    absent = tuple(words) if len(words) == 1 else _absent(tries, words[:_MOST_WORDS])
+    doubtful = [absent] if absent else [(word,) for word in words[:_MOST_WORDS]]
+    for left_out in doubtful:
+        if rest := [word for word in words if word not in left_out]:
+            tries.suggest(f"{'、'.join(left_out)} をやめる", TypedQuery(" ".join(rest)))
     for word in absent:
         helped = 0
         for other in near(word):
-            others = [other if each == word else each for each in words]
-            helped += tries.suggest(
-                f"{word} の代わりに {other}", replace(typed, words=" ".join(others))
-            )
-            if helped >= 2:
+            others = (other if each == word else each for each in words)
+            helped += tries.suggest(f"{word} の代わりに {other}", TypedQuery(" ".join(others)))
+            if helped == _ENOUGH:
                 break
-    return tuple(absent)
+    return absent
+
+
+def _absent(tries: _Tries, words: Sequence[str]) -> tuple[str, ...]:
+    found = ((word, tries.hits(TypedQuery(word))) for word in words)
+    return tuple(word for word, page in found if page and not page.total)

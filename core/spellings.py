@@ -20,8 +20,8 @@ def near(word: str) -> tuple[str, ...]:
     """Return how else a word may have been written, the likeliest first, without itself.
 
     Of a path its name and the directory around it; of other words those with other forms of
-    the same letters, without long sounds and inner okurigana, in pieces, and shortened from
-    either end. None is empty, and none has a single letter.
+    the same letters, without long sounds and inner okurigana, in pieces, shortened from
+    either end, and its longest pieces. None is empty, and none has a single letter.
     """
     plain = word.strip('"“”＂「」『』')
     if parts := [part for part in re.split(r"[\\/¥￥]", plain) if part][:-1]:
@@ -39,6 +39,7 @@ def near(word: str) -> tuple[str, ...]:
             plain[:-1],
             plain[:half],
             plain[-half:],
+            *sorted(pieces, key=len, reverse=True)[:2],
         ]
     return tuple(
         w for w in dict.fromkeys(found) if len(w.strip('"')) > 1 and w not in (word, plain)

@@ -13,19 +13,29 @@ from pages.common import words
 from pages.finding import asked
 from pages.finding.asked import Asked
 
+_PANEL = 620
+"""Pixels; what floats takes no room from the table."""
+
 
 def render(wanted: Asked, today: date) -> None:
     """Show what the list is restricted by, to be changed; ``today`` as people there call it."""
     typed = wanted.typed
-    _text(
-        "q",
-        "検索",
-        typed.words,
-        "ファイル名やフォルダー名の一部、またはパス（空白で区切ると、すべてを含むもの）",
-        live=True,
-    )
-    with st.expander("絞り込み", expanded=wanted.filtered, icon=":material/tune:"):
-        _panel(typed, today)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        _text(
+            "q",
+            "検索",
+            typed.words,
+            "ファイル名やフォルダー名の一部、またはパス（空白で区切ると、すべてを含むもの）",
+            live=True,
+        )
+        number = len(active(typed, today))
+        with st.popover(
+            f"絞り込み（{number}）" if number else "絞り込み",
+            key="list-filters",
+            icon=":material/tune:",
+            type="primary" if number else "secondary",
+        ):
+            _panel(typed, today)
     if wanted.filtered:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge("絞り込み中", icon=":material/filter_alt:", color="blue")
@@ -70,42 +80,37 @@ def _slashes(text: str) -> str:
 
 
 def _panel(typed: TypedQuery, today: date) -> None:
-    directory, only, request, requester = st.columns(
-        [5, 1.6, 2, 2], vertical_alignment="bottom", gap="small"
-    )
-    with directory:
-        _text("directory", "フォルダー", typed.directory, r"\\サーバー\共有\フォルダー（その下も）")
-    with only:
+    with st.container(width=_PANEL, gap="small"):
+        _text("directory", "フォルダー", typed.directory, r"\\サーバー\共有\フォルダー")
         asked.follow("list-only", typed.directory_only)
         st.checkbox(
-            "直下だけ",
+            "このフォルダーの直下だけ（その下のフォルダーを除く）",
             key="list-only",
             disabled=not typed.directory,
             on_change=_switched,
-            args=("only", "list-only", "1"),
         )
-    with request:
-        _text("request", "依頼ID", typed.request_id, "全体が一致")
-    with requester:
-        _text("requester", "依頼者", typed.requester, "名前の一部")
-    first, last, month, types, least, most = st.columns(
-        [2, 2, 1.2, 2.4, 1.5, 1.5], vertical_alignment="bottom", gap="small"
-    )
-    days = map(date.isoformat, last_month(today))
-    from_text, to_text = days if typed.last_month else (typed.first, typed.last)
-    with first:
-        _date("from", "この日から", from_text)
-    with last:
-        _date("to", "この日まで", to_text)
-    with month:
-        asked.follow("list-period", typed.last_month)
-        st.checkbox("先月", key="list-period", on_change=_month)
-    with types:
-        _text("type", "種類（拡張子）", typed.file_types, "xlsx, pdf")
-    with least:
-        _text("min", "サイズの下限", typed.least_size, "10MB")
-    with most:
-        _text("max", "サイズの上限", typed.most_size, "1GB")
+        request, requester, types = st.columns(3)
+        with request:
+            _text("request", "依頼ID", typed.request_id, "全体が一致するもの")
+        with requester:
+            _text("requester", "依頼者", typed.requester, "名前の一部")
+        with types:
+            _text("type", "種類（拡張子）", typed.file_types, "xlsx, pdf")
+        first, last, month = st.columns(3, vertical_alignment="bottom")
+        days = map(date.isoformat, last_month(today))
+        from_text, to_text = days if typed.last_month else (typed.first, typed.last)
+        with first:
+            _date("from", "この日から", from_text)
+        with last:
+            _date("to", "この日まで", to_text)
+        with month:
+            asked.follow("list-period", typed.last_month)
+            st.checkbox("先月", key="list-period", on_change=_month)
+        least, most, _rest = st.columns(3)
+        with least:
+            _text("min", "サイズの下限", typed.least_size, "10MB")
+        with most:
+            _text("max", "サイズの上限", typed.most_size, "1GB")
 
 
 def _text(name: str, label: str, value: str, placeholder: str, *, live: bool = False) -> None:
@@ -141,8 +146,8 @@ def _typed(name: str, key: str) -> None:
     asked.ask(**{name: one_line(str(st.session_state[key] or ""))[: asked.MOST_LETTERS]})
 
 
-def _switched(name: str, key: str, value: str) -> None:
-    asked.ask(**{name: value if st.session_state[key] else ""})
+def _switched() -> None:
+    asked.ask(only="1" if st.session_state["list-only"] else "")
 
 
 def _month() -> None:

@@ -38,8 +38,8 @@ _WIDTHS = {
     "date": 135,
     "name": 290,
     "size": 90,
-    "request": 125,
-    "requester": 100,
+    "request": 140,
+    "requester": 95,
     "comment": 180,
     "modified": 135,
     "bucket": 150,
@@ -49,7 +49,7 @@ _WIDTHS = {
 """Pixels; the directory takes what is left."""
 _EXACT = {"date": 160, "size": 120, "modified": 160}
 _RIGHT = ("size",)
-_HEIGHT = 430
+_HEIGHT = 396
 _ROW = 30
 
 
@@ -61,7 +61,9 @@ def above(wanted: Asked, found: SearchPage, number: int) -> None:
     last = first + len(found.entries) - 1
     more = "以上" if found.over else ""
     left.text(f"{words.count(found.total)}{more}（{first:,}～{last:,}件目を表示、{order}）")
-    with right.container(horizontal=True, horizontal_alignment="right", gap="small"):
+    with right.container(
+        horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
+    ):
         pages = last_page(found)
         if found.over and len(found.entries) == PER_PAGE:
             pages = max(pages, number + 1)
@@ -272,21 +274,18 @@ def _details(entry: Entry, timezone: ZoneInfo) -> None:
     with st.container(border=True, gap="small"):
         view.facts(
             (
-                ("パス", entry.path),
                 ("サイズ", f"{entry.size:,} バイト（{words.size(entry.size)}）"),
-            )
-        )
-        view.facts(
-            (
                 ("アーカイブ日時", words.exact_moment(entry.archived_at, timezone)),
                 ("更新日時", words.exact_moment(entry.modified_at, timezone)),
                 ("依頼ID", entry.request_id),
                 ("依頼者", entry.requester),
                 ("コメント", entry.comment),
-                ("S3バケット名", entry.bucket),
             )
         )
-        view.facts((("S3キー", entry.key), ("SHA256", entry.sha256)))
+        view.facts((("パス", entry.path),))
+        view.facts(
+            (("S3バケット名", entry.bucket), ("S3キー", entry.key), ("SHA256", entry.sha256))
+        )
         with st.container(horizontal=True):
             st.button(
                 "同じフォルダーを見る",
