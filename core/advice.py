@@ -20,8 +20,6 @@ MOST_SECONDS = 0.4
 
 _MOST_WORDS = 4
 """Of many words only the first ones are tried alone."""
-_ENOUGH = 2
-"""Other spellings of one word."""
 _NONE = TypedQuery()
 _FILTERS: dict[str, tuple[str, ...]] = {
     "フォルダー": ("directory", "directory_only"),
@@ -133,11 +131,9 @@ def _words(tries: _Tries, typed: TypedQuery) -> tuple[str, ...]:
         if rest := [word for word in words if word not in left_out]:
             tries.suggest(f"{'、'.join(left_out)} をやめる", TypedQuery(" ".join(rest)))
     for word in absent:
-        helped = 0
         for other in near(word):
             others = (other if each == word else each for each in words)
-            helped += tries.suggest(f"{word} の代わりに {other}", TypedQuery(" ".join(others)))
-            if helped == _ENOUGH:
+            if tries.suggest(f"{word} の代わりに {other}", TypedQuery(" ".join(others))):
                 break
     return absent
 
