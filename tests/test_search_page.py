@@ -45,11 +45,13 @@ def catalogue(tmp_path: Path, migrated_sqlite_file: Path) -> Iterator[SqlCatalog
     services.replace(None)
 
 
-def opened(**address: str) -> AppTest:
-    """Open the page at an address."""
+def opened(panel: str = "", /, **address: str) -> AppTest:
+    """Open the page at an address, with one of its panels."""
     app = AppTest.from_string("from pages import search\nsearch.render()", default_timeout=60)
     for name, value in address.items():
         app.query_params[name] = value
+    if panel:
+        app.session_state[panel] = True
     return app.run()
 
 
@@ -120,7 +122,7 @@ def test_what_cannot_be_searched_is_said(
 
 
 def test_widgets_show_the_address_and_change_it(catalogue: SqlCatalogue) -> None:
-    app = opened(q="見積", requester="佐藤", page="1")
+    app = opened("list-filters", q="見積", requester="佐藤", page="1")
     assert app.text_input(key="list-q").value == "見積"
     assert app.text_input(key="list-requester").value == "佐藤"
     app.text_input(key="list-type").set_value(" pdf ").run()
@@ -151,7 +153,7 @@ def test_last_month_is_relative_to_today(catalogue: SqlCatalogue) -> None:
     first = datetime.now(timezone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     times = {"先月の終わり.txt": first - timedelta(seconds=1), "今月の初め.txt": first}
     catalogue.add([entry(name, archived_at=at.astimezone(UTC)) for name, at in times.items()])
-    app = opened()
+    app = opened("list-filters")
     app.checkbox(key="list-period").check().run()
     assert address(app) == {"period": "last-month"}
     assert "先月の終わり.txt" in names(app)
@@ -192,7 +194,7 @@ def test_more_pages_than_were_counted(
 
 
 def test_columns_are_hidden_and_values_exact(catalogue: SqlCatalogue) -> None:
-    app = opened(columns="name,size,sha256,nonsense", exact="1")
+    app = opened("list-view", columns="name,size,sha256,nonsense", exact="1")
     assert list(app.dataframe[0].value.columns) == ["ファイル名", "サイズ", "SHA256"]
     assert list(app.dataframe[0].value["サイズ"]) == ["2,048", "20,971,520", "1,536"]
     app.toggle(key="list-exact").set_value(False).run()

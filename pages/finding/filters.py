@@ -29,13 +29,17 @@ def render(wanted: Asked, today: date) -> None:
             live=True,
         )
         number = len(active(typed, today))
-        with st.popover(
+        # Drawn when it is opened: what is drawn unseen misses what the address says later.
+        panel = st.popover(
             f"絞り込み（{number}）" if number else "絞り込み",
             key="list-filters",
             icon=":material/tune:",
             type="primary" if number else "secondary",
-        ):
-            _panel(typed, today)
+            on_change="rerun",
+        )
+        if panel.open:
+            with panel:
+                _panel(typed, today)
     if wanted.filtered:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge("絞り込み中", icon=":material/filter_alt:", color="blue")

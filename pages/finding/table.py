@@ -127,7 +127,10 @@ def _sorts(wanted: Asked) -> None:
 
 
 def _columns(wanted: Asked) -> None:
-    with st.popover("表示", icon=":material/view_column:", key="list-view"):
+    panel = st.popover("表示", icon=":material/view_column:", key="list-view", on_change="rerun")
+    if not panel.open:
+        return
+    with panel:
         asked.follow("list-columns", list(wanted.columns))
         st.pills(
             "表示する列",
