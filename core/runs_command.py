@@ -10,8 +10,8 @@ from core.history import past_runs
 from core.model import RunRecord, RunState
 from core.restore_status import KIND
 from core.run_filter import RunFilter
-from core.search_command import day
 from core.settings import Settings
+from core.typed_query import day
 
 _HEADER = ("実行ID", "状態", "依頼ID", "依頼者", "成功", "済", "失敗")
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,6 +16,7 @@ from core.errors import Code, FatalError, ListError, os_reason
 from core.model import Entry, Order, SearchQuery
 from core.ports import Catalogue
 from core.settings import Settings
+from core.typed_query import TypedQuery
 from core.units import human_size
 
 _PAGE = 50
@@ -26,7 +25,6 @@ _SHEET_ROWS = 1_048_576
 """Rows of an Excel sheet, the header included."""
 _ESCAPE_LIKE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 """What Excel, and Himuro's own reader, would take as another letter in a cell."""
-_SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,3})?)\s*([KMGT]?)B?\s*")
 _COLUMNS = (
     "アーカイブ日時",
     "ディレクトリパス",
@@ -61,20 +59,20 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
 
 def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue) -> int:
     """Search and print; exit code 0 also when nothing is found."""
-    query = SearchQuery(
+    query = TypedQuery(
         words=" ".join(options.words),
         directory=options.directory,
+        directory_only=options.directory_only,
         request_id=options.request_id,
         requester=options.requester,
-        since=day(options.since, settings.timezone, 0),
-        until=day(options.until, settings.timezone, 1),
-        directory_only=options.directory_only,
+        first=options.since,
+        last=options.until,
         file_types=options.type,
-        least_size=_bytes(options.min_size),
-        most_size=_bytes(options.max_size),
+        least_size=options.min_size,
+        most_size=options.max_size,
         order=Order(options.sort),
         descending=not options.ascending,
-    )
+    ).query(settings.timezone, datetime.now(settings.timezone).date())
     if options.out:
         written = _export(options.out, query, settings.timezone, catalogue)
         terminal.say(f"{written:,}件を書き出しました: {options.out}")
@@ -114,27 +112,6 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
     more = "以上" if found.over else ""
     terminal.say(f"{found.total:,}件{more}（{options.page:,} / {max(1, pages):,}ページ{more}）")
     return 0
-
-
-def day(text: str, timezone: ZoneInfo, days_later: int) -> datetime | None:
-    """Return the beginning of a day, or of the one after it so that ``--to`` is inclusive."""
-    if not text:
-        return None
-    try:
-        day = date.fromisoformat(text.replace("/", "-"))
-        return datetime.combine(day + timedelta(days=days_later), time(), timezone)
-    except (ValueError, OverflowError) as exc:
-        raise ListError(f"日付は 2026-10-05 の形で指定してください（現在: {text}）。") from exc
-
-
-def _bytes(text: str) -> int | None:
-    """Return a size as people write it, ``500`` or ``1.5 MB``, in bytes; None: nothing given."""
-    if not text:
-        return None
-    found = _SIZE.fullmatch(unicodedata.normalize("NFKC", text).upper())
-    if found is None:
-        raise ListError(f"大きさは 500 か 10MB の形で指定してください（現在: {text}）。")
-    return int(Decimal(found[1]) * 1024 ** "_KMGT".index(found[2] or "_"))
 
 
 def _cells(entry: Entry, timezone: ZoneInfo) -> tuple[str | int, ...]:

@@ -49,6 +49,11 @@ def wanted(words: str) -> list[Wanted]:
     return found
 
 
+def typed_words(words: str) -> list[str]:
+    """Return the words one by one as they were typed, quotation marks included."""
+    return [token[0] for token in _TOKEN.finditer(words) if wanted(token[0])]
+
+
 def _spellings(text: str) -> list[tuple[str, ...]]:
     """Return the ways in which a text may stand in a search key; none for an empty one.
 

@@ -88,13 +88,13 @@ def test_archive_list(desk: Desk) -> None:
     rows = app.dataframe[0].value
     assert list(rows["ファイル名"]) == ["報告書2.xlsx", "報告書1.xlsx"]
     assert list(rows["アーカイブ日時"]) == ["2026/11/23 10:05"] * 2
-    assert list(rows["サイズ"]) == [3072, 1536]
+    assert list(rows["サイズ"]) == ["3.0 KB", "1.5 KB"]
 
 
 def test_search_narrows(desk: Desk) -> None:
     desk.catalogue.add([entry(1), entry(2, "議事録")])
     app = page()
-    app.text_input(key="q").set_value("議事録").run()
+    app.text_input(key="list-q").set_value("議事録").run()
     assert "1 件" in shown(app)
 
 

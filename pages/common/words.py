@@ -140,6 +140,10 @@ def moment(when: datetime, timezone: ZoneInfo) -> str:
     return f"{when.astimezone(timezone):%Y/%m/%d %H:%M}"
 
 
+def exact_moment(when: datetime, timezone: ZoneInfo) -> str:
+    return f"{when.astimezone(timezone):%Y/%m/%d %H:%M:%S}"
+
+
 def kind(name: str) -> str:
     """Return the kind of a run; one of a later version is called what it calls itself."""
     return KIND_WORDS.get(name, name)
