@@ -94,36 +94,43 @@ class Folders:
 
     def find(self, path: str) -> Folder | None:
         """Return the folder that Windows would find; None when nothing was archived there."""
-        node, names = _ROOT, []
+        way = self.way(path)
+        return way[-1] if way else None
+
+    def way(self, path: str) -> list[Folder]:
+        """Return the folders on the way from the root to one, both included; empty when nothing
+        was archived there."""
+        found = [self.root]
         for name in split_unc(path):
-            node = self._child_called(node, name)
+            node = self._child_called(found[-1].node, name)
             if node == _NONE:
-                return None
-            names.append(self._names[node])
-        return self._folder(node, _joined(names))
+                return []
+            found.append(self._folder(node, _below(found[-1].path, self._names[node])))
+        return found
 
     def children(self, folder: Folder) -> list[Folder]:
         """Return the folders directly in one, in no order."""
-        before = f"{folder.path}\\" if folder.path else "\\\\"
-        return [self._folder(node, before + self._names[node]) for node in self._chain(folder.node)]
+        return [
+            self._folder(node, _below(folder.path, self._names[node]))
+            for node in self._chain(folder.node)
+        ]
 
     def searched_as(self, folder: Folder) -> list[Folder]:
         """Return the folders that a search for this one's path takes for it, itself among them.
 
         A search knows no difference of width or kana (``core.names.fold``), Windows does.
         """
-        wanted = fold(folder.path.lstrip("\\"))
         found = []
-        ways: list[tuple[int, str, list[str]]] = [(_ROOT, wanted, [])]
+        ways = [(self.root, fold(folder.path.lstrip("\\")))]
         while ways:
-            node, left, names = ways.pop()
+            reached, left = ways.pop()
             if not left:
-                found.append(self._folder(node, _joined(names)))
+                found.append(reached)
                 continue
-            for child in self._chain(node):
-                folded = fold(self._names[child])
+            for child in self.children(reached):
+                folded = fold(child.name)
                 if left == folded or left.startswith(f"{folded}\\"):
-                    ways.append((child, left[len(folded) + 1 :], [*names, self._names[child]]))
+                    ways.append((child, left[len(folded) + 1 :]))
         return found
 
     def _folder(self, node: int, path: str) -> Folder:
@@ -214,8 +221,8 @@ def _spelling(name: str) -> tuple[str, str]:
     return name, identity(name)
 
 
-def _joined(names: list[str]) -> str:
-    return "\\\\" + "\\".join(names) if names else ""
+def _below(path: str, name: str) -> str:
+    return f"{path}\\{name}" if path else f"\\\\{name}"
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

@@ -9,6 +9,7 @@ import streamlit as st
 from core.model import Entry, SearchPage, SearchQuery
 from core.ports import Catalogue
 from pages.common import services, view, words
+from pages.finding import folders, overview
 
 PER_PAGE = 100
 _MOST_LETTERS = 200
@@ -35,6 +36,9 @@ _WIDTHS = {
 def render() -> None:
     st.title("アーカイブ一覧", anchor=False)
     here = services.current()
+    if st.query_params.get("view") == "folders":
+        folders.render(here, st.query_params.get("folder", ""))
+        return
     words_typed = st.text_input(
         "検索",
         key="q",
@@ -50,6 +54,8 @@ def render() -> None:
     if not found.total:
         _nothing(query)
         return
+    if query == SearchQuery():
+        overview.render(here)
     _above(found, number)
     timezone = here.settings.timezone
     view.table(
