@@ -118,19 +118,12 @@ class Folders:
     def searched_as(self, folder: Folder) -> list[Folder]:
         """Return the folders that a search for this one's path takes for it, itself among them.
 
-        A search knows no difference of width or kana (``core.names.fold``), Windows does.
+        A search knows no difference of width or kana (``core.names.fold``), Windows does. What
+        it takes for a backslash (yen signs, wide backslashes) may make it find still more.
         """
-        found = []
-        ways = [(self.root, fold(folder.path.lstrip("\\")))]
-        while ways:
-            reached, left = ways.pop()
-            if not left:
-                found.append(reached)
-                continue
-            for child in self.children(reached):
-                folded = fold(child.name)
-                if left == folded or left.startswith(f"{folded}\\"):
-                    ways.append((child, left[len(folded) + 1 :]))
+        found = [self.root]
+        for name in map(fold, split_unc(folder.path)):
+            found = [c for each in found for c in self.children(each) if fold(c.name) == name]
         return found
 
     def _folder(self, node: int, path: str) -> Folder:
