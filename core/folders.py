@@ -19,8 +19,8 @@ from core.names import fold, identity, split_unc
 
 _ROOT = 0
 _NONE = -1
-_SPELLINGS = 8192
-"""Names that are kept at hand while a tree grows. Most of them occur in many places."""
+_SPELLINGS = 16384
+"""Names whose other forms are kept at hand. Most of them occur in many places."""
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -122,8 +122,13 @@ class Folders:
         it takes for a backslash (yen signs, wide backslashes) may make it find still more.
         """
         found = [self.root]
-        for name in map(fold, split_unc(folder.path)):
-            found = [c for each in found for c in self.children(each) if fold(c.name) == name]
+        for name in map(_folded, split_unc(folder.path)):
+            found = [
+                self._folder(node, _below(each.path, self._names[node]))
+                for each in found
+                for node in self._chain(each.node)
+                if _folded(self._names[node]) == name
+            ]
         return found
 
     def _folder(self, node: int, path: str) -> Folder:
@@ -218,6 +223,10 @@ def _below(path: str, name: str) -> str:
     return f"{path}\\{name}" if path else f"\\\\{name}"
 
 
+_folded = lru_cache(maxsize=_SPELLINGS)(fold)
+
+
+@lru_cache(maxsize=_SPELLINGS)
 def natural(name: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key by which ``第2回`` comes before ``第10回``; as searches fold them."""
     parts = _DIGITS.split(fold(name))

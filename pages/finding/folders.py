@@ -31,7 +31,7 @@ _ORDERS: dict[str, tuple[str, Callable[[Folder], Any]]] = {
 _TOP = "すべてのサーバー"
 _FIRST, _LAST = 3, 5
 """Folders of a very long way that are shown."""
-_MOST_LETTERS = 40
+_MOST_LETTERS = 60
 """Of a name on the way."""
 
 
@@ -118,7 +118,7 @@ def _way(way: Sequence[Folder]) -> None:
                 continue
             st.text("›")
             if place == len(way) - 1:
-                st.text(_short(folder.name))
+                st.text(words.shortened(folder.name))
             else:
                 _above(place, folder)
         st.button(
@@ -197,7 +197,7 @@ def _below(tree: Folders, found: Folder) -> None:
         most_height=520,
         chosen=partial(_chosen, shown),
         alt="フォルダーの一覧",
-        key=f"tree-{found.node}-{order}-{number}",
+        key=f"tree-table-{found.node}-{order}-{number}",
     )
 
 
