@@ -131,14 +131,12 @@ def test_the_numbers(filled: SqlCatalogue) -> None:
     app.segmented_control(key="overview-chart").set_value("容量").run()
     assert bars(app)["2025/03"] == 1
     assert bars(app)["2026/12"] == 24 / 1024**2
-    app.button(key="browse").click().run()
-    assert asked(app) == {"view": "folders"}
 
 
 def test_the_tree_from_the_top(filled: SqlCatalogue) -> None:
     app = tree()
     assert app.dataframe[0].value.values.tolist() == [["fsx01", 6, 1024**2 + 1024, 0]]
-    assert [b.key for b in app.button] == ["tree-leave"]
+    assert len(app.button) == 0
     app = tree(SHARE + r"\営業部")
     assert "3 件、1.0 MB" in shown(app)
     below, inside = (frame.value for frame in app.dataframe)
@@ -154,32 +152,32 @@ def test_the_way_to_the_list(filled: SqlCatalogue) -> None:
     assert "3 件" in app.button(key="tree-all").label
     assert "1 件" in app.button(key="tree-own").label
     app.button(key="tree-all").click().run()
-    assert asked(app) == {"directory": SHARE + "\\営業部\\"}
+    assert asked(app) == {"directory": SHARE + r"\営業部"}
     app = tree(SHARE + r"\営業部")
     app.button(key="tree-own").click().run()
-    assert asked(app) == {"directory": SHARE + "\\営業部\\", "only": "1"}
-    app = tree(SHARE)
-    app.button(key="tree-leave").click().run()
-    assert asked(app) == {}
+    assert asked(app) == {"directory": SHARE + r"\営業部", "only": "1"}
+    app = tree(SHARE, q="a", page="3", columns="name", folder_order="size")
+    app.button(key="tree-all").click().run()
+    assert asked(app) == {"directory": SHARE, "columns": "name"}
 
 
 def test_folders_can_be_sorted_by_size(filled: SqlCatalogue) -> None:
-    app = tree(SHARE + r"\営業部", sort="size")
+    app = tree(SHARE + r"\営業部", folder_order="size")
     assert list(app.dataframe[0].value["フォルダー"]) == ["第10回", "第2回"]
     app.selectbox(key="tree-sort").set_value("").run()
     assert asked(app) == {"view": "folders", "folder": SHARE + r"\営業部"}
     assert list(app.dataframe[0].value["フォルダー"]) == ["第2回", "第10回"]
-    app = tree(SHARE + r"\営業部", sort="nonsense", page="-1")
+    app = tree(SHARE + r"\営業部", folder_order="nonsense", folder_page="-1")
     assert list(app.dataframe[0].value["フォルダー"]) == ["第2回", "第10回"]
 
 
 def test_many_folders_are_paged(catalogue: SqlCatalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "PER_PAGE", 3)
     catalogue.add([entry("a", rf"{SHARE}\{n}") for n in range(1, 12)])
-    app = tree(SHARE, page="4")
+    app = tree(SHARE, folder_page="4")
     assert "フォルダー 11 件" in shown(app)
     assert list(app.dataframe[0].value["フォルダー"]) == ["10", "11"]
-    assert list(tree(SHARE, page="9").dataframe[0].value["フォルダー"]) == ["10", "11"]
+    assert list(tree(SHARE, folder_page="9").dataframe[0].value["フォルダー"]) == ["10", "11"]
 
 
 def test_what_the_list_will_mix_in_is_said(filled: SqlCatalogue) -> None:
@@ -188,6 +186,15 @@ def test_what_the_list_will_mix_in_is_said(filled: SqlCatalogue) -> None:
     assert r"\\fsx01\share\ｶﾞ（1 件）" in [text.value for text in app.text]
     assert list(app.dataframe[0].value["ファイル名"]) == ["e.txt"]
     assert "区別されない" not in shown(tree(SHARE + r"\営業部"))
+
+
+def test_a_space_at_the_end_of_a_name_stays(catalogue: SqlCatalogue) -> None:
+    catalogue.add([entry("a", rf"{SHARE}\末尾　\x"), entry("b", rf"{SHARE}\末尾　")])
+    app = tree(rf"{SHARE}\末尾　\x")
+    app.button(key="way-3").click().run()
+    assert asked(app)["folder"] == f"{SHARE}\\末尾　\\"
+    app.button(key="tree-own").click().run()
+    assert asked(app) == {"directory": f"{SHARE}\\末尾　\\", "only": "1"}
 
 
 def test_names_are_shown_as_they_are(filled: SqlCatalogue) -> None:

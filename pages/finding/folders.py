@@ -28,6 +28,8 @@ _ORDERS: dict[str, tuple[str, Callable[[Folder], Any]]] = {
     "files": ("ファイルの多い順", lambda folder: (-folder.files, natural(folder.name))),
 }
 """By the word in the address."""
+_OF_THE_LOOK = ("columns", "exact")
+"""Parameters that say how the list looks; they stay when it is asked for something else."""
 _TOP = "すべてのサーバー"
 _FIRST, _LAST = 3, 5
 """Folders of a very long way that are shown."""
@@ -61,39 +63,37 @@ def render(here: services.Services, folder: str) -> None:
         _inside(here, found)
 
 
-def go(path: str = "") -> None:
+def in_an_address(path: str) -> str:
+    """Return a path as it is read again: a backslash keeps a space at the end, which may belong
+    to a name."""
+    return path if path == path.rstrip() else f"{path}\\"
+
+
+def _go(path: str = "") -> None:
     """Show a folder; empty: the servers."""
-    _put(view="folders", folder=path, sort=_order() if _is_here() else "")
+    _put(view="folders", folder=in_an_address(path), folder_page="")
 
 
-def _list(path: str = "", *, only: bool = False) -> None:
-    """Show the list: of what lies in a folder, ``only`` in itself or below as well."""
-    _put(directory=searched(path), only="1" if only else "")
-
-
-def searched(path: str) -> str:
-    """Return a folder's path as a search has to be asked for it: the backslash at its end keeps
-    a space before it, which may belong to the name."""
-    return f"{path}\\" if path else ""
+def _list(path: str, *, only: bool = False) -> None:
+    """Show the list of all files in a folder, ``only`` directly in it or below as well."""
+    nothing = {name: "" for name in st.query_params if name not in _OF_THE_LOOK}
+    _put(**{**nothing, "directory": in_an_address(path), "only": "1" if only else ""})
 
 
 def _put(**values: str) -> None:
-    """Make this the whole address, without what is empty."""
-    st.query_params.from_dict({name: value for name, value in values.items() if value})
-
-
-def _is_here() -> bool:
-    return st.query_params.get("view") == "folders"
+    """Change parameters of the address in one step; empty values take parameters away."""
+    changed = {**st.query_params.to_dict(), **values}
+    st.query_params.from_dict({name: value for name, value in changed.items() if value})
 
 
 def _order() -> str:
     """Return the order that the address asks for; the usual one when it makes no sense."""
-    asked = st.query_params.get("sort", "")
+    asked = st.query_params.get("folder_order", "")
     return asked if asked in _ORDERS else ""
 
 
 def _page(pages: int) -> int:
-    text = st.query_params.get("page", "")
+    text = st.query_params.get("folder_page", "")
     asked = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 1
     return min(max(asked, 1), pages)
 
@@ -110,7 +110,7 @@ def _way(way: Sequence[Folder]) -> None:
         if len(way) == 1:
             st.text(_TOP)
         else:
-            st.button(_TOP, key="tree-top", type="tertiary", icon=":material/home:", on_click=go)
+            st.button(_TOP, key="tree-top", type="tertiary", icon=":material/home:", on_click=_go)
         for place, folder in enumerate(way[1:], 1):
             if place in left_out:
                 if place == left_out[0]:
@@ -121,18 +121,11 @@ def _way(way: Sequence[Folder]) -> None:
                 st.text(words.shortened(folder.name))
             else:
                 _above(place, folder)
-        st.button(
-            "検索に戻る",
-            key="tree-leave",
-            type="tertiary",
-            icon=":material/search:",
-            on_click=_list,
-        )
 
 
 def _above(place: int, folder: Folder) -> None:
     label = literally(_short(folder.name))
-    st.button(label, key=f"way-{place}", type="tertiary", on_click=go, args=(folder.path,))
+    st.button(label, key=f"way-{place}", type="tertiary", on_click=_go, args=(folder.path,))
 
 
 def _short(name: str) -> str:
@@ -181,14 +174,13 @@ def _below(tree: Folders, found: Folder) -> None:
     pages = -(-len(children) // PER_PAGE)
     number = _page(pages)
     shown = children[(number - 1) * PER_PAGE : number * PER_PAGE]
-    left, right = st.columns([1, 1], vertical_alignment="center")
-    left.text(f"フォルダー {words.count(len(children))}　行を押すと中に入ります")
-    with right.container(horizontal=True, horizontal_alignment="right"):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.text(f"フォルダー {words.count(len(children))}　行を押すと中に入ります")
+        _sorting(order)
         if pages > 1:
             key = f"tree-page-{number}"
             width = view.pagination_width(pages)
             st.pagination(pages, default=number, width=width, key=key, on_change=_turn, args=(key,))
-        _sorting(order)
     view.table(
         _HEADER,
         ((child.name, child.files, child.size, child.own_files) for child in shown),
@@ -204,7 +196,7 @@ def _below(tree: Folders, found: Folder) -> None:
 def _inside(here: services.Services, found: Folder) -> None:
     """The files directly in the folder; of many of them the first ones."""
     asked = SearchQuery(
-        directory=searched(found.path),
+        directory=in_an_address(found.path),
         directory_only=True,
         order=Order.NAME,
         descending=False,
@@ -241,13 +233,13 @@ def _sorting(order: str) -> None:
 
 def _sorted() -> None:
     order = str(st.session_state["tree-sort"] or "")
-    _put(view="folders", folder=st.query_params.get("folder", ""), sort=order)
+    _put(folder_order=order, folder_page="")
 
 
 def _turn(key: str) -> None:
-    st.query_params["page"] = str(st.session_state[key])
+    _put(folder_page=str(st.session_state[key]))
 
 
 def _chosen(shown: Sequence[Folder], row: int) -> None:
     if 0 <= row < len(shown):
-        go(shown[row].path)
+        _go(shown[row].path)

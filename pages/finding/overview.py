@@ -11,7 +11,7 @@ import streamlit as st
 from core.record import utc_now
 from core.summary import Amount, Numbers
 from pages.common import services, view, words
-from pages.finding import counted, folders
+from pages.finding import counted
 
 _MONTHS = 24
 """Shown in the chart, the last of them this one."""
@@ -29,15 +29,7 @@ def render(here: services.Services) -> None:
     left, right = st.columns([5, 8], gap="medium")
     with left:
         _figures(numbers, this_month)
-        as_of = words.moment(numbers.as_of, here.settings.timezone)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(
-                "フォルダーから探す",
-                key="browse",
-                icon=":material/account_tree:",
-                on_click=folders.go,
-            )
-            st.caption(f"{as_of} 時点")
+        st.caption(f"{words.moment(numbers.as_of, here.settings.timezone)} 時点")
     with right:
         _chart(numbers, this_month)
 
