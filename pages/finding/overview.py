@@ -15,7 +15,7 @@ from pages.finding import counted
 
 _MONTHS = 24
 """Shown in the chart, the last of them this one."""
-_HEIGHT = 150
+_HEIGHT = 125
 _FILES, _BYTES = "ファイル数", "容量"
 _UNITS = ("バイト", "KB", "MB", "GB", "TB")
 
