@@ -64,22 +64,18 @@ def test_walking_down_to_the_files(browser: Browser, window: Screen) -> None:
     chart = window.page.get_by_test_id("stVegaLiteChart")
     expect(chart.locator("svg path[aria-roledescription=bar]").first).to_be_attached()
     window.settle()
-    window.picture("80-overview")
     window.open("/?view=folders")
     window.see("すべてのサーバー")
     _enter(window, folders=1)  # the server
     _enter(window, folders=1)  # the share
     window.see("6 件、")
-    window.picture("81-folders")
     _enter(window, folders=3)
     window.see("4 件、")
-    window.picture("82-folder")
     _enter(window, folders=1)
     window.see("このフォルダーのファイル 3 件")
     assert _asked(window) == {"view": ["folders"], "folder": [DEEP]}
     label = window.page.locator(".st-key-way-3 button").inner_text()
     assert label.replace("\u2060", "") == ODD
-    window.picture("83-files")
 
     with screen(browser, window.url, None) as colleague:
         colleague.page.goto(window.page.url)
