@@ -16,6 +16,7 @@ from core.errors import Code, FatalError
 from core.jobs import Jobs
 from db import SqlCatalogue, open_catalogue
 from pages.common import services
+from pages.common.literally import literally
 from pages.common.services import Services
 from pages.finding import folders, overview
 from tests.arrange import Desk, no_restores
@@ -195,6 +196,21 @@ def test_a_space_at_the_end_of_a_name_stays(catalogue: SqlCatalogue) -> None:
     assert asked(app)["folder"] == f"{SHARE}\\末尾　\\"
     app.button(key="tree-own").click().run()
     assert asked(app) == {"directory": f"{SHARE}\\末尾　\\", "only": "1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "markdown"),
+    [
+        ("営業部 2026年", "営業部 2026年"),
+        ("*a_b*", r"\*a\_b\*"),
+        (r"\[x](y)`$", r"\\\[x\]\(y\)\`\$"),
+        (":ice:", "\\:\u2060ice\\:\u2060"),
+        ("->", "\\-\u2060\\>\u2060"),
+        ("a\nb", "a b"),
+    ],
+)
+def test_labels_are_read_letter_by_letter(name: str, markdown: str) -> None:
+    assert literally(name) == markdown
 
 
 def test_names_are_shown_as_they_are(filled: SqlCatalogue) -> None:
