@@ -48,12 +48,17 @@ class Lookups(Generic[T]):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._entries: OrderedDict[Hashable, _Entry[T]] = OrderedDict()
 
-    def ask(self, key: Hashable, work: Callable[[], T], max_age: float) -> Lookup[T]:
+    def ask(
+        self, key: Hashable, work: Callable[[], T], max_age: float, *, patience: float = 0.0
+    ) -> Lookup[T]:
         """Return what is known, and look again in the background when it is older than
-        ``max_age`` seconds. Never waits. ``work`` may raise ``HimuroError``."""
+        ``max_age`` seconds. ``work`` may raise ``HimuroError``.
+
+        While nothing at all is known, waits for ``patience`` seconds; otherwise never.
+        """
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
             self._entries.move_to_end(key)
@@ -64,6 +69,8 @@ class Lookups(Generic[T]):
                 threading.Thread(
                     target=self._look, args=(entry, work), name="himuro-lookup", daemon=True
                 ).start()
+            if patience and entry.value is None:
+                self._lock.wait_for(lambda: not entry.working, patience)
             return Lookup(entry.working, entry.value, entry.message)
 
     def forget(self, key: Hashable) -> None:
@@ -78,8 +85,9 @@ class Lookups(Generic[T]):
         except HimuroError as exc:
             message = str(exc)
         except Exception:
-            _logger.exception("a question to S3 or to a share failed")
+            _logger.exception("a question in the background failed")
             message = f"{sentence(Code.INTERNAL)}。{Code.INTERNAL.remedy}"
         with self._lock:
             entry.value = value if value is not None else entry.value
             entry.message, entry.answered_at, entry.working = message, self._clock(), False
+            self._lock.notify_all()

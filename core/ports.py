@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
+from zoneinfo import ZoneInfo
 
 from core.errors import FatalError, ItemError
 from core.findings import Finding
+from core.folders import Total
 from core.model import Entry, Progress, SearchPage, SearchQuery
 from core.restore_model import Answer, ObjectState, Tier
 
@@ -51,6 +53,19 @@ class Catalogue(Protocol):
         """Return one page of hits; ``page`` counts from 1.
 
         ``total`` is greater than what ends with this page just when there are further hits.
+        """
+
+    def totals(self, timezone: ZoneInfo, *, after: int = 0) -> Iterator[Total]:
+        """Yield the sums of rows with serial keys above ``after``, sorted by directory.
+
+        For each directory, spelling by spelling, one for each month of the time zone in which
+        something was archived. The transaction lasts until the last one is taken.
+        """
+
+    def count_until(self, serial: int) -> int:
+        """Return the number of rows with serial keys up to this one.
+
+        It grows when a transaction ends later than others that began after it.
         """
 
 

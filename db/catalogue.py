@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, Executable, select
 
+from core.folders import Total
 from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
 from db.columns import COLUMNS, NAMES, entry
 from db.engine import writing
@@ -17,6 +19,7 @@ from db.models import ArchivedFile as File
 from db.revision import require_current
 from db.scan import Scan
 from db.search import clean, storable
+from db.totals import count_until, totals
 
 _BATCH = 500
 """Values in one IN list: few statements, and far from SQLite's limit of variables."""
@@ -87,6 +90,16 @@ class SqlCatalogue:
         """
         with self._transaction(self._engine) as connection:
             return self._searching.search(connection, query, max(page, 1), per_page)
+
+    def totals(self, timezone: ZoneInfo, *, after: int = 0) -> Iterator[Total]:
+        """Yield the sums of all rows by directory and month, sorted by directory."""
+        with self._transaction(self._engine) as connection:
+            yield from totals(connection, timezone, after)
+
+    def count_until(self, serial: int) -> int:
+        """Return the number of rows with serial keys up to this one."""
+        with self._transaction(self._engine) as connection:
+            return count_until(connection, serial)
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:

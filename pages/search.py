@@ -10,7 +10,7 @@ from core.errors import ListError
 from core.model import SearchPage, SearchQuery
 from core.ports import Catalogue
 from pages.common import services, view
-from pages.finding import asked, filters, nothing, table
+from pages.finding import asked, filters, folders, nothing, overview, table
 from pages.finding.asked import Asked
 
 
@@ -20,7 +20,7 @@ def render() -> None:
     wanted = asked.current()
     _head(wanted)
     if wanted.view == asked.FOLDERS:
-        # Place of the tree: folders.render(here, wanted.folder)
+        folders.render(here, wanted.folder)
         return
     today = datetime.now(here.settings.timezone).date()
     filters.render(wanted, today)
@@ -32,7 +32,8 @@ def render() -> None:
         view.notice("warning", "検索の条件を直してください。", str(exc))
         return
     if found.entries:
-        # Place of the numbers: if not wanted.restricted: overview.render(here)
+        if not wanted.restricted:
+            overview.render(here)
         table.above(wanted, found, number)
         table.rows(wanted, query, found)
     elif wanted.restricted:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Generic, TypeVar
+from zoneinfo import ZoneInfo
 
 from core.errors import Code, FatalError, HimuroError, ItemError
+from core.folders import Total
 from core.model import Entry, SearchPage, SearchQuery
 from core.names import fold
 from core.ports import STORAGE_CLASS, Lane, NewObject, Part, StoredObject
@@ -63,6 +66,18 @@ class MemoryCatalogue:
             if row.search_key.startswith(directory) and all(w in row.search_key for w in words)
         ]
         return SearchPage(len(rows), tuple(rows[(page - 1) * per_page : page * per_page]))
+
+    def totals(self, timezone: ZoneInfo, *, after: int = 0) -> Iterator[Total]:
+        found: dict[tuple[str, date], list[Entry]] = {}
+        for row in self.rows[after:]:
+            month = row.archived_at.astimezone(timezone).date().replace(day=1)
+            found.setdefault((row.directory, month), []).append(row)
+        for (directory, month), rows in sorted(found.items()):
+            size = sum(row.size for row in rows)
+            yield Total(directory, month, len(rows), size, rows[-1].id)
+
+    def count_until(self, serial: int) -> int:
+        return min(serial, len(self.rows))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from core.s3_health import S3Health
 from core.s3_restore import S3RestoreStore
 from core.settings import Settings, load_environment, load_settings
 from core.signin import SignIn
+from core.summary import Summary
 from db import open_catalogue
 from db.health import SqlHealth
 
@@ -34,12 +35,14 @@ class Services:
     jobs: Jobs
     restores: Restores = field(init=False)
     signin: SignIn = field(init=False)
+    summary: Summary = field(init=False)
     _opened: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.restores = Restores(self.settings, self.jobs.open_restore_store)
         self.signin = SignIn(self.settings)
+        self.summary = Summary(self.catalogue, self.settings.timezone)
 
     def open_jobs(self) -> Jobs:
         """Return the queue, which works from the first call on.

@@ -105,7 +105,8 @@ def current() -> Asked:
         columns=tuple(name for name in COLUMNS if name in columns) or USUAL_COLUMNS,
         exact=word("exact") == "1",
         view=FOLDERS if word("view") == FOLDERS else "",
-        folder=word("folder"),
+        # As it is: a name on the server may end with a space.
+        folder=st.query_params.get("folder", "")[:MOST_LETTERS],
     )
 
 
