@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Engine, Executable, select
 
 from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
+from core.ports import Hits
+from db import hits
 from db.columns import COLUMNS, NAMES, entry
-from db.engine import writing
+from db.engine import snapshot, writing
 from db.errors import translated
 from db.models import ArchivedFile as File
 from db.revision import require_current
@@ -28,6 +30,7 @@ class SqlCatalogue:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = writing(engine)
+        self._snapshot = snapshot(engine)
         self._insert = _insert(engine)
         self._searching = _searching(engine)
         self._current = False
@@ -88,6 +91,21 @@ class SqlCatalogue:
         with self._transaction(self._engine) as connection:
             return self._searching.search(connection, query, max(page, 1), per_page)
 
+    def hits(self, query: SearchQuery) -> Hits:
+        """Return every hit of one moment, each once, in the order that was asked for.
+
+        Raises ``ListError`` as ``search`` does, at once; the batches are read as they are taken.
+        """
+        with self._transaction(self._snapshot) as connection:
+            found = hits.keys(connection, self._searching.all_hits(connection, query))
+        return Hits(len(found), self._batches(found))
+
+    def _batches(self, keys: Sequence[int]) -> Iterator[Sequence[Entry]]:
+        for start in range(0, len(keys), hits.ROWS):
+            with self._transaction(self._engine) as connection:
+                batch = hits.rows(connection, keys[start : start + hits.ROWS])
+            yield batch
+
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         """Yield a connection whose work is committed as a whole or not at all."""
@@ -103,6 +121,9 @@ class _Searching(Protocol):
         self, connection: Connection, query: SearchQuery, page: int, per_page: int
     ) -> SearchPage:
         """Return one page of hits; ``page`` counts from 1."""
+
+    def all_hits(self, connection: Connection, query: SearchQuery) -> Any:
+        """Return the statement for the serial keys of all hits, in the order of the query."""
 
 
 def _searching(engine: Engine) -> _Searching:
