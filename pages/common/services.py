@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from core.checkup import Checkup
 from core.doctor import examine
 from core.errors import HimuroError
+from core.exports import Exports
 from core.jobs import Jobs
 from core.ports import Catalogue, Health
 from core.restores import Restores
@@ -34,12 +35,14 @@ class Services:
     jobs: Jobs
     restores: Restores = field(init=False)
     signin: SignIn = field(init=False)
+    exports: Exports = field(init=False)
     _opened: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.restores = Restores(self.settings, self.jobs.open_restore_store)
         self.signin = SignIn(self.settings)
+        self.exports = Exports(self.settings, self.catalogue)
 
     def open_jobs(self) -> Jobs:
         """Return the queue, which works from the first call on.
@@ -118,6 +121,7 @@ def replace(services: Services | None) -> None:
 
 
 def close() -> None:
-    """Stop the queue; blocks until running files are done or their deadline is over."""
+    """Stop exports and the queue; blocks until running files are done or their deadline is over."""
     if _services is not None:
+        _services.exports.close()
         _services.jobs.close()
