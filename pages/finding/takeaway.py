@@ -28,8 +28,8 @@ _LABELS = {
 _NAMES = {Form.XLSX: "Excel", Form.CSV: "CSV", Form.RESTORE: "復元の一覧"}
 _ORDERS = {Order.PATH: "パス順", Order.NAME: "名前順", Order.SIZE: "サイズ順"}
 _GONE = (
-    f"書き出したファイルは、{KEPT // timedelta(minutes=1)}分が過ぎたか、コンソールが再起動されたため、"
-    "もうありません。もう一度書き出してください。"
+    f"書き出したファイルは、{KEPT // timedelta(minutes=1)}分が過ぎたか、"
+    "コンソールが再起動されたため、もうありません。もう一度書き出してください。"
 )
 
 
@@ -166,20 +166,14 @@ def _made(here: services.Services, export: Export) -> None:
             type="primary",
             key="takeaway-file",
         )
-        if export.form is Form.RESTORE and written.rows and guard.is_operator():
-            st.button(
-                "復元へ進む",
-                key="takeaway-restore",
-                icon=":material/settings_backup_restore:",
-                on_click=_remember_to_ask,
-                args=(export.export_id,),
-            )
+        icon = ":material/settings_backup_restore:"
+        operators = export.form is Form.RESTORE and written.rows and guard.is_operator()
+        if operators and st.button("復元へ進む", key="takeaway-restore", icon=icon):
+            _ask(export.export_id)
         st.text(f"{facts}（{until[-5:]}まで）")
         _close(export)
     if written.note:
         st.text(written.note)
-    if st.session_state.pop(_ASK, "") == export.export_id:
-        _ask(export.export_id)
 
 
 def _not_made(export: Export) -> None:
@@ -197,13 +191,6 @@ def _close(export: Export) -> None:
 
 
 # To the page of restores
-
-_ASK = "takeaway-ask"
-
-
-def _remember_to_ask(export_id: str) -> None:
-    guard.require_operator()
-    st.session_state[_ASK] = export_id
 
 
 @st.dialog("復元へ進む", width="medium")
