@@ -11,11 +11,11 @@ import re
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import IO, BinaryIO
 from zoneinfo import ZoneInfo
 
-from core.export import COLUMNS, local, moment
+from core.export import COLUMNS, LocalTime
 from core.model import Entry
 
 SHEET_ROWS = 1_048_576
@@ -26,7 +26,7 @@ _MOST_LETTERS = 32_767
 """UTF-16 units of a cell."""
 _MOST_NUMBER = 999_999_999_999_999
 """Excel calculates with 15 digits."""
-_FIRST_DAY = datetime(1899, 12, 30)  # noqa: DTZ001 - Excel knows no time zones
+_FIRST_DAY = datetime(1899, 12, 30, tzinfo=UTC)
 _FIRST_SAFE_DAYS = 61
 """1900-03-01. Before it Excel has a leap day that never was, and before 1900 no dates."""
 _WIDTHS = (20, 60, 46, 16, 60, 20, 16, 30, 16, 20, 20)
@@ -77,7 +77,7 @@ class XlsxWriter:
 
     def __init__(self, file: BinaryIO, timezone: ZoneInfo) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
-        self._timezone = timezone
+        self._clock = LocalTime(timezone)
         self._names: list[str] = []
         """Of the sheets that are finished."""
         self._ends: list[int] = []
@@ -171,9 +171,9 @@ class XlsxWriter:
 
     def _date(self, column: str, n: int, when: datetime) -> str:
         """Return a moment to the second; as text where Excel has no such date."""
-        since = local(when, self._timezone).replace(tzinfo=None) - _FIRST_DAY
+        since = self._clock.shifted(when) - _FIRST_DAY
         if since.days < _FIRST_SAFE_DAYS:
-            return _text(column, n, moment(when, self._timezone))
+            return _text(column, n, self._clock.text(when))
         return f'<c r="{column}{n}" s="{_DATE}"><v>{since.days + since.seconds / 86400}</v></c>'
 
     # Around the sheets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Protocol
@@ -101,10 +102,19 @@ class SqlCatalogue:
         return Hits(len(found), self._batches(found))
 
     def _batches(self, keys: Sequence[int]) -> Iterator[Sequence[Entry]]:
-        for start in range(0, len(keys), hits.ROWS):
-            with self._transaction(self._engine) as connection:
-                batch = hits.rows(connection, keys[start : start + hits.ROWS])
-            yield batch
+        """Yield rows; the next ones are fetched while somebody is busy with the last ones."""
+        with ThreadPoolExecutor(1, "himuro-hits") as ahead:
+            coming = ahead.submit(self._rows, keys[: hits.ROWS])
+            for start in range(hits.ROWS, len(keys) + hits.ROWS, hits.ROWS):
+                batch = coming.result()
+                coming = ahead.submit(self._rows, keys[start : start + hits.ROWS])
+                yield batch
+
+    def _rows(self, keys: Sequence[int]) -> Sequence[Entry]:
+        if not keys:
+            return []
+        with self._transaction(self._engine) as connection:
+            return hits.rows(connection, keys)
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, any_, literal, select
+from sqlalchemy import Connection, DateTime, Integer, Row, any_, literal, select, type_coerce
 
 from core.model import Entry
 from db.columns import COLUMNS
@@ -23,6 +23,14 @@ _KEYS = 50_000
 """Of one look at the result; all at once would be held by the driver as well."""
 _VALUES = 500
 """In one IN list on SQLite."""
+_TIMES = ("archived_at", "modified_at")
+
+
+_COLUMNS: tuple[Any, ...] = tuple(
+    type_coerce(column, DateTime(timezone=True)) if column.key in _TIMES else column
+    for column in COLUMNS
+)
+"""On PostgreSQL moments come in UTC, and need not be looked at one by one."""
 
 
 def keys(connection: Connection, statement: Any) -> array[int]:
@@ -37,9 +45,10 @@ def keys(connection: Connection, statement: Any) -> array[int]:
 def rows(connection: Connection, wanted: Sequence[int]) -> list[Entry]:
     """Return the rows with these serial keys in their order."""
     by_key: dict[int, Entry] = {}
+    columns = COLUMNS if connection.dialect.name == "sqlite" else _COLUMNS
     for condition in _conditions(connection, wanted):
-        found = connection.execute(select(*COLUMNS).where(condition))
-        by_key.update((row[0], _entry(row)) for row in found)
+        found = connection.execute(select(*columns).where(condition))
+        by_key.update((one.id, one) for one in map(_entry, found))
     return [by_key[key] for key in wanted if key in by_key]
 
 
