@@ -45,6 +45,7 @@ _RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationship
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 _TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml"
 
+_PLAIN = 'numFmtId="0" fontId="0" fillId="0" borderId="0" xfId="0"'
 _STYLES = (
     f'{_XML}<styleSheet xmlns="{_MAIN}">'
     '<numFmts count="1"><numFmt numFmtId="164" formatCode="yyyy/mm/dd\\ hh:mm:ss"/></numFmts>'
@@ -55,16 +56,18 @@ _STYLES = (
     '<fills count="3"><fill><patternFill patternType="none"/></fill>'
     '<fill><patternFill patternType="gray125"/></fill>'
     '<fill><patternFill patternType="solid"><fgColor rgb="FFDDE7F0"/></patternFill></fill></fills>'
-    "<borders><border/></borders>"
-    "<cellStyleXfs><xf/></cellStyleXfs>"
-    '<cellXfs count="6"><xf/>'
-    '<xf fontId="1" fillId="2" applyFont="1" applyFill="1"/>'
-    '<xf numFmtId="164" applyNumberFormat="1"/>'
-    '<xf numFmtId="3" applyNumberFormat="1"/>'
+    '<borders count="1"><border/></borders>'
+    '<cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs>'
+    f'<cellXfs count="6"><xf {_PLAIN}/>'
+    '<xf numFmtId="0" fontId="1" fillId="2" borderId="0" xfId="0" applyFont="1" applyFill="1"/>'
+    '<xf numFmtId="164" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/>'
+    '<xf numFmtId="3" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/>'
     # What Excel itself notes when somebody types an apostrophe before a text.
-    '<xf quotePrefix="1"/>'
-    '<xf applyAlignment="1"><alignment vertical="top" wrapText="1"/></xf>'
-    "</cellXfs></styleSheet>"
+    f'<xf {_PLAIN} quotePrefix="1"/>'
+    f'<xf {_PLAIN} applyAlignment="1"><alignment vertical="top" wrapText="1"/></xf>'
+    "</cellXfs>"
+    '<cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles>'
+    "</styleSheet>"
 )
 
 
