@@ -232,7 +232,7 @@ class Exports:
             owner = RunLock(folder)
             owner.acquire()
             self._folder, self._owner = folder, owner
-            for other in self._root.iterdir():
+            for other in filter(Path.is_dir, self._root.iterdir()):
                 if other != folder and (theirs := RunLock(other)).try_acquire():
                     theirs.release()
                     shutil.rmtree(other, ignore_errors=True)
