@@ -43,11 +43,13 @@ def render(
     here: services.Services, query: SearchQuery, found: SearchPage, ticked: Sequence[Entry]
 ) -> None:
     """Show the buttons for all hits and for ticked rows, and the file asked for last."""
-    if found.total:
-        more = "以上" if found.over else ""
-        _buttons(f"検索結果 {words.count(found.total)}{more}", query, "all")
-    if ticked:
-        _buttons(f"選んだ {words.count(len(ticked))}", tuple(ticked), "ticked")
+    # In one row: the table below does not move when a row is ticked.
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if found.total:
+            more = "以上" if found.over else ""
+            _buttons(f"検索結果 {words.count(found.total)}{more}", query, "all")
+        if ticked:
+            _buttons(f"選んだ {words.count(len(ticked))}", tuple(ticked), "ticked")
     if trouble := st.session_state.pop(_TROUBLE, ""):
         view.notice("error", "書き出せません。", trouble)
     held: _Held | None = st.session_state.get(_HELD)
@@ -56,11 +58,10 @@ def render(
 
 
 def _buttons(label: str, what: SearchQuery | tuple[Entry, ...], name: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.text(f"{label}を")
-        for form, (text, icon) in _LABELS.items():
-            key = f"takeaway-{name}-{form}"
-            st.button(text, key=key, icon=icon, on_click=_start, args=(what, form))
+    st.text(f"{label}を")
+    for form, (text, icon) in _LABELS.items():
+        key = f"takeaway-{name}-{form}"
+        st.button(text, key=key, icon=icon, on_click=_start, args=(what, form))
 
 
 def _start(what: SearchQuery | tuple[Entry, ...], form: Form) -> None:
@@ -87,16 +88,18 @@ def _file(here: services.Services, held: _Held, query: SearchQuery) -> None:
         del st.session_state[_HELD]
         view.notice("info", _GONE)
         return
+    what = f"{_NAMES[export.form]}：{described(held.what, here)}"
     with st.container(border=True, gap="small", key="takeaway"):
-        st.text(f"{_NAMES[export.form]}：{described(held.what, here)}")
         if isinstance(held.what, SearchQuery) and held.what != query:
             st.caption("いま表示している検索とは別の検索のものです。")
-        if not export.state.is_final:
-            _watch(held.export_id)
-        elif export.state is ExportState.DONE:
-            _made(here, export)
-        else:
+        if export.state is ExportState.DONE:
+            _made(here, export, what)
+            return
+        st.text(what)
+        if export.state.is_final:
             _not_made(export)
+        else:
+            _watch(held.export_id)
 
 
 def described(what: SearchQuery | Sequence[Entry], here: services.Services) -> str:
@@ -150,7 +153,7 @@ def _standing(export: Export) -> str:
     return f"{export.written.rows:,} / {export.written.total:,}件"
 
 
-def _made(here: services.Services, export: Export) -> None:
+def _made(here: services.Services, export: Export, what: str) -> None:
     written = export.written
     if written is None or export.finished_at is None:
         return
@@ -170,7 +173,7 @@ def _made(here: services.Services, export: Export) -> None:
         operators = export.form is Form.RESTORE and written.rows and guard.is_operator()
         if operators and st.button("復元へ進む", key="takeaway-restore", icon=icon):
             _ask(export.export_id)
-        st.text(f"{facts}（{until[-5:]}まで）")
+        st.text(f"{what}、{facts}（{until[-5:]}まで）")
         _close(export)
     if written.note:
         st.text(written.note)
