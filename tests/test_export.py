@@ -9,7 +9,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import openpyxl
@@ -195,6 +195,7 @@ def test_no_cell_of_excel_runs_and_names_stay_as_they_are(sign: str) -> None:
 
 @given(st.lists(ROWS, max_size=4))
 @example([entry("_x0041_", comment="_x005F_x0041_", requester="_x_x0009_")])
+@example([entry("a", modified_at=datetime(2026, 11, 24, 15, tzinfo=UTC))])
 @example([entry("a", comment=" \n ", request_id="001", requester="1e5", size=10**15)])
 def test_excel_of_any_rows(rows: list[Entry]) -> None:
     ((_, (_, *found)),) = sheets(written(Form.XLSX, rows)[0]).items()
@@ -207,7 +208,8 @@ def test_excel_of_any_rows(rows: list[Entry]) -> None:
         local = LocalTime(TOKYO)
         if row.modified_at >= datetime(1900, 3, 1, tzinfo=UTC):
             naive = local.shifted(row.modified_at).replace(microsecond=0, tzinfo=None)
-            assert cells[10] == naive
+            # calamine takes a midnight for a day without a time.
+            assert cells[10] in (naive, naive.date() if naive.time() == time() else None)
         elif row.modified_at < datetime(1900, 2, 27, tzinfo=UTC):
             assert cells[10] == local.text(row.modified_at)
 
