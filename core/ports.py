@@ -68,6 +68,23 @@ class Catalogue(Protocol):
         It grows when a transaction ends later than others that began after it.
         """
 
+    def hits(self, query: SearchQuery) -> Hits:
+        """Return every hit of one moment, each once, in the order that was asked for.
+
+        What is stored afterwards changes nothing about them. The batches are one short
+        transaction each, so that they may be taken as slowly as somebody likes, and left.
+        They raise what all calls raise.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """All hits of a search."""
+
+    total: int
+    batches: Iterator[Sequence[Entry]]
+    """Some thousands of them at a time; to be read once."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:

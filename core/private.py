@@ -7,6 +7,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from core.errors import Code, FatalError, os_reason
 
@@ -69,9 +70,14 @@ def _first_key(path: Path) -> bytes:
         raise FatalError(Code.DATA_DIR_UNWRITABLE, f"{path}: {os_reason(exc)}") from exc
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def create_private(path: Path) -> BinaryIO:
+    """Open a new file with mode 0600 for writing; raises ``OSError``, also when it is there."""
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-    with os.fdopen(number, "wb") as file:
+    return os.fdopen(number, "wb")
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    with create_private(path) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import count
 
+from core.csvfile import unmarked_cell
 from core.errors import Code
 from core.list_table import MAX_ROWS
 from core.model import MARKER_SUFFIX, Entry, ListRow, ParsedList, Problem, Progress, SearchQuery
@@ -57,7 +58,7 @@ class RestoreCheck:
         """
         self._problems = list(parsed.problems)
         known = self._known(parsed.rows)
-        files = [_generation(row, known[row.path]) for row in parsed.rows]
+        files = [_generation(row, known[_written(row)]) for row in parsed.rows]
         others = [row.path for row, file in zip(parsed.rows, files, strict=True) if file is None]
         below = _Below(self._catalogue, others)
         for number, (row, file) in enumerate(zip(parsed.rows, files, strict=True)):
@@ -72,7 +73,7 @@ class RestoreCheck:
             elif row.archived_at is None and (entries := below.newest(row.path)):
                 self._take(row, entries)
             else:
-                self._problem(row, Code.NOT_ARCHIVED, self._near(row, known[row.path], below))
+                self._problem(row, Code.NOT_ARCHIVED, self._near(row, known[_written(row)], below))
         items = tuple(self._items.values())
         if len(items) > MAX_ROWS:
             detail = f"対象のファイルが{len(items):,}件あります。1回に{MAX_ROWS:,}件までです"
@@ -81,13 +82,16 @@ class RestoreCheck:
         return RestorePlan(items, tuple(self._problems), parsed.detected)
 
     def _known(self, rows: Iterable[ListRow]) -> dict[str, list[Entry]]:
-        """Return, by the path of a row, what may be meant by it as a file; oldest first."""
-        names = {row.path: _names_of(row.path) for row in rows}
-        keys = {search_key(*name) for pair in names.values() for name in pair}
+        """Return, by the path that a row has as written, what may be meant by it as a file."""
+        names = {
+            _written(row): [name for path in _paths(row) for name in _names_of(path)]
+            for row in rows
+        }
+        keys = {search_key(*name) for meant in names.values() for name in meant}
         found = self._catalogue.find(keys)
         return {
-            path: [entry for name in pair for entry in found.get(search_key(*name), ())]
-            for path, pair in names.items()
+            path: [entry for key in _keys(meant) for entry in found.get(key, ())]
+            for path, meant in names.items()
         }
 
     def _take(self, row: ListRow, entries: Iterable[Entry]) -> None:
@@ -107,7 +111,7 @@ class RestoreCheck:
 
     def _near(self, row: ListRow, known: Sequence[Entry], below: _Below) -> str:
         """Return in Japanese what may have been meant; empty when nothing is like it."""
-        mine = [entry for entry in known if _is_file_of(row, entry)]
+        mine = [e for path in _paths(row) for e in known if _is_file_of(path, e)]
         if mine and row.archived_at:
             # The file is right and its time is not.
             zone = row.archived_at.tzinfo
@@ -135,6 +139,18 @@ def _names(parsed: ParsedList) -> str:
     return "、".join(source.source for source in parsed.detected)
 
 
+def _written(row: ListRow) -> str:
+    return row.exact or row.path
+
+
+def _paths(row: ListRow) -> list[str]:
+    """Return the paths that a row may mean, the most exact first: with the spaces of its names
+    as written, without them, and without the apostrophe that our CSV puts before a formula."""
+    directory, _, name = row.path.rpartition("\\")
+    paths = (_written(row), row.path, f"{directory}\\{unmarked_cell(name)}")
+    return list(dict.fromkeys(paths))
+
+
 def _names_of(path: str) -> list[tuple[str, str]]:
     """Return directory and original name for both readings of a name: as it is, or a marker's."""
     directory, _, name = path.rpartition("\\")
@@ -142,21 +158,29 @@ def _names_of(path: str) -> list[tuple[str, str]]:
     return [(directory, name)] if original == name else [(directory, name), (directory, original)]
 
 
-def _is_file_of(row: ListRow, entry: Entry) -> bool:
-    return identity(entry.path) in (
-        identity(row.path),
-        identity(row.path.removesuffix(MARKER_SUFFIX)),
-    )
+def _keys(names: Iterable[tuple[str, str]]) -> Iterable[str]:
+    return dict.fromkeys(search_key(*name) for name in names)
+
+
+def _is_file_of(path: str, entry: Entry) -> bool:
+    return identity(entry.path) in (identity(path), identity(path.removesuffix(MARKER_SUFFIX)))
 
 
 def _generation(row: ListRow, known: Iterable[Entry]) -> Entry | None:
     """Return the generation of a file that a row means; None when there is none."""
-    mine = [entry for entry in known if _is_file_of(row, entry)]
-    when = row.archived_at
+    of_paths = ([e for e in known if _is_file_of(path, e)] for path in _paths(row))
+    found = (_of_time(row.archived_at, mine) for mine in of_paths)
+    return next(filter(None, found), None)
+
+
+def _of_time(when: datetime | None, mine: Sequence[Entry]) -> Entry | None:
+    """Return the newest of some generations, or the newest that was archived at a moment."""
     if when is not None:
-        # Excel drops the seconds when it saves a list again.
+        # Excel drops fractions of a second, and the seconds when it saves a list again.
         width = _MINUTE if when.second == 0 else 1
-        mine = [e for e in mine if 0 <= (e.archived_at - when).total_seconds() < width]
+        exact = [e for e in mine if e.archived_at == when]
+        near = (e for e in mine if 0 <= (e.archived_at - when).total_seconds() < width)
+        mine = exact or list(near)
     return max(mine, key=_age, default=None)
 
 

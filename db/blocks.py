@@ -162,19 +162,24 @@ def in_order_of(
     limit: int,
 ) -> list[int]:
     """Return the serial keys of hits sorted by ``keys``."""
+    statement = all_in_order_of(asked, keys).offset(skip).limit(limit)
+    return list(connection.execute(statement).scalars())
+
+
+def all_in_order_of(asked: Asked, keys: Sequence[Column]) -> Statement:
+    """Return the statement for the serial keys of all hits, sorted by ``keys``."""
+    if not asked.where:
+        return select(File.id).where(*dates(asked.query)).order_by(*_sorted(asked, *keys))
     numbers = _numbers([each.number for each in asked.all_blocks])
     named = [key.label(f"key{place}") for place, key in enumerate(keys)]
     found = _found(asked, numbers, named)
     columns = [found.c[key.name] for key in named]
-    statement = (
+    return (
         select(found.c.id)
         .select_from(numbers.join(found, true()))
         .where(*dates(asked.query, found.c.archived_at))
         .order_by(*_sorted(asked, *columns))
-        .offset(skip)
-        .limit(limit)
     )
-    return list(connection.execute(statement).scalars())
 
 
 def _along_blocks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Protocol
@@ -12,8 +13,10 @@ from sqlalchemy import Connection, Engine, Executable, select
 
 from core.folders import Total
 from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
+from core.ports import Hits
+from db import hits
 from db.columns import COLUMNS, NAMES, entry
-from db.engine import writing
+from db.engine import snapshot, writing
 from db.errors import translated
 from db.models import ArchivedFile as File
 from db.revision import require_current
@@ -31,6 +34,7 @@ class SqlCatalogue:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = writing(engine)
+        self._snapshot = snapshot(engine)
         self._insert = _insert(engine)
         self._searching = _searching(engine)
         self._current = False
@@ -101,6 +105,30 @@ class SqlCatalogue:
         with self._transaction(self._engine) as connection:
             return count_until(connection, serial)
 
+    def hits(self, query: SearchQuery) -> Hits:
+        """Return every hit of one moment, each once, in the order that was asked for.
+
+        Raises ``ListError`` as ``search`` does, at once; the batches are read as they are taken.
+        """
+        with self._transaction(self._snapshot) as connection:
+            found = hits.keys(connection, self._searching.all_hits(connection, query))
+        return Hits(len(found), self._batches(found))
+
+    def _batches(self, keys: Sequence[int]) -> Iterator[Sequence[Entry]]:
+        """Yield rows; the next ones are fetched while somebody is busy with the last ones."""
+        with ThreadPoolExecutor(1, "himuro-hits") as ahead:
+            coming = ahead.submit(self._rows, keys[: hits.ROWS])
+            for start in range(hits.ROWS, len(keys) + hits.ROWS, hits.ROWS):
+                batch = coming.result()
+                coming = ahead.submit(self._rows, keys[start : start + hits.ROWS])
+                yield batch
+
+    def _rows(self, keys: Sequence[int]) -> Sequence[Entry]:
+        if not keys:
+            return []
+        with self._transaction(self._engine) as connection:
+            return hits.rows(connection, keys)
+
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         """Yield a connection whose work is committed as a whole or not at all."""
@@ -116,6 +144,9 @@ class _Searching(Protocol):
         self, connection: Connection, query: SearchQuery, page: int, per_page: int
     ) -> SearchPage:
         """Return one page of hits; ``page`` counts from 1."""
+
+    def all_hits(self, connection: Connection, query: SearchQuery) -> Any:
+        """Return the statement for the serial keys of all hits, in the order of the query."""
 
 
 def _searching(engine: Engine) -> _Searching:

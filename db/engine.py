@@ -45,6 +45,16 @@ def writing(engine: Engine) -> Engine:
     return engine.execution_options(**{_WRITES: True})
 
 
+def snapshot(engine: Engine) -> Engine:
+    """Return the same engine for transactions whose statements all see the same moment.
+
+    On SQLite every transaction is one.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
 def sqlite_file(url: URL) -> Path:
     """Return where an SQLite database lies, absolute."""
     name = url.database or ""

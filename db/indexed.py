@@ -7,8 +7,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, Integer, any_, func, literal, select, tablesample, text
+from sqlalchemy import Connection, Integer, any_, false, func, literal, select, tablesample, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import aliased
@@ -50,6 +51,8 @@ SORT_SECONDS = 0.2
 """The same for hits that are to be sorted, which cannot be done before."""
 PIECE_MS = 150
 """How long the counting of one piece may take."""
+_SORTING = text("SET LOCAL statement_timeout = '300s'")
+"""To sort all rows by their paths takes a slow disk more than the usual minute."""
 _NO_LIMIT = text("SET LOCAL statement_timeout TO DEFAULT")
 _CANCELLED = "57014"
 
@@ -83,6 +86,19 @@ class IndexedSearch:
         keys = sort_keys(query.order, on_sqlite=False)
         found = blocks.in_order_of(connection, asked, keys, skipped, per_page)
         return SearchPage(total, _rows(connection, found))
+
+    def all_hits(self, connection: Connection, query: SearchQuery) -> Any:
+        """Return the statement for the serial keys of all hits, in the order of the query.
+
+        By the index even for common words: 536,000 of 2.4 million rows take as long as a look
+        at every row does, 5,000 of them a fiftieth of that.
+        """
+        if not answerable(query):
+            return select(File.id).where(false())
+        connection.execute(_PREPARE)
+        connection.execute(_SORTING)
+        asked = self._asked(connection, query)
+        return blocks.all_in_order_of(asked, sort_keys(query.order, on_sqlite=False))
 
     def _by_date(
         self, connection: Connection, query: SearchQuery, page: int, per_page: int

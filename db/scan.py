@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, func, select
 
 from core.model import SearchPage, SearchQuery
@@ -14,6 +16,11 @@ from db.sorting import sort_keys
 class Scan:
     """``SearchPage`` by a scan of the table, on SQLite."""
 
+    def all_hits(self, connection: Connection, query: SearchQuery) -> Any:  # noqa: ARG002
+        """Return the statement for the serial keys of all hits, in the order of the query."""
+        where = [*conditions(query), *dates(query)]
+        return select(File.id).where(*where).order_by(*_order(query))
+
     def search(
         self, connection: Connection, query: SearchQuery, page: int, per_page: int
     ) -> SearchPage:
@@ -24,12 +31,12 @@ class Scan:
         skipped = (page - 1) * per_page
         if skipped >= total:
             return SearchPage(total, ())
-        keys = sort_keys(query.order, on_sqlite=True)
         statement = (
-            select(*COLUMNS)
-            .where(*where)
-            .order_by(*(key.desc() if query.descending else key.asc() for key in keys))
-            .limit(per_page)
-            .offset(skipped)
+            select(*COLUMNS).where(*where).order_by(*_order(query)).limit(per_page).offset(skipped)
         )
         return SearchPage(total, tuple(map(entry, connection.execute(statement))))
+
+
+def _order(query: SearchQuery) -> list[Any]:
+    keys = sort_keys(query.order, on_sqlite=True)
+    return [key.desc() if query.descending else key.asc() for key in keys]

@@ -14,7 +14,7 @@ from core.errors import Code, FatalError, HimuroError, ItemError
 from core.folders import Total
 from core.model import Entry, SearchPage, SearchQuery
 from core.names import fold
-from core.ports import STORAGE_CLASS, Lane, NewObject, Part, StoredObject
+from core.ports import STORAGE_CLASS, Hits, Lane, NewObject, Part, StoredObject
 
 T = TypeVar("T")
 
@@ -56,6 +56,10 @@ class MemoryCatalogue:
                 ):
                     refused.append(entry)
         return refused
+
+    def hits(self, query: SearchQuery) -> Hits:
+        found = self.search(query, per_page=max(1, len(self.rows))).entries
+        return Hits(len(found), (found[n : n + 2] for n in range(0, len(found), 2)))
 
     def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
         words = [fold(word) for word in query.words.split()]

@@ -10,28 +10,24 @@ import signal
 import subprocess
 import sys
 import threading
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from core import search_command, terminal
+from core import terminal
 from core.__main__ import WIRING, open_catalogue, open_store
 from core.commands import main
 from core.errors import Code, FatalError
-from core.model import ListKind, ListSource, Progress, SearchPage, SearchQuery
+from core.model import ListKind, ListSource, Progress
 from core.ports import Catalogue, ObjectStore
 from core.request_list import parse
-from core.settings import Settings, load_settings
+from core.settings import Settings
 from core.shares import FileSystem
 from core.signals import announced, stoppable
 from tests.arrange import UNC, archive_list
-from tests.entries import entry
-from tests.fakes import MemoryCatalogue
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
 from tests.servers import CHECKOUT, free_port
@@ -125,7 +121,13 @@ def test_every_hit_goes_into_a_file(console: Console) -> None:
     exported = ListSource("all.xlsx", (console.root / "all.xlsx").read_bytes())
     again = parse([exported], ListKind.RESTORE, ZoneInfo("Asia/Tokyo"))
     assert again.problems == ()
-    assert {row.path.rpartition("\\")[2] for row in again.rows} == {row[2] for row in rows[1:]}
+    names = {"=cmd.txt_archived.txt", "b-_x0041_.txt_archived.txt"}
+    assert {row.path.rpartition("\\")[2] for row in again.rows} == names
+    for options, first in ((("--ascending",), "'=cmd.txt"), ((), "b-_x0041_.txt")):
+        _, _, err = console.run("search", "--out", "all.csv", "--sort", "name", *options)
+        rows = list(csv.reader(io.StringIO((console.root / "all.csv").read_text("utf-8-sig"))))
+        assert rows[1][2] == f"{first}_archived.txt"
+        assert "2件を書き出しました" in err
     assert console.run("search", "--out", "all.pdf")[0] == 2
     assert console.run("search", "--from", "きのう")[0] == 2
 
@@ -417,42 +419,6 @@ def test_the_unexpected_is_an_error_with_its_traceback_in_the_log(
     assert (code, result["state"]) == (3, "error")
     assert "予期しないエラーが発生しました（ZeroDivisionError）" in result["message"]
     assert "Traceback" in caplog.text
-
-
-def test_rows_that_come_while_they_are_written_out_repeat_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Growing(MemoryCatalogue):
-        """Another run commits three rows between any two pages."""
-
-        def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
-            found = super().search(query, page=page, per_page=per_page)
-            if len(self.rows) < 60:
-                self.grow(3)
-            return found
-
-        def grow(self, number: int) -> None:
-            start = len(self.rows)
-            when = entry("x").archived_at
-            self.add(
-                [
-                    entry(f"{n}.txt", archived_at=when + timedelta(seconds=n // 4))
-                    for n in range(start, start + number)
-                ]
-            )
-
-    catalogue = Growing()
-    catalogue.grow(20)
-    monkeypatch.setattr(search_command, "_EXPORT_PAGE", 5)
-    monkeypatch.chdir(tmp_path)
-    parser = ArgumentParser()
-    parser.set_defaults(json=False)
-    search_command.add_search_arguments(parser)
-    options = parser.parse_args(["--out", "all.csv"])
-    assert search_command.search(options, load_settings({}), catalogue) == 0
-    rows = list(csv.reader(io.StringIO((tmp_path / "all.csv").read_text("utf-8-sig"))))[1:]
-    assert [row[4].rpartition("/")[2] for row in rows] == [f"{n}.txt" for n in range(19, -1, -1)]
-    assert "20件" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)

@@ -23,6 +23,7 @@ CALLS: list[Callable[[Catalogue], object]] = [
     lambda catalogue: catalogue.find(["x"]),
     lambda catalogue: catalogue.add([entry("a.txt")]),
     lambda catalogue: catalogue.search(SearchQuery()),
+    lambda catalogue: catalogue.hits(SearchQuery()),
 ]
 
 
@@ -64,7 +65,7 @@ def test_a_failure_halfway_leaves_nothing(
     assert stored(catalogue) == [entry("a.txt")]
 
 
-@pytest.mark.parametrize("call", CALLS, ids=["check", "find", "add", "search"])
+@pytest.mark.parametrize("call", CALLS, ids=["check", "find", "add", "search", "hits"])
 def test_without_a_schema_init_db_is_asked_for(
     empty_database_url: str, call: Callable[[Catalogue], object]
 ) -> None:
@@ -82,7 +83,7 @@ def test_looking_for_an_sqlite_file_does_not_make_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("call", CALLS, ids=["check", "find", "add", "search"])
+@pytest.mark.parametrize("call", CALLS, ids=["check", "find", "add", "search", "hits"])
 def test_a_database_that_is_down_stops_the_run_and_may_come_back(
     breakable_postgres: PostgresServer,
     migrated_postgres_url: str,

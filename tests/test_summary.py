@@ -160,8 +160,7 @@ def test_the_first_page_waits_for_the_numbers_and_no_other() -> None:
     lookups: Lookups[int] = Lookups(clock)
     assert lookups.ask("a", lambda: 1, 60, patience=60).value == 1
     clock.tire()
-    ask = lambda: lookups.ask("a", lambda: 2, 60, patience=60)  # noqa: E731
-    assert ask().value in (1, 2)
+    assert lookups.ask("a", lambda: 2, 60, patience=60).value in (1, 2)
 
 
 def test_the_console_begins_before_anybody_asks() -> None:

@@ -28,6 +28,7 @@ from pages.common import guard, services, session, signin, words
 from pages.common.base import at, based
 from pages.common.doors import PRIVATE, Doors
 from pages.common.ending import ending_with
+from pages.common.export_routes import EXPORT_ROUTES
 from pages.common.health_routes import HEALTH_ROUTES
 
 _BATCH = 5000
@@ -195,6 +196,7 @@ ROUTES = based(
         Route("/signin", signin.signin, methods=["GET", "POST"]),
         Route("/signout", signin.signout, methods=["GET", "POST"]),
         *HEALTH_ROUTES,
+        *EXPORT_ROUTES,
     ]
 )
 MIDDLEWARE = [Middleware(Doors)]

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from core.checkup import Checkup
 from core.doctor import examine
 from core.errors import HimuroError
+from core.exports import Exports
 from core.jobs import Jobs
 from core.ports import Catalogue, Health
 from core.restores import Restores
@@ -36,6 +37,7 @@ class Services:
     restores: Restores = field(init=False)
     signin: SignIn = field(init=False)
     summary: Summary = field(init=False)
+    exports: Exports = field(init=False)
     _opened: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -43,6 +45,7 @@ class Services:
         self.restores = Restores(self.settings, self.jobs.open_restore_store)
         self.signin = SignIn(self.settings)
         self.summary = Summary(self.catalogue, self.settings.timezone)
+        self.exports = Exports(self.settings, self.catalogue)
 
     def open_jobs(self) -> Jobs:
         """Return the queue, which works from the first call on.
@@ -121,6 +124,7 @@ def replace(services: Services | None) -> None:
 
 
 def close() -> None:
-    """Stop the queue; blocks until running files are done or their deadline is over."""
+    """Stop exports and the queue; blocks until running files are done or their deadline is over."""
     if _services is not None:
+        _services.exports.close()
         _services.jobs.close()

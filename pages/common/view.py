@@ -8,7 +8,7 @@ or ``$`` of a file name would vanish or do something.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Literal
 
@@ -98,7 +98,7 @@ def table(
     rows: Iterable[tuple[object, ...]],
     *,
     widths: dict[str, int],
-    formats: dict[str, Callable[[int], str]] | None = None,
+    formats: Mapping[str, Callable[[int], str]] | None = None,
     row_height: int = 32,
     most_height: int = 460,
     chosen: Callable[[int], None] | None = None,

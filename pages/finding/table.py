@@ -13,7 +13,7 @@ import streamlit as st
 from core.model import Entry, Order, SearchPage, SearchQuery
 from core.typed_query import TypedQuery
 from pages.common import services, view, words
-from pages.finding import asked, ticks
+from pages.finding import asked, takeaway, ticks
 from pages.finding.asked import COLUMNS, Asked
 
 PER_PAGE = 100
@@ -95,7 +95,7 @@ def rows(wanted: Asked, query: SearchQuery, found: SearchPage) -> None:
     if asked.current() != wanted:
         st.rerun()  # a heading has asked for another order
     here = services.current()
-    # Place of the take-away: takeaway.render(here, query, found, ticks.ticked())
+    takeaway.render(here, query, found, ticks.ticked())
     _ticked()
     chosen = _table(wanted, query, found, here.settings.timezone)
     if chosen:

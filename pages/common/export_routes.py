@@ -1,0 +1,43 @@
+"""Files made from the archive list (``core/exports.py``), for whoever knows the address."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from core.errors import HimuroError
+from core.exports import KEPT
+from pages.common import services
+from pages.common.base import at
+from pages.common.doors import PRIVATE
+
+_GONE = (
+    "このファイルはもうありません。書き出したファイルは"
+    f"{KEPT.total_seconds() // 60:.0f}分で消えます。"
+    "アーカイブ一覧から、もう一度書き出してください。"
+)
+
+_logger = logging.getLogger(__name__)
+
+
+def export_address(export_id: str) -> str:
+    return at(f"/exports/{export_id}")
+
+
+def _export(request: Request) -> Response:
+    """Send a file from the disk, under its Japanese name (RFC 5987)."""
+    try:
+        found = services.current().exports.file(request.path_params["export_id"])
+    except HimuroError as exc:
+        _logger.warning("%s: %s", request.url.path, exc)
+        found = None
+    if found is None:
+        return PlainTextResponse(_GONE, 404, PRIVATE)
+    path, name = found
+    return FileResponse(path, filename=name, media_type="application/octet-stream", headers=PRIVATE)
+
+
+EXPORT_ROUTES = [Route("/exports/{export_id}", _export, methods=["GET"])]

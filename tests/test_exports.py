@@ -1,0 +1,308 @@
+"""Files made in the background: their lives, their bounds, and how they end."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from core import exports as module
+from core.errors import Code, FatalError, ListError
+from core.export import Form
+from core.exports import KEPT, Export, Exports, ExportState
+from core.locks import RunLock
+from core.model import Entry, SearchQuery
+from core.ports import Hits
+from core.settings import load_settings
+from tests.entries import entry
+from tests.fakes import MemoryCatalogue
+
+PATIENCE = 60
+"""Seconds: far more than anything takes."""
+
+
+class GatedCatalogue(MemoryCatalogue):
+    """Hits whose batches, two rows each, come only when the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Semaphore(0)
+        self.asked = threading.Semaphore(0)
+        """Released when a batch is asked for."""
+        self.open = True
+
+    def hits(self, query: SearchQuery) -> Hits:
+        found = super().hits(query)
+        return found if self.open else Hits(found.total, self._gated(found.batches))
+
+    def _gated(self, batches: Iterator[Sequence[Entry]]) -> Iterator[Sequence[Entry]]:
+        for batch in batches:
+            self.asked.release()
+            assert self.gate.acquire(timeout=PATIENCE)
+            yield batch
+
+
+@dataclass
+class Bench:
+    """Exports of a small archive list, with a clock and a disk moved by hand."""
+
+    root: Path
+    catalogue: GatedCatalogue = field(default_factory=GatedCatalogue)
+    now: datetime = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
+    free: int = 10**12
+
+    def __post_init__(self) -> None:
+        self.catalogue.add([entry(f"{n}.txt", size=1000) for n in range(6)])
+        self.exports = self.opened()
+
+    def opened(self) -> Exports:
+        settings = load_settings({"HIMURO_DATA_DIR": str(self.root)})
+        return Exports(
+            settings, self.catalogue, now=lambda: self.now, free_bytes=lambda _place: self.free
+        )
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(
+            f for f in (self.root / "exports").rglob("*") if f.suffix in (".csv", ".xlsx")
+        )
+
+    def view(self, export_id: str) -> Export:
+        found = self.exports.view(export_id)
+        assert found is not None
+        return found
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        waiting = threading.Event()
+        for _ in range(PATIENCE * 200):
+            if holds():
+                return
+            waiting.wait(0.005)
+        raise AssertionError("it never came about")
+
+    def ended(self, export_id: str) -> Export:
+        self.until(lambda: self.view(export_id).state.is_final)
+        return self.view(export_id)
+
+    def make(self, form: Form = Form.CSV) -> Export:
+        return self.ended(self.exports.start(SearchQuery(), form))
+
+    @contextmanager
+    def held(self, form: Form = Form.CSV) -> Iterator[str]:
+        """Yield a file whose making has stopped before its first rows."""
+        self.catalogue.open = False
+        export_id = self.exports.start(SearchQuery(), form)
+        assert self.catalogue.asked.acquire(timeout=PATIENCE)
+        self.catalogue.open = True
+        yield export_id
+        for _ in range(10):
+            self.catalogue.gate.release()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    for _ in range(100):
+        bench.catalogue.gate.release()
+    bench.exports.close()
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        (Form.CSV, "アーカイブ一覧_20261125-1830.csv"),
+        (Form.XLSX, "アーカイブ一覧_20261125-1830.xlsx"),
+        (Form.RESTORE, "復元一覧_20261125-1830.csv"),
+    ],
+)
+def test_a_file_of_everything(bench: Bench, form: Form, name: str) -> None:
+    made = bench.make(form)
+    assert (made.state, made.name, made.message) == (ExportState.DONE, name, "")
+    assert made.written is not None
+    assert (made.written.rows, made.written.total, made.written.listed_bytes) == (6, 6, 6000)
+    found = bench.exports.file(made.export_id)
+    assert found is not None
+    path, called = found
+    assert (called, path.stat().st_size) == (name, made.written.size)
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_of_chosen_rows(bench: Bench) -> None:
+    chosen = [bench.catalogue.rows[4], bench.catalogue.rows[1]]
+    made = bench.ended(bench.exports.start(chosen, Form.CSV))
+    found = bench.exports.file(made.export_id)
+    assert found is not None
+    lines = found[0].read_text("utf-8-sig").splitlines()
+    assert [line.split(",")[2] for line in lines[1:]] == [row.archived_name for row in chosen]
+
+
+def test_progress_and_what_is_not_there_yet(bench: Bench) -> None:
+    with bench.held() as export_id:
+        bench.catalogue.gate.release()
+        bench.until(lambda: (w := bench.view(export_id).written) is not None and w.rows == 2)
+        halfway = bench.view(export_id)
+        assert halfway.written is not None
+        assert (halfway.state, halfway.written.total) == (ExportState.WORKING, 6)
+        assert bench.exports.file(export_id) is None
+    assert bench.ended(export_id).state is ExportState.DONE
+
+
+def test_stopping(bench: Bench) -> None:
+    with bench.held() as export_id:
+        bench.exports.cancel(export_id)
+    assert bench.ended(export_id).state is ExportState.STOPPED
+    assert (bench.files, bench.exports.file(export_id)) == ([], None)
+    bench.exports.cancel(export_id)
+    bench.exports.cancel("unknown")
+
+
+def test_few_at_once_and_the_others_in_line(bench: Bench) -> None:
+    with bench.held(), bench.held():
+        third, fourth = (bench.exports.start(SearchQuery(), Form.CSV) for _ in range(2))
+        views = [bench.view(export_id) for export_id in (third, fourth)]
+        assert [(v.state, v.ahead) for v in views] == [
+            (ExportState.WAITING, 2),
+            (ExportState.WAITING, 3),
+        ]
+        bench.exports.cancel(third)
+        assert bench.view(third).state is ExportState.STOPPED
+        assert bench.view(fourth).ahead == 2
+    assert bench.ended(fourth).state is ExportState.DONE
+
+
+def test_a_large_one_leaves_a_turn_to_small_ones(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LARGE", 5)
+    with bench.held() as large:
+        second = bench.exports.start(SearchQuery(), Form.XLSX)
+        bench.until(lambda: bench.view(second).written is not None)
+        small = bench.ended(bench.exports.start(bench.catalogue.rows[:2], Form.CSV))
+        waiting = bench.view(second)
+        assert small.state is ExportState.DONE
+        assert (waiting.state, waiting.ahead) == (ExportState.WAITING, 1)
+    assert bench.ended(large).state is ExportState.DONE
+    assert bench.ended(second).state is ExportState.DONE
+
+
+def test_a_line_that_is_too_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_WAITING", 1)
+    with bench.held(), bench.held():
+        waiting = bench.exports.start(SearchQuery(), Form.CSV)
+        with pytest.raises(ListError, match="混み合っています"):
+            bench.exports.start(SearchQuery(), Form.CSV)
+        bench.exports.cancel(waiting)
+        bench.exports.start(SearchQuery(), Form.CSV)
+
+
+def test_files_end_after_half_an_hour(bench: Bench) -> None:
+    made = bench.make()
+    bench.now += KEPT - timedelta(seconds=1)
+    assert bench.exports.file(made.export_id)
+    bench.now += timedelta(seconds=1)
+    assert bench.exports.file(made.export_id) is None
+    assert bench.exports.view(made.export_id) is None
+    assert bench.files == []
+
+
+def test_a_full_disk_takes_the_oldest_files_and_then_nothing(bench: Bench) -> None:
+    old = bench.make()
+    bench.now += timedelta(minutes=3)
+    young = bench.make()
+    bench.free = module._RESERVE - 1
+    refused = bench.make()
+    assert refused.state is ExportState.FAILED
+    assert "空き容量が足りない" in refused.message
+    assert bench.exports.file(old.export_id) is None
+    # Somebody is about to fetch it.
+    assert bench.exports.file(young.export_id) is not None
+    assert len(bench.files) == 1
+
+
+def test_all_files_together_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = bench.make()
+    assert first.written is not None
+    monkeypatch.setattr(module, "_MOST_BYTES", first.written.size * 2 - 1)
+    bench.now += timedelta(minutes=3)
+    second = bench.make()
+    assert second.state is ExportState.DONE
+    assert bench.exports.file(first.export_id) is None
+    third = bench.make()
+    assert third.state is ExportState.FAILED
+
+
+def test_a_database_that_goes_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_query: SearchQuery) -> Hits:
+        def batches() -> Iterator[list[Entry]]:
+            yield bench.catalogue.rows[:2]
+            raise FatalError(Code.DATABASE_UNAVAILABLE, "接続が切れました")
+
+        return Hits(6, batches())
+
+    monkeypatch.setattr(bench.catalogue, "hits", gone)
+    ended = bench.make()
+    assert ended.state is ExportState.FAILED
+    assert "データベースに接続できません（接続が切れました）" in ended.message
+    assert bench.files == []
+
+
+def test_a_list_that_is_too_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.export_list.MAX_ROWS", 5)
+    ended = bench.make(Form.RESTORE)
+    assert (ended.state, "絞り込み" in ended.message) == (ExportState.FAILED, True)
+
+
+def test_what_nobody_foresaw_is_said_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_query: SearchQuery) -> Hits:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench.catalogue, "hits", broken)
+    ended = bench.make()
+    assert (ended.state, "予期しないエラー" in ended.message) == (ExportState.FAILED, True)
+    monkeypatch.undo()
+    assert bench.make().state is ExportState.DONE
+
+
+def test_a_directory_that_cannot_be_made(bench: Bench) -> None:
+    (bench.root / "exports").write_text("in the way")
+    with pytest.raises(FatalError):
+        bench.exports.start(SearchQuery(), Form.CSV)
+
+
+def test_closing_ends_all_of_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench.make()
+    monkeypatch.setattr(module, "_END_SECONDS", 0)
+    with bench.held() as running, bench.held():
+        waiting = bench.exports.start(SearchQuery(), Form.CSV)
+        bench.exports.close()
+        assert bench.view(waiting).state is ExportState.FAILED
+        assert "コンソールが終了した" in bench.view(waiting).message
+    assert "コンソールが終了した" in bench.ended(running).message
+    assert bench.exports.file(made.export_id) is None
+    assert bench.files == []
+    with pytest.raises(ListError, match="コンソールが終了した"):
+        bench.exports.start(SearchQuery(), Form.CSV)
+
+
+def test_files_of_processes_that_died_are_removed(bench: Bench) -> None:
+    dead = bench.root / "exports" / "dead"
+    dead.mkdir(parents=True)
+    (dead / "left.csv").write_text("x")
+    (dead / "lock").write_text("")
+    alive = bench.root / "exports" / "alive"
+    owner = RunLock(alive)
+    owner.acquire()
+    (alive / "theirs.csv").write_text("x")
+    bench.make()
+    assert not dead.exists()
+    assert (alive / "theirs.csv").exists()
+    owner.release()
