@@ -137,23 +137,22 @@ def _count(connection: Connection, asked: Asked, most: int, seconds: float) -> t
 
     It is not when there are ``most`` or more, or when counting takes so many seconds.
     """
-    counted, until = 0, time.monotonic() + seconds
+    counted, is_all, until = 0, False, time.monotonic() + seconds
     try:
         with connection.begin_nested():
             connection.execute(_LIMIT)
             for blocks_ in _growing(asked.all_blocks) if asked.where else [()]:
-                if time.monotonic() > until:
-                    return counted, False
+                if counted >= most or time.monotonic() > until:
+                    break
                 counted += blocks.count(connection, asked, blocks_, most - counted)
-                if counted >= most:
-                    return counted, False
-            return counted, True
+            else:
+                is_all = counted < most
+            connection.execute(_NO_LIMIT)
     except OperationalError as exc:
+        # Cancelled by the limit, which goes with the savepoint; or there is no connection left.
         if getattr(exc.orig, "pgcode", None) != _CANCELLED:
             raise
-        return counted, False
-    finally:
-        connection.execute(_NO_LIMIT)
+    return counted, is_all
 
 
 def _growing(blocks_: Sequence[Block]) -> Iterator[Sequence[Block]]:

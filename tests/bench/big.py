@@ -18,6 +18,7 @@ from core.model import Entry
 from db.columns import NAMES
 from db.engine import make_engine, writing
 from db.schema import alembic_config, upgrade
+from tests.bench.measure import BenchError
 from tests.bench.report import note
 from tests.bench.rows import archived
 from tests.postgres import PostgresServer, postgres_server
@@ -67,6 +68,9 @@ def console_before(url: str, directory: Path) -> Iterator[Console]:
     log = directory / "console.log"
     with console(env, free_port(), log=log, cwd=directory) as running:
         yield running
+    text = log.read_text("utf-8", "replace")
+    if "Traceback" in text:
+        raise BenchError(f"the console failed:\n{text[text.index('Traceback') :][:5000]}")
 
 
 def _with_trigrams() -> Path | None:

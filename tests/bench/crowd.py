@@ -26,6 +26,7 @@ from streamlit.proto.ClientState_pb2 import ClientState, ContextInfo
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 FIELD = "-q"
 """How the id of the search field ends: its key."""
@@ -138,6 +139,7 @@ async def _attend(
                         compression=None,
                         max_size=None,
                         proxy=None,
+                        ping_interval=None,  # browsers answer pings and send none
                     )
                 )
                 person = _Person(stream, url)
@@ -163,8 +165,11 @@ async def _spend(
         while (start := time.perf_counter()) < end:
             try:
                 await asyncio.wait_for(person.search(dice.choice(texts)), _PATIENCE)
-            except (_Failed, TimeoutError, OSError) as exc:
-                phase.failed.append(str(exc) or type(exc).__name__)
+            except (_Failed, TimeoutError) as exc:
+                phase.failed.append(str(exc) or "no result in time")
+            except ConnectionClosed as exc:
+                phase.failed.append(f"the console hung up: {exc}")
+                return
             else:
                 phase.taken.append(time.perf_counter() - start)
             await asyncio.sleep(dice.uniform(*phase.pause))
