@@ -4,6 +4,7 @@ there are. How they are found stands in ``db/blocks.py``.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -61,6 +62,7 @@ class IndexedSearch:
         self._clock = clock
         self._sample = Sample()
         self._sampled_at = float("-inf")
+        self._sampling = threading.Lock()
 
     def search(
         self, connection: Connection, query: SearchQuery, page: int, per_page: int
@@ -120,16 +122,25 @@ class IndexedSearch:
         return Asked(query, where, [group.terms for group in chosen], ordered, strays)
 
     def _sampled(self, connection: Connection) -> Sample:
-        """Return some rows, read once an hour."""
-        if self._clock() - self._sampled_at > _SAMPLE_SECONDS:
-            self._sampled_at = self._clock()
-            largest = connection.execute(select(func.max(File.id))).scalar_one() or 1
-            some = tablesample(File, func.system(min(100.0, 100.0 * _SAMPLE_ROWS / largest)))
-            row = aliased(File, some)
-            requester = func.coalesce(func.lower(row.requester), "")
-            statement = select(row.search_key, requester, row.size).limit(_SAMPLE_ROWS)
-            self._sample = Sample([tuple(found) for found in connection.execute(statement)])
-        return self._sample
+        """Return some rows, read once an hour.
+
+        Who comes meanwhile waits for them: without any, terms are chosen blindly, and after a
+        start with many people a search took seconds.
+        """
+        with self._sampling:
+            if self._clock() - self._sampled_at > _SAMPLE_SECONDS:
+                self._sample = _read_sample(connection)
+                self._sampled_at = self._clock()
+            return self._sample
+
+
+def _read_sample(connection: Connection) -> Sample:
+    largest = connection.execute(select(func.max(File.id))).scalar_one() or 1
+    some = tablesample(File, func.system(min(100.0, 100.0 * _SAMPLE_ROWS / largest)))
+    row = aliased(File, some)
+    requester = func.coalesce(func.lower(row.requester), "")
+    statement = select(row.search_key, requester, row.size).limit(_SAMPLE_ROWS)
+    return Sample([tuple(found) for found in connection.execute(statement)])
 
 
 def _count(connection: Connection, asked: Asked, most: int, seconds: float) -> tuple[int, bool]:

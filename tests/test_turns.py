@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -15,6 +15,8 @@ from core.errors import FatalError
 from core.model import SearchPage, SearchQuery
 from db import SqlCatalogue
 from db.catalogue import SEARCHES_AT_ONCE
+from db.sample import Sample
+from db.terms import Group
 from db.turns import Turns
 from tests.entries import entry
 
@@ -123,3 +125,39 @@ def test_a_search_without_a_turn_says_so(
     monkeypatch.setattr(catalogue, "_turns", Turns(0, 0))
     with pytest.raises(FatalError, match="検索する人が多く、順番が来ませんでした"):
         catalogue.search(SearchQuery())
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_the_second_search_waits_for_the_sample_that_the_first_one_reads(
+    catalogue: SqlCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue.add([entry("見積書.xlsx")])
+    known: list[int] = []
+    reading, second_ended = threading.Event(), threading.Event()
+    choose = Sample.choose
+
+    def read(rows: Sequence[tuple[str, str, int]]) -> Sample:
+        reading.set()
+        second_ended.wait(0.3)  # it does not: it waits for this
+        return Sample(rows)
+
+    def remember(sample: Sample, groups: Iterable[Group]) -> list[Group]:
+        known.append(len(sample.rows))
+        return choose(sample, groups)
+
+    def search() -> int:
+        return catalogue.search(SearchQuery(words="見積")).total
+
+    def search_second() -> int:
+        total = search()
+        second_ended.set()
+        return total
+
+    monkeypatch.setattr("db.indexed.Sample", read)
+    monkeypatch.setattr(Sample, "choose", remember)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(search)
+        assert reading.wait(60)
+        second = threads.submit(search_second)
+        assert (first.result(), second.result()) == (1, 1)
+    assert known == [1, 1]
