@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, Executable, select
 
+from core.errors import Code, FatalError
 from core.folders import Total
 from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
 from core.ports import Hits
@@ -23,9 +24,15 @@ from db.revision import require_current
 from db.scan import Scan
 from db.search import clean, storable
 from db.totals import count_until, totals
+from db.turns import Turns
 
 _BATCH = 500
 """Values in one IN list: few statements, and far from SQLite's limit of variables."""
+SEARCHES_AT_ONCE = 10
+"""Half of the connections (``db.engine``): however many people search, a run can store its rows.
+More at once would hardly be quicker."""
+_SEARCH_PATIENCE = 30
+"""Seconds for which a search waits for its turn."""
 
 
 class SqlCatalogue:
@@ -37,6 +44,7 @@ class SqlCatalogue:
         self._snapshot = snapshot(engine)
         self._insert = _insert(engine)
         self._searching = _searching(engine)
+        self._turns = Turns(SEARCHES_AT_ONCE, _SEARCH_PATIENCE)
         self._current = False
 
     def close(self) -> None:
@@ -90,9 +98,10 @@ class SqlCatalogue:
     def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
         """Return one page of hits; a page beyond the last one is empty.
 
-        Raises ``ListError`` when more is asked than a search can hold.
+        Raises ``ListError`` when more is asked than a search can hold. Not more than
+        ``SEARCHES_AT_ONCE`` are at work; the others wait for their turn.
         """
-        with self._transaction(self._engine) as connection:
+        with self._turn(), self._transaction(self._engine) as connection:
             return self._searching.search(connection, query, max(page, 1), per_page)
 
     def totals(self, timezone: ZoneInfo, *, after: int = 0) -> Iterator[Total]:
@@ -128,6 +137,16 @@ class SqlCatalogue:
             return []
         with self._transaction(self._engine) as connection:
             return hits.rows(connection, keys)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        try:
+            with self._turns.turn():
+                yield
+        except TimeoutError:
+            raise FatalError(
+                Code.DATABASE_UNAVAILABLE, "検索する人が多く、順番が来ませんでした"
+            ) from None
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:

@@ -4,6 +4,7 @@ there are. How they are found stands in ``db/blocks.py``.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -65,6 +66,7 @@ class IndexedSearch:
         self._clock = clock
         self._sample = Sample()
         self._sampled_at = float("-inf")
+        self._sampling = threading.Lock()
 
     def search(
         self, connection: Connection, query: SearchQuery, page: int, per_page: int
@@ -137,16 +139,25 @@ class IndexedSearch:
         return Asked(query, where, [group.terms for group in chosen], ordered, strays)
 
     def _sampled(self, connection: Connection) -> Sample:
-        """Return some rows, read once an hour."""
-        if self._clock() - self._sampled_at > _SAMPLE_SECONDS:
-            self._sampled_at = self._clock()
-            largest = connection.execute(select(func.max(File.id))).scalar_one() or 1
-            some = tablesample(File, func.system(min(100.0, 100.0 * _SAMPLE_ROWS / largest)))
-            row = aliased(File, some)
-            requester = func.coalesce(func.lower(row.requester), "")
-            statement = select(row.search_key, requester, row.size).limit(_SAMPLE_ROWS)
-            self._sample = Sample([tuple(found) for found in connection.execute(statement)])
-        return self._sample
+        """Return some rows, read once an hour.
+
+        Who comes meanwhile waits for them: without any, terms are chosen blindly, and after a
+        start with many people a search took seconds.
+        """
+        with self._sampling:
+            if self._clock() - self._sampled_at > _SAMPLE_SECONDS:
+                self._sample = _read_sample(connection)
+                self._sampled_at = self._clock()
+            return self._sample
+
+
+def _read_sample(connection: Connection) -> Sample:
+    largest = connection.execute(select(func.max(File.id))).scalar_one() or 1
+    some = tablesample(File, func.system(min(100.0, 100.0 * _SAMPLE_ROWS / largest)))
+    row = aliased(File, some)
+    requester = func.coalesce(func.lower(row.requester), "")
+    statement = select(row.search_key, requester, row.size).limit(_SAMPLE_ROWS)
+    return Sample([tuple(found) for found in connection.execute(statement)])
 
 
 def _count(connection: Connection, asked: Asked, most: int, seconds: float) -> tuple[int, bool]:
@@ -154,23 +165,22 @@ def _count(connection: Connection, asked: Asked, most: int, seconds: float) -> t
 
     It is not when there are ``most`` or more, or when counting takes so many seconds.
     """
-    counted, until = 0, time.monotonic() + seconds
+    counted, is_all, until = 0, False, time.monotonic() + seconds
     try:
         with connection.begin_nested():
             connection.execute(text(f"SET LOCAL statement_timeout = {PIECE_MS}"))
             for blocks_ in _growing(asked.all_blocks) if asked.where else [()]:
-                if time.monotonic() > until:
-                    return counted, False
+                if counted >= most or time.monotonic() > until:
+                    break
                 counted += blocks.count(connection, asked, blocks_, most - counted)
-                if counted >= most:
-                    return counted, False
-            return counted, True
+            else:
+                is_all = counted < most
+            connection.execute(_NO_LIMIT)
     except OperationalError as exc:
+        # Cancelled by the limit, which goes with the savepoint; or there is no connection left.
         if getattr(exc.orig, "pgcode", None) != _CANCELLED:
             raise
-        return counted, False
-    finally:
-        connection.execute(_NO_LIMIT)
+    return counted, is_all
 
 
 def _growing(blocks_: Sequence[Block]) -> Iterator[Sequence[Block]]:

@@ -114,6 +114,13 @@ class PostgresServer:
                 raise RuntimeError(f"PostgreSQL did not start:\n{tail}")
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """The process that all others of the server are children of."""
+        if self._process is None:
+            raise RuntimeError("PostgreSQL does not run")
+        return self._process.pid
+
     def stop(self) -> None:
         """Shut down in order: open transactions are rolled back, connections cut."""
         self._end(signal.SIGINT)

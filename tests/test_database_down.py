@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import Code, FatalError
-from core.model import SearchQuery
+from core.model import Order, SearchQuery
 from core.ports import Catalogue
 from db import SqlCatalogue, open_catalogue
 from db.engine import make_engine
@@ -63,6 +63,27 @@ def test_a_failure_halfway_leaves_nothing(
     assert stored(catalogue) == []
     assert catalogue.add([entry("a.txt")]) == []
     assert stored(catalogue) == [entry("a.txt")]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_connection_that_is_lost_while_hits_are_counted(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search sets a limit of time before it counts; taking that back finds nobody there."""
+    catalogue = open_catalogue(database_url)
+    catalogue.add([entry("a.txt")])
+
+    def lose(connection: Connection, *_counting: object) -> int:
+        connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr("db.blocks.count", lose)
+        search = SearchQuery(words="a", order=Order.NAME)
+        fatal = refusal(lambda: catalogue.search(search))
+    assert fatal.code is Code.DATABASE_UNAVAILABLE
+    assert catalogue.search(search).total == 1
+    catalogue.close()
 
 
 @pytest.mark.parametrize("call", CALLS, ids=["check", "find", "add", "search", "hits"])

@@ -30,6 +30,7 @@ from pages.common.doors import PRIVATE, Doors
 from pages.common.ending import ending_with
 from pages.common.export_routes import EXPORT_ROUTES
 from pages.common.health_routes import HEALTH_ROUTES
+from pages.common.listening import send_at_once
 
 _BATCH = 5000
 """Rows handed over at once: one at a time is a thousand times slower (FACTS)."""
@@ -45,6 +46,7 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
     its log, its pages and ``/readyz`` say what to do.
     """
     logs.set_up()
+    send_at_once()
     await asyncio.to_thread(_open)
     async with ending_with(services.close):
         yield

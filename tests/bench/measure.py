@@ -1,4 +1,4 @@
-"""Running one command and learning how long it took and how much memory it wanted."""
+"""How long something took: a command, with the memory it wanted, or a call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,3 +83,20 @@ def require_objects(bucket: Path, count: int, total_bytes: int) -> None:
             f"{bucket.name}: {len(sizes):,} objects of {sum(sizes):,} bytes in the bucket,"
             f" expected {count:,} of {total_bytes:,}"
         )
+
+
+def milliseconds(calls: Iterable[Callable[[], object]], rounds: int) -> list[float]:
+    """Return how long every call took, each made once a round."""
+    every = list(calls)
+    found = []
+    for _ in range(rounds):
+        for call in every:
+            begin = time.perf_counter()
+            call()
+            found.append((time.perf_counter() - begin) * 1000)
+    return found
+
+
+def p95(taken: Sequence[float]) -> float:
+    """Return what 95 of 100 are below."""
+    return statistics.quantiles(taken, n=20, method="inclusive")[-1] if taken[1:] else taken[0]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from tests.bench.measure import p95
 from tests.servers import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "performance.md"
@@ -38,6 +40,13 @@ class Row:
     def ratio(cls, part: str, what: str, value: float, least: float) -> Row:
         """Return the line of a target that wants a ratio of ``least`` or more."""
         return cls(part, what, f"{value:.2f} x", value >= least)
+
+    @classmethod
+    def times(cls, part: str, what: str, taken: Sequence[float]) -> Row:
+        """Return a line of milliseconds, and say on standard error that it is there."""
+        note(f"{part}, {what}: {p95(taken):.0f} ms, {max(taken):.0f} ms")
+        spread = f"median {statistics.median(taken):.0f}, most {max(taken):.0f} ms"
+        return cls(part, what, f"p95 {p95(taken):.0f} ms", rounds=spread)
 
     @property
     def cells(self) -> tuple[str, ...]:
