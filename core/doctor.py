@@ -25,7 +25,7 @@ from core.settings import Settings
 
 DEADLINE_SECONDS = 9.0
 """For each check. One check follows another at most, so the whole takes twice that at worst."""
-_PACKAGES = ("streamlit", "boto3", "SQLAlchemy", "psycopg2-binary", "openpyxl")
+_PACKAGES = ("streamlit", "boto3", "SQLAlchemy", "psycopg2-binary")
 
 _logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -94,19 +95,16 @@ class Export:
     finished_at: datetime | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     export: Export
     what: SearchQuery | Sequence[Entry]
     path: Path
-    hits: Hits | None = None
     stopped: bool = False
     size: int = 0
     """Bytes on the disk."""
-
-    @property
-    def is_large(self) -> bool:
-        return self.hits is not None and self.hits.total >= _LARGE
+    is_large: bool = False
+    """False also as long as nobody knows."""
 
     def is_older_than(self, age: timedelta, now: datetime) -> bool:
         """Return whether it ended that long ago."""
@@ -221,8 +219,9 @@ class Exports:
             if self._timer is not None:
                 self._timer.cancel()
             workers = list(self._workers)
+        end = time.monotonic() + _END_SECONDS
         for worker in workers:
-            worker.join(_END_SECONDS)
+            worker.join(max(0.0, end - time.monotonic()))
         with self._lock:
             if self._owner is not None and self._folder is not None:
                 self._owner.release()
@@ -246,11 +245,7 @@ class Exports:
 
     def _serve(self) -> None:
         while (job := self._take()) is not None:
-            try:
-                self._work(job)
-            finally:
-                with self._lock:
-                    self._working.remove(job)
+            self._work(job)
 
     def _take(self) -> _Job | None:
         """Return what is to be made next; None when nothing is, and this worker ends."""
@@ -269,11 +264,10 @@ class Exports:
 
     def _work(self, job: _Job) -> None:
         try:
-            if job.hits is None:
-                job.hits = self._hits(job)
-                if self._waits(job, job.hits):
-                    return
-            written = self._write(job, job.hits)
+            hits = self._hits(job)
+            if self._waits(job, hits):
+                return
+            written = self._write(job, hits)
         except Cancelled:
             state, message = ExportState.STOPPED, ""
             if self._closing:
@@ -306,15 +300,19 @@ class Exports:
         return Hits(len(job.what), iter([job.what]))
 
     def _waits(self, job: _Job, hits: Hits) -> bool:
-        """Put a large job back when another one is being made."""
+        """Put a large job back when another one is being made. Its hits are looked for again
+        later: the keys of all that may wait would take memory."""
         with self._lock:
-            if not job.is_large or not any(j.is_large for j in self._working if j is not job):
+            busy = any(other.is_large for other in self._working if other is not job)
+            job.is_large = hits.total >= _LARGE
+            if not (busy and job.is_large):
                 return False
             if job.stopped:
                 raise Cancelled
             job.export = replace(
                 job.export, state=ExportState.WAITING, written=Written(total=hits.total)
             )
+            self._working.remove(job)
             self._queue.insert(0, job)
             return True
 
@@ -348,8 +346,9 @@ class Exports:
 
     def _end(self, job: _Job, state: ExportState, message: str = "") -> None:
         job.export = replace(job.export, state=state, message=message, finished_at=self._now())
-        # Entries and keys of hits are large.
-        job.what, job.hits = (), None
+        job.what = ()
+        if job in self._working:
+            self._working.remove(job)
         self._look_again()
 
     def _look_again(self) -> None:

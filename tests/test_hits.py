@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from core.errors import Code, FatalError, ListError
 from core.model import Entry, Order, SearchQuery
@@ -71,6 +71,25 @@ def test_what_is_stored_meanwhile_changes_nothing(
     assert [e.name for e in read] == [f"{n:02}.txt" for n in reversed(range(10))]
     assert found.total == 10
     assert catalogue.hits(SearchQuery()).total == 21
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_all_looks_at_the_database_see_the_same_moment(
+    catalogue: SqlCatalogue, database_url: str
+) -> None:
+    """A row that is stored after the blocks were read, and before the rows are."""
+    catalogue.add([entry("a.txt"), entry("b.txt")])
+    engine = make_engine(database_url)
+
+    def store(*arguments: object) -> None:
+        if "generate_series" in str(arguments[2]):
+            catalogue.add([entry("c.txt")])
+
+    event.listen(engine, "after_cursor_execute", store)
+    opened = SqlCatalogue(engine)
+    assert names(opened, SearchQuery(words="txt")) == ["b.txt", "a.txt"]
+    assert names(catalogue, SearchQuery(words="txt")) == ["c.txt", "b.txt", "a.txt"]
+    opened.close()
 
 
 def test_hits_that_nobody_reads_hold_no_connection(

@@ -124,7 +124,7 @@ def replace(services: Services | None) -> None:
 
 
 def close() -> None:
-    """Stop exports and the queue; blocks until running files are done or their deadline is over."""
+    """Stop the queue and exports; blocks until running files are done or their deadline is over."""
     if _services is not None:
-        _services.exports.close()
         _services.jobs.close()
+        _services.exports.close()
