@@ -28,14 +28,10 @@ def render(wanted: Asked, today: date) -> None:
             "ファイル名やフォルダー名の一部、またはパス（空白で区切ると、すべてを含むもの）",
             live=True,
         )
-        number = len(active(typed, today))
         # Drawn when it is opened: what is drawn unseen misses what the address says later.
+        # Another label would be another panel, a closed one.
         panel = st.popover(
-            f"絞り込み（{number}）" if number else "絞り込み",
-            key="list-filters",
-            icon=":material/tune:",
-            type="primary" if number else "secondary",
-            on_change="rerun",
+            "絞り込み", key="list-filters", icon=":material/tune:", on_change="rerun"
         )
         if panel.open:
             with panel:
