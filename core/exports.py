@@ -6,6 +6,7 @@ how many wait, how much of the disk they take, and for how long.
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 import shutil
@@ -20,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from core import export
-from core.errors import Code, HimuroError, ListError, os_reason, sentence
+from core.errors import Code, FatalError, HimuroError, ListError, sentence
 from core.export import Form, Written
 from core.locks import RunLock
 from core.model import Entry, SearchQuery
@@ -55,6 +56,9 @@ _FULL = (
     f"{KEPT // timedelta(minutes=1)}分ほど待ってからやり直してください。"
     "続くときは管理者に連絡してください。"
 )
+_UNWRITABLE = "サーバーに保存できないため、書き出せません。管理者に連絡してください。"
+"""Without the path, which is in the log: everybody may read it."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = "コンソールが終了したため、書き出しを中止しました。もう一度押してください。"
 
 _logger = logging.getLogger(__name__)
@@ -151,8 +155,7 @@ class Exports:
     def start(self, what: SearchQuery | Sequence[Entry], form: Form) -> str:
         """Begin to make a file of all hits of a search, or of these entries; return its id.
 
-        Raises ``ListError`` when too many wait already, ``FatalError`` when the data directory
-        cannot be written.
+        Raises ``ListError`` when too many wait already, or the data directory cannot be written.
         """
         with self._lock:
             if self._closing:
@@ -164,7 +167,11 @@ class Exports:
                 # Files last: somebody may still fetch them.
                 ended = (j for j in self._jobs.values() if j.export.state.is_final)
                 self._forget(min(ended, key=lambda j: j.export.state is ExportState.DONE))
-            folder = self._open()
+            try:
+                folder = self._open()
+            except FatalError as exc:
+                _logger.error("%s", exc)  # noqa: TRY400
+                raise ListError(_UNWRITABLE) from exc
             export_id = secrets.token_urlsafe(16)
             now = self._now()
             title = "復元一覧" if form is Form.RESTORE else "アーカイブ一覧"
@@ -294,7 +301,7 @@ class Exports:
         except OSError as exc:
             _logger.error("%s: %s", job.path, exc)  # noqa: TRY400
             state = ExportState.FAILED
-            message = f"書き出したファイルを保存できません（{os_reason(exc)}）。{_FULL}"
+            message = _FULL if exc.errno in _NO_ROOM else _UNWRITABLE
         except Exception:
             _logger.exception("an export failed")
             state = ExportState.FAILED

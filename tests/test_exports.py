@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -274,8 +276,24 @@ def test_what_nobody_foresaw_is_said_too(bench: Bench, monkeypatch: pytest.Monke
 
 def test_a_directory_that_cannot_be_made(bench: Bench) -> None:
     (bench.root / "exports").write_text("in the way")
-    with pytest.raises(FatalError):
+    with pytest.raises(ListError, match="管理者に連絡") as caught:
         bench.exports.start(SearchQuery(), Form.CSV)
+    assert str(bench.root) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.ENOSPC, "空き容量が足りない"), (errno.EIO, "保存できない")]
+)
+def test_a_disk_that_takes_no_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    def refuse(path: Path) -> NoReturn:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(module, "create_private", refuse)
+    ended = bench.make()
+    assert (ended.state, reason in ended.message) == (ExportState.FAILED, True)
+    assert str(bench.root) not in ended.message
 
 
 def test_closing_ends_all_of_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
