@@ -17,6 +17,9 @@ from db.models import ArchivedFile as File
 MOST_CHARACTERS = 1200
 """Of the words together: more than any path that has a key. SQLite limits patterns and terms."""
 
+MOST_TYPES = 100
+"""Endings of names at once, for the same reason."""
+
 FOLDING_INTO_BACKSLASH = "\u00a5\uff3c\ufe68"
 """Legal letters of names that ``fold`` makes a backslash."""
 
@@ -48,7 +51,7 @@ def answerable(query: SearchQuery) -> bool:
 def conditions(query: SearchQuery) -> list[ColumnElement[bool]]:
     """Return what all hits fulfil, apart from the time.
 
-    Raises ``ListError`` when there are too many words.
+    Raises ``ListError`` when there are too many words or file types.
     """
     if len(query.words) > MOST_CHARACTERS:
         raise ListError(f"検索語が長すぎます（{MOST_CHARACTERS:,}文字まで）。短くしてください。")
@@ -66,6 +69,8 @@ def conditions(query: SearchQuery) -> list[ColumnElement[bool]]:
         pattern = func.lower(f"%{_literal(requester)}%")
         found.append(func.lower(File.requester).like(pattern, escape=_ESCAPE))
     if types := file_types(query):
+        if len(types) > MOST_TYPES:
+            raise ListError(f"種類が多すぎます（{MOST_TYPES}個まで）。減らしてください。")
         endings = (File.search_key.like(f"%.{_literal(t)}", escape=_ESCAPE) for t in types)
         found.append(or_(*endings))
     if query.least_size is not None:

@@ -360,6 +360,15 @@ def test_the_longest_search_is_answered_and_a_longer_one_refused(
         filled.search(SearchQuery(words=longest + "a"))
 
 
+def test_as_many_file_types_as_are_searched_for_and_one_more(filled: SqlCatalogue) -> None:
+    most = ["txt", *(f"x{number}" for number in range(99))]
+    longest = SearchQuery(words="/ " * 600, file_types=",".join(most))
+    assert filled.search(replace(longest, words="")).total == 3
+    assert filled.search(longest).total == 3
+    with pytest.raises(ListError, match="100個"):
+        filled.search(SearchQuery(file_types=",".join([*most, "y"])))
+
+
 @pytest.fixture
 def opened_twice(database_url: str) -> Iterator[tuple[SqlCatalogue, SqlCatalogue]]:
     both = open_catalogue(database_url), open_catalogue(database_url)
