@@ -183,8 +183,8 @@ class Exports:
             if len(self._workers) < _AT_ONCE:
                 sys.setswitchinterval(_GIVE_WAY_SECONDS)
                 worker = threading.Thread(target=self._serve, name="himuro-export", daemon=True)
+                worker.start()  # may be refused: it is ours only after that
                 self._workers.append(worker)
-                worker.start()
             return export_id
 
     def view(self, export_id: str) -> Export | None:

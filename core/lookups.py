@@ -65,10 +65,10 @@ class Lookups(Generic[T]):
             while len(self._entries) > _MOST:
                 self._entries.popitem(last=False)
             if not entry.working and self._clock() - entry.answered_at > max_age:
-                entry.working = True
                 threading.Thread(
                     target=self._look, args=(entry, work), name="himuro-lookup", daemon=True
-                ).start()
+                ).start()  # may be refused: then the next one who asks tries again
+                entry.working = True
             if patience and entry.value is None:
                 self._lock.wait_for(lambda: not entry.working, patience)
             return Lookup(entry.working, entry.value, entry.message)

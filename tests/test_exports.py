@@ -274,6 +274,20 @@ def test_what_nobody_foresaw_is_said_too(bench: Bench, monkeypatch: pytest.Monke
     assert bench.make().state is ExportState.DONE
 
 
+def test_a_machine_without_threads_is_asked_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        for _ in range(3):
+            with pytest.raises(RuntimeError):
+                bench.exports.start(SearchQuery(), Form.CSV)
+    assert bench.make().state is ExportState.DONE
+
+
 def test_a_directory_that_cannot_be_made(bench: Bench) -> None:
     (bench.root / "exports").write_text("in the way")
     with pytest.raises(ListError, match="管理者に連絡") as caught:

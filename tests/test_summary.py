@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -148,6 +149,21 @@ class Unsteady(MemoryCatalogue):
     def totals(self, timezone: ZoneInfo, *, after: int = 0):  # type: ignore[no-untyped-def]
         self.asked.append(after)
         return super().totals(timezone, after=after)
+
+
+def test_a_machine_without_threads_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue = Unsteady()
+    catalogue.add([entry("a")])
+    summary = made(catalogue, Clock())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError):
+            summary.begin()
+    assert numbers(summary).folders.root.files == 1
+
+
+def refused(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_only_what_is_new_is_summed_up() -> None:
