@@ -16,7 +16,11 @@ from pages.finding.asked import Asked
 
 @view.explained
 def render() -> None:
-    here = services.current()
+    _page(services.current())
+    asked.settled()
+
+
+def _page(here: services.Services) -> None:
     wanted = asked.current()
     _head(wanted)
     if wanted.view == asked.FOLDERS:

@@ -90,19 +90,18 @@ def tick(window: Screen, row: int) -> None:
     window.settle()
 
 
-@pytest.mark.parametrize(
-    ("words", "line", "first"),
-    [("見積", "2 件（1～2件目を表示、新しい順）", "見積_B社.xlsx"),
-     ("ﾃﾞｰﾀ ａ社", "1 件（1～1件目を表示、新しい順）", "見積_A社.xlsx"),
-     (f"{SALES}\\見積_A社.xlsx", "1 件（1～1件目を表示、新しい順）", "見積_A社.xlsx"),
-     (f'"{SALES}\\契約書（写し）.pdf"', "1 件（1～1件目を表示、新しい順）", "契約書（写し）.pdf")],
-)  # fmt: skip
-def test_words(window: Screen, words: str, line: str, first: str) -> None:
+def test_words(window: Screen) -> None:
     window.open()
     window.see("233 件（1～100件目を表示、新しい順）")
-    search(window, words)
-    window.see(line)
-    shows(window, 3, first)
+    for words, hits, first in (
+        ("見積", 2, "見積_B社.xlsx"),
+        ("ﾃﾞｰﾀ ａ社", 1, "見積_A社.xlsx"),
+        (f'"{SALES}\\契約書（写し）.pdf"', 1, "契約書（写し）.pdf"),
+        (f"{SALES}\\見積_A社.xlsx", 1, "見積_A社.xlsx"),
+    ):
+        search(window, words)
+        window.see(f"{hits} 件（1～{hits}件目を表示、新しい順）")
+        shows(window, 3, first)
 
 
 def test_filters_and_the_way_back(window: Screen) -> None:

@@ -132,6 +132,37 @@ def test_widgets_show_the_address_and_change_it(catalogue: SqlCatalogue) -> None
     assert names(app) == [ALL[1]]
 
 
+def test_quick_clicks_add_up(catalogue: SqlCatalogue) -> None:
+    """A run that is broken off has told the browser nothing: it sends the old address."""
+    script = """
+import streamlit as st
+from pages.finding import asked
+def click(**values):
+    asked.put(**values)
+st.button("1", key="1", on_click=click, kwargs={"q": "a"})
+st.button("2", key="2", on_click=click, kwargs={"type": "b"})
+if st.checkbox("done", key="done"):
+    asked.settled()
+"""
+    app = AppTest.from_string(script, default_timeout=60)
+    app.query_params["page"] = "2"
+    app.run().button(key="1").click().run()
+    assert address(app) == {"page": "2", "q": "a"}
+    _send(app, page="2")
+    app.button(key="2").click().run()
+    assert address(app) == {"page": "2", "q": "a", "type": "b"}
+    app.checkbox(key="done").check().run()
+    _send(app, page="2")  # the way back, after the page was drawn
+    app.button(key="2").click().run()
+    assert address(app) == {"page": "2", "type": "b"}
+
+
+def _send(app: AppTest, **values: str) -> None:
+    app.query_params.clear()
+    for name, value in values.items():
+        app.query_params[name] = value
+
+
 def test_filters_are_told_and_cleared_at_once(catalogue: SqlCatalogue) -> None:
     app = opened(q="見積", directory=SALES, request="REQ-2", to="2026-12-01", max="1GB")
     text = said(app)

@@ -144,7 +144,7 @@ def _choose(key: str, chosen: Callable[[int], None]) -> None:
 def pagination_width(pages: int) -> int:
     """Return the pixels that ``st.pagination`` needs: in a row that is aligned to the right it
     shrinks to a single page number by itself."""
-    return 36 * (min(pages, 7) + 3)
+    return 40 * (min(pages, 7) + 3)
 
 
 def explained(page: Callable[[], None]) -> Callable[[], None]:

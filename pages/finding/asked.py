@@ -41,7 +41,7 @@ _OF_A_FILTER = {
     "sizes": ("min", "max"),
 }
 """Which parameters each filter has."""
-FILTERS = tuple(_OF_A_FILTER)
+_CHANGING = "list-changing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +118,21 @@ def word(name: str) -> str:
 def put(**values: str) -> None:
     """Change parameters of the address in one step, for the browser's way back as well.
 
-    Empty values take parameters away.
+    Empty values take parameters away. For callbacks only. Who clicks twice while the page is
+    drawn sends the address of before the first click again: the changes are then added up.
     """
     there = st.query_params.to_dict()
-    changed = {name: value for name, value in {**there, **values}.items() if value}
+    outdated, newest = st.session_state.get(_CHANGING, ([], there))
+    base = newest if there in outdated else there
+    changed = {name: value for name, value in {**base, **values}.items() if value}
+    st.session_state[_CHANGING] = [*outdated, there], changed
     if changed != there:
         st.query_params.from_dict(changed)
+
+
+def settled() -> None:
+    """Note that the page was drawn to its end: the browser knows the address."""
+    st.session_state.pop(_CHANGING, None)
 
 
 def ask(**values: str) -> None:

@@ -164,21 +164,22 @@ def _exact() -> None:
 
 
 def _ticked() -> None:
-    """Say how much is ticked. The line is always there: a table that jumps is ticked wrong."""
+    """Say how much is ticked, always in the same room: a table that jumps is ticked wrong."""
     kept = ticks.ticked()
+    total = words.size(sum(entry.size for entry in kept))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if kept:
-            total = words.size(sum(entry.size for entry in kept))
             st.text(f"選択中 {words.count(len(kept))}、合計 {total}")
-            st.button(
-                "選択をすべてやめる",
-                key="untick",
-                icon=":material/deselect:",
-                type="tertiary",
-                on_click=_untick,
-            )
         else:
             st.text("選択なし（左端の四角で選べます。ページや検索を変えても残ります）")
+        st.button(
+            "選択をすべてやめる",
+            key="untick",
+            icon=":material/deselect:",
+            type="tertiary",
+            disabled=not kept,
+            on_click=_untick,
+        )
     if st.session_state.pop("ticked-too-many", False):
         view.notice("warning", f"選べるのは{ticks.MOST:,}件までです。これ以上は選ばれていません。")
 
