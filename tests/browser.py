@@ -300,7 +300,7 @@ class Screen:
         directory = os.environ.get("HIMURO_SCREENSHOTS")
         if directory:
             Path(directory).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=Path(directory) / f"{name}.png")
+            self.page.screenshot(path=Path(directory) / f"{name}.png", animations="disabled")
 
 
 @contextmanager

@@ -42,7 +42,6 @@ def _held_write(
     return _write(file, form, Hits(hits.total, _held(hits.batches)), timezone, progress)
 
 
-export.write = _held_write
-
 if __name__ == "__main__":
+    export.write = _held_write
     main(prog_name="streamlit")

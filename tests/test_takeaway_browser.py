@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unicodedata import normalize
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -39,7 +40,7 @@ FORMULAS = ("=1+1.txt", "+81-3.txt", "-見積.xlsx", "@社内.txt")
 CHANGED = r"営業部\2024年度\見積\見積書_A社.xlsx"
 Row = list[Any]
 """As ``COLUMNS``."""
-WHO = ("--request-id", "FAST-2026-0201", "--requester", "山田 花子", "--comment", '-急ぎ, "至急"')
+WHO = ("--request-id", "FAST-2026-0201", "--requester", "山田 花子", "--comment", '監査, "至急"')
 
 
 @dataclass
@@ -96,7 +97,7 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archived]:
             made.share.local(rf"営業部\お客様\{name}").write_text(name)
         found = Archived(made)
         found.archive()
-        made.share.local(CHANGED).write_text("改訂しました")
+        made.share.local(CHANGED).write_bytes(bytes(20_000))
         found.archive()
         with served(made, "tests.held_console") as running:
             yield Archived(running, found.rows)
@@ -141,23 +142,23 @@ def test_all_hits_as_excel_and_as_csv(browser: Browser, archived: Archived) -> N
     total = len(archived.rows)
     assert total > 100
     with screen(browser, archived.here.url, None) as window:
-        window.open("/?q=fsx01")
+        window.open(f"/?directory={quote(archived.here.share.unc)}")
         window.see(f"{total} 件（1～100件目を表示、新しい順）")
         hold = archived.here.root / "data" / HOLD
         hold.touch()
         window.press("Excelで保存")
-        window.see(f"{ROWS} / {total}件")
+        window.see(f"{ROWS} / {total} 件")
         window.settle()
         window.picture("19-making")
         hold.unlink()
-        window.see(f"Excel：検索語「fsx01」、{total} 件")
+        window.see(f"Excel：フォルダー「{archived.here.share.unc}」、{total} 件")
         window.settle()
         window.picture("19-made")
         name, content = window.download("ダウンロード")
         assert re.fullmatch(r"アーカイブ一覧_\d{8}-\d{4}\.xlsx", name)
         same(read(name, content), archived)
         window.press("CSVで保存")
-        window.see(f"CSV：検索語「fsx01」、{total} 件")
+        window.see(f"CSV：フォルダー「{archived.here.share.unc}」、{total} 件")
         window.settle()
         name, content = window.download("ダウンロード")
         assert re.fullmatch(r"アーカイブ一覧_\d{8}-\d{4}\.csv", name)
