@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from core.folders import Folders, Total
 from core.lookups import Lookup, Lookups
+from core.model import SearchQuery
 from core.ports import Catalogue
 from core.record import utc_now
 
@@ -47,6 +48,22 @@ class Numbers:
     """By the first day of the month of archiving; those without any file are left out."""
     newest: int = 0
     """Largest serial key that is in the numbers."""
+
+    def count(self, query: SearchQuery) -> int | None:
+        """Return the hits of a search for everything, or for a directory alone; None for any
+        other search, which only the list itself can count."""
+        plain = SearchQuery(
+            directory=query.directory,
+            directory_only=query.directory_only,
+            order=query.order,
+            descending=query.descending,
+        )
+        folder = self.folders.find(query.directory.strip().replace("/", "\\"))
+        if query != plain or folder is None:
+            return None
+        alike = self.folders.searched_as(folder)
+        only = query.directory and query.directory_only
+        return sum(each.own_files if only else each.files for each in alike)
 
     def plus(self, totals: Iterable[Total], as_of: datetime) -> Numbers:
         """Return the numbers with further files in them."""

@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import ListError
 from core.model import SearchPage, SearchQuery
 from core.ports import Catalogue
-from pages.common import services, view
+from pages.common import services, view, words
 from pages.finding import asked, filters, folders, nothing, overview, table
 from pages.finding.asked import Asked
 
@@ -38,12 +38,27 @@ def _page(here: services.Services) -> None:
     if found.entries:
         if not wanted.restricted:
             overview.render(here)
-        table.above(wanted, found, number)
+        table.above(wanted, *_hits(here, query, found), found, number)
         table.rows(wanted, query, found)
     elif wanted.restricted:
         nothing.render(here.catalogue, wanted.typed, here.settings.timezone, today)
     else:
         view.notice("info", "アーカイブされたファイルはまだありません。")
+
+
+def _hits(here: services.Services, query: SearchQuery, found: SearchPage) -> tuple[str, str]:
+    """Return in words how many hits there are, and a remark.
+
+    Where counting them takes too long, the sums by folder may know it.
+    """
+    if not found.over:
+        return words.count(found.total), ""
+    numbers = here.summary.ask().value
+    total = numbers.count(query) if numbers else None
+    if numbers is None or total is None or total < found.total:
+        return f"{words.count(found.total)}以上", ""
+    as_of = words.time_of_day(numbers.as_of, here.settings.timezone)
+    return words.count(total), f"、件数は {as_of} 時点"
 
 
 def _head(wanted: Asked) -> None:

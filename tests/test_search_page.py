@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -208,10 +209,21 @@ def test_too_many_to_sort_is_said(catalogue: SqlCatalogue, monkeypatch: pytest.M
     entries = tuple(catalogue.search(SearchQuery()).entries)
     page = SearchPage(10_000, entries, over=True, unsorted=True)
     monkeypatch.setattr(SqlCatalogue, "search", lambda *_args, **_options: page)
-    text = said(opened(sort="size"))
+    text = said(opened(sort="size", q="書"))
     assert "10,000 件以上（1～3件目を表示、新しい順）" in text
     assert "大きい順に並べられません" in text
     assert "絞り込む" in text
+
+
+def test_the_sums_know_what_takes_too_long_to_count(
+    catalogue: SqlCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = tuple(catalogue.search(SearchQuery()).entries)
+    monkeypatch.setattr(
+        SqlCatalogue, "search", lambda *_args, **_options: SearchPage(2, entries[:2], over=True)
+    )
+    assert re.search(r"3 件（1～2件目を表示、新しい順、件数は \d\d:\d\d 時点）", said(opened()))
+    assert "2 件以上（1～2件目を表示、新しい順）" in said(opened(q="書"))
 
 
 def test_more_pages_than_were_counted(

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from core.errors import Code, FatalError
 from core.lookups import Lookup, Lookups
+from core.model import Order, SearchQuery
 from core.summary import FRESH_SECONDS, Amount, Numbers, Summary
 from db import SqlCatalogue
 from db.engine import make_engine
@@ -57,6 +58,27 @@ def numbers(summary: Summary) -> Numbers:
     assert (found.message, found.value is None) == ("", False)
     assert found.value is not None
     return found.value
+
+
+def test_hits_of_everything_and_of_a_directory(catalogue: SqlCatalogue) -> None:
+    wide, narrow = r"\\fsx01\share\ＡＢ", r"\\fsx01\share\ab"
+    for number, place in enumerate((wide, narrow, narrow, wide + r"\c")):
+        catalogue.add([entry(f"{number}", place)])
+    found = numbers(made(catalogue, Clock()))
+    for query in (
+        SearchQuery(),
+        SearchQuery(order=Order.SIZE, descending=False),
+        SearchQuery(directory=narrow),
+        SearchQuery(directory=narrow, directory_only=True),
+        SearchQuery(directory="//FSX01/share"),
+    ):
+        assert found.count(query) == catalogue.search(query).total
+    for query in (
+        SearchQuery(words="a"),
+        SearchQuery(directory=narrow, requester="山"),
+        SearchQuery(directory=r"\\fsx01\nowhere"),
+    ):
+        assert found.count(query) is None
 
 
 def test_numbers_grow_with_the_list(catalogue: SqlCatalogue) -> None:

@@ -140,6 +140,10 @@ def moment(when: datetime, timezone: ZoneInfo) -> str:
     return f"{when.astimezone(timezone):%Y/%m/%d %H:%M}"
 
 
+def time_of_day(when: datetime, timezone: ZoneInfo) -> str:
+    return f"{when.astimezone(timezone):%H:%M}"
+
+
 def exact_moment(when: datetime, timezone: ZoneInfo) -> str:
     return f"{when.astimezone(timezone):%Y/%m/%d %H:%M:%S}"
 

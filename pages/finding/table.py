@@ -54,14 +54,16 @@ _HEIGHT = 396
 _ROW = 30
 
 
-def above(wanted: Asked, found: SearchPage, number: int) -> None:
-    """Show how much was found and which of it is below, the orders, the columns, the pages."""
+def above(wanted: Asked, hits: str, remark: str, found: SearchPage, number: int) -> None:
+    """Show how much was found and which of it is below, the orders, the columns, the pages.
+
+    ``hits``: their number in words; ``remark``: on it, behind all others.
+    """
     left, right = st.columns([1, 1.35], vertical_alignment="center")
     order = SORTS[_order(wanted, found)]
     first = (number - 1) * PER_PAGE + 1
     last = first + len(found.entries) - 1
-    more = "以上" if found.over else ""
-    left.text(f"{words.count(found.total)}{more}（{first:,}～{last:,}件目を表示、{order}）")
+    left.text(f"{hits}（{first:,}～{last:,}件目を表示、{order}{remark}）")
     with right.container(
         horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
     ):
