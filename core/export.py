@@ -52,6 +52,7 @@ class Written:
     """How far a file has come."""
 
     rows: int = 0
+    """Those in the file so far."""
     total: int = 0
     """Hits; a file that is finished may hold fewer rows (``note``)."""
     size: int = 0
@@ -65,8 +66,9 @@ class Written:
 class Writer(Protocol):
     """One file that is being written."""
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Write a row for each; raises ``ListError`` when the form holds no more."""
+    def add(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Write a row for each that the form can name, and return these; raises ``ListError``
+        when it holds no more."""
 
     def finish(self) -> str:
         """Write what is left, and return ``Written.note``. The file stays open."""
@@ -93,9 +95,9 @@ def write(
     try:
         progress(Written(total=hits.total))
         for batch in hits.batches:
-            writer.add(batch)
-            rows += len(batch)
-            listed += sum(entry.size for entry in batch)
+            added = writer.add(batch)
+            rows += len(added)
+            listed += sum(entry.size for entry in added)
             progress(Written(rows, hits.total, file.tell(), listed))
         note = writer.finish()
     except BaseException:
@@ -197,8 +199,9 @@ class CsvWriter:
         self._text = LocalTime(timezone).text
         file.write(csv_lines([COLUMNS], mark="\ufeff"))
 
-    def add(self, entries: Sequence[Entry]) -> None:
+    def add(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         self._file.write("".join(map(self._line, entries)).encode("utf-8", "backslashreplace"))
+        return entries
 
     def _line(self, e: Entry) -> str:
         row = (

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import IO, BinaryIO
 from zoneinfo import ZoneInfo
 
+from core.csvfile import FORMULA
 from core.export import COLUMNS, LocalTime
 from core.model import Entry
 
@@ -35,7 +36,6 @@ _LEVEL = 3
 
 _HEADER, _DATE, _NUMBER, _QUOTED, _WRAPPED = 1, 2, 3, 4, 5
 """Places in ``cellXfs`` of ``_STYLES``."""
-_FORMULA = frozenset("=+-@\t\r\n")
 _SPECIAL = re.compile("[&<>\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]|_(?=x[0-9A-Fa-f]{4}_)")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "_": "_x005F_"}
 
@@ -89,7 +89,7 @@ class XlsxWriter:
         """Hits on finished sheets."""
         self._sheet = self._open_sheet()
 
-    def add(self, entries: Sequence[Entry]) -> None:
+    def add(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         rest = entries
         while rest:
             if self._row == SHEET_ROWS or self._bytes > _SHEET_BYTES:
@@ -99,6 +99,7 @@ class XlsxWriter:
             rows = [self._xml(n, e) for n, e in enumerate(some, self._row + 1)]
             self._put("".join(rows))
             self._row += len(some)
+        return entries
 
     def finish(self) -> str:
         self._close_sheet()
@@ -249,7 +250,7 @@ def _number(column: str, n: int, value: int) -> str:
 def _text(column: str, n: int, text: str) -> str:
     if not text:
         return ""
-    style = f' s="{_QUOTED}"' if text[0] in _FORMULA else ""
+    style = f' s="{_QUOTED}"' if text[0] in FORMULA else ""
     if len(text) > _MOST_LETTERS // 2:
         text = _shortened(text)
     if _SPECIAL.search(text):

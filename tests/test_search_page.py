@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Block
 
 from core.jobs import Jobs
 from core.model import Entry, SearchPage, SearchQuery
@@ -325,3 +326,21 @@ def test_what_was_typed_is_no_markdown(catalogue: SqlCatalogue) -> None:
     texts = (getattr(e, "value", "") or getattr(e, "label", "") for kind in readers for e in kind)
     assert not any(":red[x]" in str(text) for text in texts)
     assert f"依頼者: {odd}" in said(app)
+
+
+def test_the_rows_keep_their_place(catalogue: SqlCatalogue) -> None:
+    """Whatever stands above them: a click is lost in a fragment that has moved."""
+    searches: list[dict[str, str]] = [
+        {},
+        {"q": "見積"},
+        {"requester": "佐藤"},
+        {"q": "見積", "requester": "佐藤"},
+    ]
+    places = [_places(opened(**search)) for search in searches]
+    assert places == [[1]] * len(searches)
+
+
+def _places(app: AppTest) -> list[int]:
+    """Return which parts of the page hold a table."""
+    parts = app.main.children.items()
+    return [n for n, part in parts if isinstance(part, Block) and part.dataframe]
