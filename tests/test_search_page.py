@@ -330,7 +330,12 @@ def test_what_was_typed_is_no_markdown(catalogue: SqlCatalogue) -> None:
 
 def test_the_rows_keep_their_place(catalogue: SqlCatalogue) -> None:
     """Whatever stands above them: a click is lost in a fragment that has moved."""
-    searches = ({}, {"q": "見積"}, {"requester": "佐藤"}, {"q": "見積", "requester": "佐藤"})
+    searches: tuple[dict[str, str], ...] = (
+        {},
+        {"q": "見積"},
+        {"requester": "佐藤"},
+        {"q": "見積", "requester": "佐藤"},
+    )
     places = [_places(opened(**search)) for search in searches]
     assert places == [[1]] * len(searches)
 

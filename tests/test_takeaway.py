@@ -306,7 +306,7 @@ def test_nobody_else_goes_on(here: Services) -> None:
             SearchQuery(directory=r"\\s\t", directory_only=True, file_types="pdf"),
             "フォルダー「\\\\s\\t（直下だけ）」、種類「pdf」",
         ),
-        (SearchQuery(least_size=1024, order="size"), "サイズ「1.0 KB～」、サイズ順"),  # type: ignore[arg-type]
+        (SearchQuery(least_size=1024, order="size"), "サイズ「1.0 KB～」、大きい順"),  # type: ignore[arg-type]
     ],
 )
 def test_what_a_file_is_made_of(here: Services, query: SearchQuery, text: str) -> None:
