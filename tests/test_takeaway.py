@@ -35,13 +35,13 @@ from tests.fakes_restore import MemoryRestoreStore
 PAGE = """
 import streamlit as st
 from core.model import SearchQuery
-from pages.common import services
+from pages.common import services, words
 from pages.finding import takeaway
 here = services.current()
 query = SearchQuery(words=st.text_input("words", key="q"))
 found = here.catalogue.search(query)
 ticked = found.entries[:1] if st.checkbox("tick", key="tick") else ()
-takeaway.render(here, query, found, ticked)
+takeaway.render(here, query, words.count(found.total) if found.total else "", ticked)
 """
 REQUEST = RunRequest("REQ-9", "佐藤", "", "tanaka")
 

@@ -82,12 +82,15 @@ def last_page(found: SearchPage) -> int:
 
 
 @st.fragment
-def rows(wanted: Asked, query: SearchQuery, found: SearchPage) -> None:
-    """Show one page of hits. What is ticked or chosen in it asks the database nothing."""
+def rows(wanted: Asked, query: SearchQuery, found: SearchPage, hits: str) -> None:
+    """Show one page of hits. What is ticked or chosen in it asks the database nothing.
+
+    ``hits``: the number of all of them in words.
+    """
     if asked.current() != wanted:
         st.rerun()  # a heading has asked for another order
     here = services.current()
-    takeaway.render(here, query, found, ticks.ticked())
+    takeaway.render(here, query, hits, ticks.ticked())
     _ticked()
     chosen = _table(wanted, query, found, here.settings.timezone)
     if chosen:

@@ -11,7 +11,7 @@ import streamlit as st
 from core.errors import HimuroError, ListError
 from core.export import Form
 from core.exports import KEPT, Export, ExportState
-from core.model import MOST_TYPED, Entry, ListSource, Order, RunRequest, SearchPage, SearchQuery
+from core.model import MOST_TYPED, Entry, ListSource, Order, RunRequest, SearchQuery
 from core.settings import RESTORE_NEEDS
 from pages.common import guard, services, view, words
 from pages.common.export_routes import export_address
@@ -39,15 +39,15 @@ class _Held:
     what: SearchQuery | tuple[Entry, ...]
 
 
-def render(
-    here: services.Services, query: SearchQuery, found: SearchPage, ticked: Sequence[Entry]
-) -> None:
-    """Show the buttons for all hits and for ticked rows, and the file asked for last."""
+def render(here: services.Services, query: SearchQuery, hits: str, ticked: Sequence[Entry]) -> None:
+    """Show the buttons for all hits and for ticked rows, and the file asked for last.
+
+    ``hits``: their number in words; empty: there are none.
+    """
     # In one row: the table below does not move when a row is ticked.
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if found.total:
-            more = "以上" if found.over else ""
-            _buttons(f"検索結果 {words.count(found.total)}{more}", query, "all")
+        if hits:
+            _buttons(f"検索結果 {hits}", query, "all")
         if ticked:
             _buttons(f"選んだ {words.count(len(ticked))}", tuple(ticked), "ticked")
     if trouble := st.session_state.pop(_TROUBLE, ""):
