@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from zoneinfo import ZoneInfo
 
+from core.errors import ListError
 from core.model import SearchPage
 from core.ports import Catalogue
 from core.search_words import typed_words
@@ -65,11 +66,15 @@ class _Tries:
         self._until = self.clock() + MOST_SECONDS
 
     def hits(self, typed: TypedQuery) -> SearchPage | None:
-        """Return what a search finds; None when there were enough of them."""
+        """Return what a search finds; None when there were enough of them, or when nobody can
+        ask for that: a word in pieces is longer than the word."""
         if self.left <= 0 or self.clock() >= self._until:
             return None
         self.left -= 1
-        return self.search(typed)
+        try:
+            return self.search(typed)
+        except ListError:
+            return None
 
     def suggest(self, said: str, typed: TypedQuery) -> bool:
         """Try a search and keep it if it finds something; answer whether it does."""

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
-_FORMULA = frozenset("=+-@\t\r")
-_APOSTROPHE_OR_FORMULA = _FORMULA | {"'"}
-_MARKED = re.compile(r"'*[=+\-@\t\r]")
+FORMULA = frozenset("=+-@＝＋－＠\t\r\n")
+"""What a cell that runs begins with (OWASP, "CSV Injection"); Japanese Excel takes the full-width
+signs for the others."""
+_APOSTROPHE_OR_FORMULA = FORMULA | {"'"}
+_MARKED = re.compile(f"'*[{re.escape(''.join(sorted(FORMULA)))}]")
 
 
 def safe_cell(value: object) -> str:
     """Return a cell's text; one that Excel would run gets an apostrophe in front (FACTS)."""
     text = str(value)
-    return "'" + text if text[:1] in _FORMULA else text
+    return "'" + text if text[:1] in FORMULA else text
 
 
 def marked_cell(value: object) -> str:

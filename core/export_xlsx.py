@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import IO, BinaryIO
 from zoneinfo import ZoneInfo
 
+from core.csvfile import FORMULA
 from core.export import COLUMNS, LocalTime
 from core.model import Entry
 
@@ -35,7 +36,6 @@ _LEVEL = 3
 
 _HEADER, _DATE, _NUMBER, _QUOTED, _WRAPPED = 1, 2, 3, 4, 5
 """Places in ``cellXfs`` of ``_STYLES``."""
-_FORMULA = frozenset("=+-@\t\r\n")
 _SPECIAL = re.compile("[&<>\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]|_(?=x[0-9A-Fa-f]{4}_)")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "_": "_x005F_"}
 
@@ -250,7 +250,7 @@ def _number(column: str, n: int, value: int) -> str:
 def _text(column: str, n: int, text: str) -> str:
     if not text:
         return ""
-    style = f' s="{_QUOTED}"' if text[0] in _FORMULA else ""
+    style = f' s="{_QUOTED}"' if text[0] in FORMULA else ""
     if len(text) > _MOST_LETTERS // 2:
         text = _shortened(text)
     if _SPECIAL.search(text):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.advice import MOST_SEARCHES, Advice, advise
+from core.errors import ListError
 from core.model import SearchPage, SearchQuery
 from core.spellings import near
 from core.typed_query import TypedQuery
@@ -71,6 +72,23 @@ def test_other_spellings(typed: str, others: list[str]) -> None:
 
 def test_a_spelling_that_finds_something_is_suggested() -> None:
     assert words("サーバー", "サーバ1.txt", "サーバ2.txt") == (("サーバー",), [("サーバ", 2)])
+
+
+class Limited(Counting):
+    """A database that takes no longer words than this."""
+
+    def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
+        if len(query.words) > 6:
+            raise ListError("検索語が長すぎます。")
+        return super().search(query, page=page, per_page=per_page)
+
+
+def test_a_spelling_that_is_too_long_is_passed_over() -> None:
+    catalogue = Limited()
+    catalogue.add([entry("見積.txt")])
+    assert "見積 り 見積 り" in near("見積り見積り")
+    found = advise(catalogue, TypedQuery("見積り見積り"), TOKYO, TODAY, clock=lambda: 0.0)
+    assert [hint.typed.words for hint in found.hints] == ["見積"]
 
 
 @pytest.mark.parametrize(("requester", "too"), [("", ""), ("佐藤", "、絞り込みもやめる")])

@@ -83,7 +83,7 @@ def test_csv() -> None:
     assert content.count(b"\r\n") == 3
 
 
-@pytest.mark.parametrize("sign", "=+-@\t\r")
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠\t\r\n")
 def test_no_cell_of_a_csv_runs(sign: str) -> None:
     row = entry(f"{sign}cmd|'/c calc'!A1.txt", request_id=f"{sign}1", comment=f"{sign}x\ny")
     (_, cells) = csv_rows(written(Form.CSV, [row])[0])
@@ -93,7 +93,7 @@ def test_no_cell_of_a_csv_runs(sign: str) -> None:
 
 
 TEXT = st.text(
-    st.sampled_from("aA1あ漢🗻ﾊﾟ =+-@'\"&<>,;\t\r\n_x0041_　％\x01\x7f\u2028\ufffe")
+    st.sampled_from("aA1あ漢🗻ﾊﾟ =+-@＝'\"&<>,;\t\r\n_x0041_　％\x01\x7f\u2028\ufffe")
     | st.characters(),
     max_size=12,
 )
@@ -130,7 +130,7 @@ def test_csv_of_any_rows(rows: list[Entry]) -> None:
         texts = (row.directory, row.archived_name, row.request_id, row.requester, row.comment)
         for cell, text in zip(cells[1:3] + cells[5:8], texts, strict=True):
             text = text.encode("utf-8", "backslashreplace").decode()
-            assert cell == ("'" + text if text.startswith(tuple("=+-@\t\r")) else text)
+            assert cell == ("'" + text if text.startswith(tuple("=+-@＝＋－＠\t\r\n")) else text)
         assert cells[8] == str(row.size)
 
 
@@ -184,7 +184,7 @@ def test_how_excel_looks() -> None:
     assert widths[1] == 60
 
 
-@pytest.mark.parametrize("sign", "=+-@\t")
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠\t")
 def test_no_cell_of_excel_runs_and_names_stay_as_they_are(sign: str) -> None:
     row = entry(f"{sign}1+1.txt", request_id="=1")
     content, _ = written(Form.XLSX, [row])

@@ -307,7 +307,24 @@ def test_a_check_alone_writes_nothing_outside_its_run_folder(desk: Desk) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "=1", "+1", "-x/a", "@a", "\ta", "'", "'a", "'=1", "''=1", "a'=1", "'-x"]
+    "text",
+    [
+        "",
+        "a",
+        "=1",
+        "+1",
+        "-x/a",
+        "@a",
+        "\ta",
+        "'",
+        "'a",
+        "'=1",
+        "''=1",
+        "a'=1",
+        "'-x",
+        "＝1",
+        "'－1",
+    ],
 )
 def test_what_is_protected_from_excel_comes_back(desk: Desk, text: str) -> None:
     assert unmarked_cell(marked_cell(text)) == text

@@ -332,12 +332,12 @@ def test_what_was_typed_is_no_markdown(catalogue: SqlCatalogue) -> None:
 
 def test_the_rows_keep_their_place(catalogue: SqlCatalogue) -> None:
     """Whatever stands above them: a click is lost in a fragment that has moved."""
-    searches: tuple[dict[str, str], ...] = (
+    searches: list[dict[str, str]] = [
         {},
         {"q": "見積"},
         {"requester": "佐藤"},
         {"q": "見積", "requester": "佐藤"},
-    )
+    ]
     places = [_places(opened(**search)) for search in searches]
     assert places == [[1]] * len(searches)
 

@@ -192,7 +192,7 @@ def test_progress_and_stopping(here: Services, monkeypatch: pytest.MonkeyPatch) 
         threading.Event().wait(0.005)
     app.run()
     (bar,) = app.get("progress")
-    assert bar.proto.text == "2 / 2,400,000件"
+    assert bar.proto.text == "2 / 2,400,000 件"
     app.button(key="takeaway-stop").click().run()
     gate.release()
     assert finished(here, export_id) is ExportState.STOPPED

@@ -151,7 +151,7 @@ def _standing(export: Export) -> str:
         return f"順番を待っています（前に{words.count(export.ahead)}）"
     if export.written is None:
         return "検索しています"
-    return f"{export.written.rows:,} / {export.written.total:,}件"
+    return f"{export.written.rows:,} / {words.count(export.written.total)}"
 
 
 def _made(here: services.Services, export: Export, what: str) -> None:
@@ -161,7 +161,7 @@ def _made(here: services.Services, export: Export, what: str) -> None:
     facts = f"{words.count(written.rows)}、{words.size(written.size)}"
     if export.form is Form.RESTORE:
         facts = f"ファイル {words.count(written.rows)}、合計 {words.size(written.listed_bytes)}"
-    until = words.moment(export.finished_at + KEPT, here.settings.timezone)
+    until = words.time_of_day(export.finished_at + KEPT, here.settings.timezone)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.link_button(
             "ダウンロード",
@@ -174,7 +174,7 @@ def _made(here: services.Services, export: Export, what: str) -> None:
         operators = export.form is Form.RESTORE and written.rows and guard.is_operator()
         if operators and st.button("復元へ進む", key="takeaway-restore", icon=icon):
             _ask(export.export_id)
-        st.text(f"{what}、{facts}（{until[-5:]}まで）")
+        st.text(f"{what}、{facts}（{until}までダウンロードできます）")
         _close(export)
     if written.note:
         st.text(written.note)
