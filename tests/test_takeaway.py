@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from streamlit.testing.v1 import AppTest
 
 from core.errors import ListError, SettingsError
-from core.export import COLUMNS
+from core.export_csv import COLUMNS
 from core.exports import Exports, ExportState
 from core.jobs import DraftState, Jobs
 from core.model import Entry, RunRequest, SearchQuery
