@@ -8,7 +8,7 @@ from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from core.errors import ItemError, ListError
-from core.export import csv_lines
+from core.export_csv import csv_lines
 from core.list_table import MAX_BYTES, MAX_ROWS
 from core.model import Entry
 from core.unc import EDGE, exactly, join, tidy

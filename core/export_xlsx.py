@@ -16,7 +16,7 @@ from typing import IO, BinaryIO
 from zoneinfo import ZoneInfo
 
 from core.csvfile import FORMULA
-from core.export import COLUMNS, LocalTime
+from core.export_csv import COLUMNS, LocalTime
 from core.model import Entry
 
 SHEET_ROWS = 1_048_576

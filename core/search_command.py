@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from core import export, terminal
 from core.errors import ListError, os_reason
 from core.export import Form
+from core.export_csv import COLUMNS, cells
 from core.model import Order, Progress, SearchQuery
 from core.ports import Catalogue
 from core.settings import Settings
@@ -67,10 +68,7 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
         raise ListError("--page は1以上で指定してください。")
     found = catalogue.search(query, page=options.page, per_page=_PAGE)
     if options.json:
-        rows = [
-            dict(zip(export.COLUMNS, export.cells(e, settings.timezone), strict=True))
-            for e in found.entries
-        ]
+        rows = [dict(zip(COLUMNS, cells(e, settings.timezone), strict=True)) for e in found.entries]
         terminal.show_json(
             {"total": found.total, "over": found.over, "page": options.page, "rows": rows}
         )

@@ -106,7 +106,7 @@ class SqlCatalogue:
 
     def totals(self, timezone: ZoneInfo, *, after: int = 0) -> Iterator[Total]:
         """Yield the sums of all rows by directory and month, sorted by directory."""
-        with self._transaction(self._engine) as connection:
+        with self._transaction(self._snapshot) as connection:
             yield from totals(connection, timezone, after)
 
     def count_until(self, serial: int) -> int:

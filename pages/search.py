@@ -36,8 +36,9 @@ def _page(here: services.Services) -> None:
             table.rows(wanted, *found)
 
 
-def _found(here: services.Services, wanted: Asked) -> tuple[SearchQuery, SearchPage] | None:
-    """Show everything above the rows; return what they are of, None when there are none."""
+def _found(here: services.Services, wanted: Asked) -> tuple[SearchQuery, SearchPage, str] | None:
+    """Show everything above the rows; return the search, its page and the number of hits in
+    words, None when there are none."""
     today = datetime.now(here.settings.timezone).date()
     filters.render(wanted, today)
     try:
@@ -50,8 +51,9 @@ def _found(here: services.Services, wanted: Asked) -> tuple[SearchQuery, SearchP
     if found.entries:
         if not wanted.restricted:
             overview.render(here)
-        table.above(wanted, *_hits(here, query, found), found, number)
-        return query, found
+        hits, remark = _hits(here, query, found)
+        table.above(wanted, hits, remark, found, number)
+        return query, found, hits
     if wanted.restricted:
         nothing.render(here.catalogue, wanted.typed, here.settings.timezone, today)
     else:

@@ -20,7 +20,8 @@ from python_calamine import CalamineWorkbook
 
 from core import export, export_list, export_xlsx
 from core.errors import ListError
-from core.export import COLUMNS, Form, LocalTime
+from core.export import Form
+from core.export_csv import COLUMNS, LocalTime
 from core.model import Entry, ListKind, ListSource
 from core.ports import Hits
 from core.request_list import parse

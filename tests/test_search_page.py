@@ -223,7 +223,9 @@ def test_the_sums_know_what_takes_too_long_to_count(
     monkeypatch.setattr(
         SqlCatalogue, "search", lambda *_args, **_options: SearchPage(2, entries[:2], over=True)
     )
-    assert re.search(r"3 件（1～2件目を表示、新しい順、件数は \d\d:\d\d 時点）", said(opened()))
+    text = said(opened())
+    assert re.search(r"3 件（1～2件目を表示、新しい順、件数は \d\d:\d\d 時点）", text)
+    assert "検索結果 3 件を" in text
     assert "2 件以上（1～2件目を表示、新しい順）" in said(opened(q="書"))
 
 

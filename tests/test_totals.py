@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from core.folders import Folders, Total
 from core.model import SearchQuery
 from db import SqlCatalogue
 from db.engine import make_engine, writing
-from pages.finding.folders import in_an_address
+from pages.finding import asked
 from tests.entries import WHEN, entry
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -98,9 +98,9 @@ def test_the_list_finds_what_the_tree_counts(
         for folder in tree.way(directory)[1:]:
             alike = tree.searched_as(folder)
             assert folder in alike
-            query = SearchQuery(directory=in_an_address(folder.path))
+            query = SearchQuery(directory=asked.directory(folder.path))
             assert catalogue.search(query).total == sum(each.files for each in alike)
-            query = SearchQuery(directory=in_an_address(folder.path), directory_only=True)
+            query = SearchQuery(directory=asked.directory(folder.path), directory_only=True)
             assert catalogue.search(query).total == sum(each.own_files for each in alike)
 
 
@@ -109,3 +109,23 @@ def test_times_of_a_catalogue_do_not_matter_for_what_is_new(catalogue: SqlCatalo
     catalogue.add([entry("a")])
     catalogue.add([entry("b", archived_at=WHEN - timedelta(days=400))])
     assert [total.month for total in catalogue.totals(TOKYO, after=1)] == [date(2025, 10, 1)]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_month_that_begins_meanwhile_is_not_the_last_one(
+    catalogue: SqlCatalogue, database_url: str
+) -> None:
+    """A row of December is stored between the look at the months and the sums."""
+    catalogue.add([entry("a", archived_at=WHEN)])
+    engine = make_engine(database_url)
+
+    def store(*arguments: object) -> None:
+        if "max(" in str(arguments[2]):
+            catalogue.add([entry("b", archived_at=WHEN + timedelta(days=10))])
+
+    event.listen(engine, "after_cursor_execute", store)
+    opened = SqlCatalogue(engine)
+    assert [(total.month, total.files) for total in opened.totals(TOKYO)] == [(NOVEMBER, 1)]
+    opened.close()
+    later = catalogue.totals(TOKYO, after=1)
+    assert [(total.month, total.files) for total in later] == [(date(2026, 12, 1), 1)]

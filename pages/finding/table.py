@@ -14,19 +14,9 @@ from core.model import Entry, Order, SearchPage, SearchQuery
 from core.typed_query import TypedQuery
 from pages.common import services, view, words
 from pages.finding import asked, takeaway, ticks
-from pages.finding.asked import COLUMNS, Asked
+from pages.finding.asked import COLUMNS, SORTS, Asked
 
 PER_PAGE = 100
-SORTS = {
-    (Order.DATE, True): "新しい順",
-    (Order.DATE, False): "古い順",
-    (Order.PATH, False): "パス順",
-    (Order.PATH, True): "パスの逆順",
-    (Order.NAME, False): "ファイル名順",
-    (Order.NAME, True): "ファイル名の逆順",
-    (Order.SIZE, True): "大きい順",
-    (Order.SIZE, False): "小さい順",
-}
 _BY_HEADING = {
     "date": Order.DATE,
     "directory": Order.PATH,
@@ -92,12 +82,15 @@ def last_page(found: SearchPage) -> int:
 
 
 @st.fragment
-def rows(wanted: Asked, query: SearchQuery, found: SearchPage) -> None:
-    """Show one page of hits. What is ticked or chosen in it asks the database nothing."""
+def rows(wanted: Asked, query: SearchQuery, found: SearchPage, hits: str) -> None:
+    """Show one page of hits. What is ticked or chosen in it asks the database nothing.
+
+    ``hits``: the number of all of them in words.
+    """
     if asked.current() != wanted:
         st.rerun()  # a heading has asked for another order
     here = services.current()
-    takeaway.render(here, query, found, ticks.ticked())
+    takeaway.render(here, query, hits, ticks.ticked())
     _ticked()
     chosen = _table(wanted, query, found, here.settings.timezone)
     if chosen:
@@ -276,6 +269,10 @@ def _selected(key: str, shown: tuple[Entry, ...], sorted_by: tuple[Order, bool])
             asked.sort(order, descending=not sorted_by[1] if order is sorted_by[0] else usual)
 
 
+def _beside(entry: Entry) -> TypedQuery:
+    return TypedQuery(directory=asked.directory(entry.directory), directory_only=True)
+
+
 def _details(entry: Entry, timezone: ZoneInfo) -> None:
     """Show everything that is known of a row, exactly."""
     with st.container(border=True, gap="small"):
@@ -300,7 +297,7 @@ def _details(entry: Entry, timezone: ZoneInfo) -> None:
                 type="tertiary",
                 icon=":material/folder:",
                 on_click=asked.search,
-                args=(TypedQuery(directory=entry.directory, directory_only=True),),
+                args=(_beside(entry),),
             )
             if entry.request_id:
                 st.button(
