@@ -12,6 +12,7 @@ from core.export_csv import csv_lines
 from core.list_table import MAX_BYTES, MAX_ROWS
 from core.model import Entry
 from core.unc import EDGE, exactly, join, tidy
+from core.units import local
 
 HEADER = ("ディレクトリパス", "復元対象ファイル名", "アーカイブ日時")
 TOO_LONG = (
@@ -65,7 +66,7 @@ class RestoreListWriter:
             # A directory whose last space is trimmed would not contain the path beside it.
             name = entry.path
             directory = "" if directory[-1:] in EDGE else directory
-        when = entry.archived_at.astimezone(self._timezone)
+        when = local(entry.archived_at, self._timezone)
         return directory, name, when.isoformat(" ")
 
 

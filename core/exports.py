@@ -139,6 +139,13 @@ class Exports:
         self._usual_interval = sys.getswitchinterval()
         self._closing = False
 
+    def begin(self) -> None:
+        """Remove what processes that died have left. Calling it again is fine."""
+        with suppress(OSError):
+            # Each has a lock in it; whatever else lies here is not ours.
+            for lock in list(self._root.glob("*/lock")):
+                self._remove_left(lock.parent)
+
     # What the pages ask for
 
     def start(self, what: SearchQuery | Sequence[Entry], form: Form) -> str:
@@ -154,7 +161,9 @@ class Exports:
             if len(self._queue) >= _MOST_WAITING:
                 raise ListError(_BUSY)
             if len(self._jobs) >= _MOST_KNOWN:
-                self._forget(next(j for j in self._jobs.values() if j.export.state.is_final))
+                # Files last: somebody may still fetch them.
+                ended = (j for j in self._jobs.values() if j.export.state.is_final)
+                self._forget(min(ended, key=lambda j: j.export.state is ExportState.DONE))
             folder = self._open()
             export_id = secrets.token_urlsafe(16)
             now = self._now()
@@ -231,17 +240,25 @@ class Exports:
     # The work
 
     def _open(self) -> Path:
-        """Return the folder of this process; those of processes that died are removed."""
+        """Return the folder of this process."""
         if self._folder is None:
+            self.begin()
             folder = self._root / secrets.token_hex(4)
             owner = RunLock(folder)
             owner.acquire()
             self._folder, self._owner = folder, owner
-            for other in filter(Path.is_dir, self._root.iterdir()):
-                if other != folder and (theirs := RunLock(other)).try_acquire():
-                    theirs.release()
-                    shutil.rmtree(other, ignore_errors=True)
         return self._folder
+
+    def _remove_left(self, folder: Path) -> None:
+        theirs = RunLock(folder)
+        try:
+            if not theirs.try_acquire():
+                return
+        except HimuroError as exc:  # left by another user: none of our files needs the room
+            _logger.warning("%s", exc)
+            return
+        theirs.release()
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _serve(self) -> None:
         while (job := self._take()) is not None:
@@ -303,12 +320,12 @@ class Exports:
         """Put a large job back when another one is being made. Its hits are looked for again
         later: the keys of all that may wait would take memory."""
         with self._lock:
+            if job.stopped or self._closing:
+                raise Cancelled
             busy = any(other.is_large for other in self._working if other is not job)
             job.is_large = hits.total >= _LARGE
             if not (busy and job.is_large):
                 return False
-            if job.stopped:
-                raise Cancelled
             job.export = replace(
                 job.export, state=ExportState.WAITING, written=Written(total=hits.total)
             )

@@ -16,7 +16,7 @@ from core.model import Order, Progress, SearchQuery
 from core.ports import Catalogue
 from core.settings import Settings
 from core.typed_query import TypedQuery
-from core.units import human_size
+from core.units import human_size, local
 
 _PAGE = 50
 
@@ -79,7 +79,7 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
         ("アーカイブ日時", "ディレクトリパス", "ファイル名", "サイズ", "依頼ID", "依頼者"),
         [
             (
-                f"{e.archived_at.astimezone(settings.timezone):%Y/%m/%d %H:%M}",
+                f"{local(e.archived_at, settings.timezone):%Y/%m/%d %H:%M}",
                 e.directory,
                 e.name,
                 human_size(e.size),

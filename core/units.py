@@ -1,6 +1,9 @@
-"""Numbers in the units that people read."""
+"""Numbers in the units that people read, moments on their clocks."""
 
 from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 
 def human_size(size: int) -> str:
@@ -11,3 +14,12 @@ def human_size(size: int) -> str:
             return f"{amount:,.0f} {unit}" if unit == "バイト" else f"{amount:,.1f} {unit}"
         amount /= 1024
     raise AssertionError
+
+
+def local(when: datetime, timezone: ZoneInfo) -> datetime:
+    """Return a moment in a time zone; as it is when it would leave Python's calendar there, as
+    a file's time may (year 9999, east of Greenwich)."""
+    try:
+        return when.astimezone(timezone)
+    except OverflowError:
+        return when

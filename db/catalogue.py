@@ -106,6 +106,7 @@ class SqlCatalogue:
 
     def totals(self, timezone: ZoneInfo, *, after: int = 0) -> Iterator[Total]:
         """Yield the sums of all rows by directory and month, sorted by directory."""
+        # Of one moment: a row that came between two looks could belong to a month not seen yet.
         with self._transaction(self._snapshot) as connection:
             yield from totals(connection, timezone, after)
 

@@ -305,6 +305,13 @@ def test_a_restore_list() -> None:
     assert ([item.key for item in plan.items], plan.problems) == ([r.key for r in rows], ())
 
 
+def test_a_restore_list_at_the_end_of_the_calendar() -> None:
+    row = entry("a.txt", archived_at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    content, end = written(Form.RESTORE, [row])
+    assert (end.rows, end.note) == (1, "")
+    assert [item.key for item in plan_of(content, [row]).items] == [row.key]
+
+
 def generations(*seconds: float) -> list[Entry]:
     """Return one file archived at several moments, counted from a full minute."""
     minute = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)

@@ -293,16 +293,60 @@ def test_closing_ends_all_of_them(bench: Bench, monkeypatch: pytest.MonkeyPatch)
         bench.exports.start(SearchQuery(), Form.CSV)
 
 
+def test_closing_while_hits_are_looked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looking, closed = threading.Event(), threading.Event()
+
+    def slowly(_query: SearchQuery) -> Hits:
+        looking.set()
+        assert closed.wait(PATIENCE)
+        return Hits(0, iter(()))
+
+    monkeypatch.setattr(bench.catalogue, "hits", slowly)
+    monkeypatch.setattr(module, "_END_SECONDS", 0)
+    export_id = bench.exports.start(SearchQuery(), Form.CSV)
+    assert looking.wait(PATIENCE)
+    bench.exports.close()
+    closed.set()
+    assert "コンソールが終了した" in bench.ended(export_id).message
+    assert caplog.records == []
+
+
+def test_of_too_many_the_ones_without_a_file_are_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_KNOWN", 2)
+    first = bench.make()
+    with bench.held() as stopped:
+        bench.exports.cancel(stopped)
+    bench.ended(stopped)
+    bench.make()
+    assert bench.exports.view(stopped) is None
+    assert bench.exports.file(first.export_id) is not None
+    bench.make()
+    assert bench.exports.file(first.export_id) is None
+
+
 def test_files_of_processes_that_died_are_removed(bench: Bench) -> None:
-    dead = bench.root / "exports" / "dead"
+    exports = bench.root / "exports"
+    dead = exports / "dead"
     dead.mkdir(parents=True)
     (dead / "left.csv").write_text("x")
     (dead / "lock").write_text("")
-    alive = bench.root / "exports" / "alive"
-    owner = RunLock(alive)
+    owner = RunLock(exports / "alive")
     owner.acquire()
-    (alive / "theirs.csv").write_text("x")
-    bench.make()
+    (exports / "alive" / "theirs.csv").write_text("x")
+    (exports / "20261125").mkdir()
+    (exports / "20261125" / "of somebody else.csv").write_text("x")
+    bench.exports.begin()
     assert not dead.exists()
-    assert (alive / "theirs.csv").exists()
+    assert len(bench.files) == 2
     owner.release()
+
+
+def test_what_nobody_may_remove_keeps_nobody_from_work(bench: Bench) -> None:
+    left = bench.root / "exports" / "left"
+    (left / "lock").mkdir(parents=True)  # as if it were another user's
+    assert bench.make().state is ExportState.DONE
+    assert left.exists()

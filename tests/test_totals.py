@@ -47,6 +47,24 @@ def test_sums_by_directory_and_month(catalogue: SqlCatalogue) -> None:
     assert [catalogue.count_until(n) for n in (0, 1, 4, 99)] == [0, 1, 4, 5]
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_the_first_row_of_a_month_comes_while_it_is_summed_up(
+    catalogue: SqlCatalogue, database_url: str
+) -> None:
+    catalogue.add([entry("a", SALES, archived_at=MIDNIGHT - timedelta(hours=1), size=1)])
+    engine = make_engine(database_url)
+
+    def store(*arguments: object) -> None:
+        if "max(" in str(arguments[2]) and catalogue.count_until(2) == 1:
+            catalogue.add([entry("b", SALES, archived_at=MIDNIGHT, size=20)])
+
+    event.listen(engine, "after_cursor_execute", store)
+    opened = SqlCatalogue(engine)
+    assert list(opened.totals(TOKYO)) == [Total(SALES, OCTOBER, 1, 1, 1)]
+    assert list(opened.totals(TOKYO, after=1)) == [Total(SALES, NOVEMBER, 1, 20, 2)]
+    opened.close()
+
+
 def test_sums_come_sorted_letter_by_letter(catalogue: SqlCatalogue) -> None:
     names = [r"\\s\B", r"\\s\a", r"\\s\a b", r"\\s\a\c", r"\\s\ａ", r"\\s\_", r"\\s\🗻", r"\\s\営"]
     catalogue.add([entry("x", name) for name in names])

@@ -41,6 +41,12 @@ def test_moments_are_shown_in_the_time_zone_of_the_settings() -> None:
     assert words.moment(WHEN, TOKYO) == "2026/11/23 10:05"
 
 
+def test_a_moment_at_the_edge_of_the_calendar() -> None:
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert words.moment(last, TOKYO) == "9999/12/31 23:59"
+    assert words.exact_moment(last, TOKYO) == "9999/12/31 23:59:59"
+
+
 def test_pace_of_a_run() -> None:
     progress = Progress(total_files=100, total_bytes=2000, done_files=25, done_bytes=1000)
     pace = words.pace(progress, WHEN, WHEN + timedelta(seconds=10))

@@ -59,7 +59,7 @@ def _open() -> None:
     except HimuroError as exc:
         _logger.error("%s", exc)  # noqa: TRY400
         return
-    for step in (here.open_jobs, here.catalogue.check, here.summary.begin):
+    for step in (here.open_jobs, here.exports.begin, here.catalogue.check, here.summary.begin):
         try:
             step()
         except HimuroError as exc:

@@ -12,6 +12,7 @@ from core.errors import Severity
 from core.model import MOST_TYPED, Problem, Progress, RunRecord, RunState
 from core.restore_model import Stage, Tier
 from core.restore_status import KIND as RESTORE
+from core.units import local
 
 UNKNOWN = "—"
 rehearsal = ""
@@ -137,15 +138,15 @@ def duration(seconds: float) -> str:
 
 
 def moment(when: datetime, timezone: ZoneInfo) -> str:
-    return f"{when.astimezone(timezone):%Y/%m/%d %H:%M}"
+    return f"{local(when, timezone):%Y/%m/%d %H:%M}"
 
 
 def time_of_day(when: datetime, timezone: ZoneInfo) -> str:
-    return f"{when.astimezone(timezone):%H:%M}"
+    return f"{local(when, timezone):%H:%M}"
 
 
 def exact_moment(when: datetime, timezone: ZoneInfo) -> str:
-    return f"{when.astimezone(timezone):%Y/%m/%d %H:%M:%S}"
+    return f"{local(when, timezone):%Y/%m/%d %H:%M:%S}"
 
 
 def kind(name: str) -> str:
