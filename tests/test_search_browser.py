@@ -226,4 +226,4 @@ def test_ticks_stay_and_rows_are_shown_in_full(window: Screen) -> None:
     tick(window, 0)  # it is ticked still: this takes the tick away
     window.see("選択中 2 件、合計 3.1 MB")
     window.press("選択をすべてやめる")
-    window.see("選択なし")
+    expect(window.page.get_by_text("選択中")).to_have_count(0)

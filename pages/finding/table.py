@@ -40,7 +40,7 @@ _WIDTHS = {
 """Pixels. Fixed, so that headings stay below the mouse that sorts by them."""
 _EXACT = {"date": 155, "size": 125, "modified": 155}
 _RIGHT = ("size",)
-_HEIGHT = 396
+_HEIGHT = 366
 _ROW = 30
 
 
@@ -91,15 +91,15 @@ def rows(wanted: Asked, query: SearchQuery, found: SearchPage, hits: str) -> Non
         st.rerun()  # a heading has asked for another order
     here = services.current()
     takeaway.render(here, query, hits, ticks.ticked())
-    _ticked()
     chosen = _table(wanted, query, found, here.settings.timezone)
+    # Below the table, so that it stays where it is and the row in full is near it.
     if chosen:
         _details(chosen, here.settings.timezone)
-    else:
-        st.caption(
-            "行を押すと、正確なサイズと日時、S3キーなどを表示します。"
-            "見出しを押すと、すべての結果をその項目で並べ替えます。"
-        )
+    _ticked()
+    st.caption(
+        "左端の四角で行を選べます。選択は、ページや検索を変えても残ります。行を押すと、"
+        "正確なサイズと日時、S3キーなどを表示します。見出しを押すと、すべての結果を並べ替えます。"
+    )
 
 
 def _order(wanted: Asked, found: SearchPage) -> tuple[Order, bool]:
@@ -159,22 +159,18 @@ def _exact() -> None:
 
 
 def _ticked() -> None:
-    """Say how much is ticked, always in the same room: a table that jumps is ticked wrong."""
-    kept = ticks.ticked()
-    total = words.size(sum(entry.size for entry in kept))
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if kept:
+    """Say how much is ticked."""
+    if kept := ticks.ticked():
+        total = words.size(sum(entry.size for entry in kept))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.text(f"選択中 {words.count(len(kept))}、合計 {total}")
-        else:
-            st.text("選択なし（左端の四角で選べます。ページや検索を変えても残ります）")
-        st.button(
-            "選択をすべてやめる",
-            key="untick",
-            icon=":material/deselect:",
-            type="tertiary",
-            disabled=not kept,
-            on_click=_untick,
-        )
+            st.button(
+                "選択をすべてやめる",
+                key="untick",
+                icon=":material/deselect:",
+                type="tertiary",
+                on_click=_untick,
+            )
     if st.session_state.pop("ticked-too-many", False):
         view.notice("warning", f"選べるのは{ticks.MOST:,}件までです。これ以上は選ばれていません。")
 
