@@ -127,23 +127,3 @@ def test_times_of_a_catalogue_do_not_matter_for_what_is_new(catalogue: SqlCatalo
     catalogue.add([entry("a")])
     catalogue.add([entry("b", archived_at=WHEN - timedelta(days=400))])
     assert [total.month for total in catalogue.totals(TOKYO, after=1)] == [date(2025, 10, 1)]
-
-
-@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_a_month_that_begins_meanwhile_is_not_the_last_one(
-    catalogue: SqlCatalogue, database_url: str
-) -> None:
-    """A row of December is stored between the look at the months and the sums."""
-    catalogue.add([entry("a", archived_at=WHEN)])
-    engine = make_engine(database_url)
-
-    def store(*arguments: object) -> None:
-        if "max(" in str(arguments[2]):
-            catalogue.add([entry("b", archived_at=WHEN + timedelta(days=10))])
-
-    event.listen(engine, "after_cursor_execute", store)
-    opened = SqlCatalogue(engine)
-    assert [(total.month, total.files) for total in opened.totals(TOKYO)] == [(NOVEMBER, 1)]
-    opened.close()
-    later = catalogue.totals(TOKYO, after=1)
-    assert [(total.month, total.files) for total in later] == [(date(2026, 12, 1), 1)]
