@@ -28,7 +28,7 @@ _WIDTHS = {
     "date": 132,
     "directory": 340,
     "name": 280,
-    "size": 85,
+    "size": 95,
     "request": 140,
     "requester": 90,
     "comment": 180,
