@@ -22,7 +22,7 @@ bench: .venv/bench
 
 # The guides' pictures, taken anew by the browser tests.
 pictures: .venv/dev
-	HIMURO_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/test_browser.py tests/test_restore_browser.py tests/test_signin_browser.py tests/test_oidc.py
+	HIMURO_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/test_browser.py tests/test_restore_browser.py tests/test_signin_browser.py tests/test_oidc.py tests/test_search_browser.py tests/test_takeaway_browser.py
 	$(BIN)/python -m tests.pictures
 
 run: .venv/dev

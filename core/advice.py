@@ -111,7 +111,7 @@ def advise(
 
 def _filters(tries: _Tries, typed: TypedQuery) -> bool:
     """Suggest fewer filters; answer whether the words alone find something."""
-    active = [name for name in _FILTERS if _without(typed, name) != typed]
+    active = _active(typed)
     if not active:
         return False
     if typed.words and not tries.suggest("絞り込みをすべてやめる", TypedQuery(typed.words)):
@@ -122,23 +122,29 @@ def _filters(tries: _Tries, typed: TypedQuery) -> bool:
     return True
 
 
+def _active(typed: TypedQuery) -> list[str]:
+    return [name for name in _FILTERS if _without(typed, name) != typed]
+
+
 def _without(typed: TypedQuery, name: str) -> TypedQuery:
     fields = {each: getattr(_NONE, each) for each in _FILTERS[name]}
     return replace(typed, **fields)
 
 
 def _words(tries: _Tries, typed: TypedQuery) -> tuple[str, ...]:
-    """Suggest fewer and other words; return those that occur nowhere."""
+    """Suggest fewer and other words, without any filter; return those that occur nowhere."""
     words = typed_words(typed.words)
+    too = "、絞り込みもやめる" if _active(typed) else ""
     absent = tuple(words) if len(words) == 1 else _absent(tries, words[:_MOST_WORDS])
     doubtful = [absent] if absent else [(word,) for word in words[:_MOST_WORDS]]
     for left_out in doubtful:
         if rest := [word for word in words if word not in left_out]:
-            tries.suggest(f"{'、'.join(left_out)} をやめる", TypedQuery(" ".join(rest)))
+            tries.suggest(f"{'、'.join(left_out)} をやめる{too}", TypedQuery(" ".join(rest)))
     for word in absent:
         for other in near(word):
             others = (other if each == word else each for each in words)
-            if tries.suggest(f"{word} の代わりに {other}", TypedQuery(" ".join(others))):
+            said = f"{word} の代わりに {other}{too}"
+            if tries.suggest(said, TypedQuery(" ".join(others))):
                 break
     return absent
 

@@ -252,6 +252,10 @@ class Code(Enum):
         "データベースに接続できません",
         "HIMURO_DATABASE_URL の設定とデータベースの稼働を確認してください",
     )
+    SEARCHES_WAITING = Explanation(
+        "検索する人が多く、順番が来ませんでした",
+        "しばらく待ってから、もう一度やり直してください",
+    )
     DATABASE_SCHEMA = Explanation(
         "データベースの準備ができていません",
         "python -m core init-db を実行してください",

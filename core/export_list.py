@@ -8,7 +8,7 @@ from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from core.errors import ItemError, ListError
-from core.export import csv_lines
+from core.export_csv import csv_lines
 from core.list_table import MAX_BYTES, MAX_ROWS
 from core.model import Entry
 from core.unc import EDGE, exactly, join, tidy
@@ -40,13 +40,14 @@ class RestoreListWriter:
         self._left_out = 0
         file.write(csv_lines([HEADER], mark="\ufeff"))
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        rows = [self._row(entry) for entry in entries]
-        good = [row for entry, row in zip(entries, rows, strict=True) if _means(row, entry)]
-        self._left_out += len(rows) - len(good)
-        self._file.write(csv_lines(good))
+    def add(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        rows = ((entry, self._row(entry)) for entry in entries)
+        good = [(entry, row) for entry, row in rows if _means(row, entry)]
+        self._left_out += len(entries) - len(good)
+        self._file.write(csv_lines(row for _entry, row in good))
         if self._file.tell() > MAX_BYTES:
             raise ListError(TOO_LONG)
+        return [entry for entry, _row in good]
 
     def finish(self) -> str:
         if not self._left_out:

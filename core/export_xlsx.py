@@ -16,7 +16,7 @@ from typing import IO, BinaryIO
 from zoneinfo import ZoneInfo
 
 from core.csvfile import FORMULA
-from core.export import COLUMNS, LocalTime
+from core.export_csv import COLUMNS, LocalTime
 from core.model import Entry
 
 SHEET_ROWS = 1_048_576
@@ -89,7 +89,7 @@ class XlsxWriter:
         """Hits on finished sheets."""
         self._sheet = self._open_sheet()
 
-    def add(self, entries: Sequence[Entry]) -> None:
+    def add(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         rest = entries
         while rest:
             if self._row == SHEET_ROWS or self._bytes > _SHEET_BYTES:
@@ -99,6 +99,7 @@ class XlsxWriter:
             rows = [self._xml(n, e) for n, e in enumerate(some, self._row + 1)]
             self._put("".join(rows))
             self._row += len(some)
+        return entries
 
     def finish(self) -> str:
         self._close_sheet()

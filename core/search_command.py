@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from core import export, terminal
-from core.errors import Code, FatalError, ListError, os_reason
+from core.errors import ListError, os_reason
 from core.export import Form
+from core.export_csv import COLUMNS, cells
 from core.model import Order, Progress, SearchQuery
 from core.ports import Catalogue
 from core.settings import Settings
@@ -66,10 +68,7 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
         raise ListError("--page は1以上で指定してください。")
     found = catalogue.search(query, page=options.page, per_page=_PAGE)
     if options.json:
-        rows = [
-            dict(zip(export.COLUMNS, export.cells(e, settings.timezone), strict=True))
-            for e in found.entries
-        ]
+        rows = [dict(zip(COLUMNS, cells(e, settings.timezone), strict=True)) for e in found.entries]
         terminal.show_json(
             {"total": found.total, "over": found.over, "page": options.page, "rows": rows}
         )
@@ -111,13 +110,17 @@ def _export(
             bar(Progress(written.total, done_files=written.rows, phase="書き出しています"))
 
         bar(Progress(phase="検索しています"))
-        hits = catalogue.hits(query)
         try:
             with draft.open("wb") as file:
+                hits = catalogue.hits(query)
                 written = export.write(file, form, hits, timezone, progress)
             draft.replace(path)
         except OSError as exc:
-            raise FatalError(Code.DATA_DIR_UNWRITABLE, f"{path}: {os_reason(exc)}") from exc
+            raise ListError(
+                f"--out のファイルを書き込めません（{path}: {os_reason(exc)}）。"
+                "保存先のフォルダーがあるか、書き込み権限と空き容量が足りるかを確認してください。"
+            ) from exc
         finally:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
     return written

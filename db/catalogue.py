@@ -145,9 +145,7 @@ class SqlCatalogue:
             with self._turns.turn():
                 yield
         except TimeoutError:
-            raise FatalError(
-                Code.DATABASE_UNAVAILABLE, "検索する人が多く、順番が来ませんでした"
-            ) from None
+            raise FatalError(Code.SEARCHES_WAITING) from None
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:

@@ -51,7 +51,7 @@ def render() -> None:
     overview.render(here, [r for r in records if is_open(r)], queued)
     address.link(
         address.ARCHIVE_LIST,
-        "アーカイブ一覧で探す（見つけたファイルのパスは、下の欄に書きます）",
+        "アーカイブ一覧で探す（選んだファイルの一覧を作り、そのままここへ進めます）",
         ":material/search:",
     )
     upload.render(here, upload.RESTORE)

@@ -21,11 +21,24 @@ def render() -> None:
 
 
 def _page(here: services.Services) -> None:
+    # Streamlit knows a fragment by its place: a click in one that has moved meanwhile, because
+    # something above came or went, would show nothing.
+    above, below = st.container(), st.container()
     wanted = asked.current()
-    _head(wanted)
-    if wanted.view == asked.FOLDERS:
-        folders.render(here, wanted.folder)
-        return
+    with above:
+        _head(wanted)
+        if wanted.view == asked.FOLDERS:
+            folders.render(here, wanted.folder)
+            return
+        found = _found(here, wanted)
+    if found is not None:
+        with below:
+            table.rows(wanted, *found)
+
+
+def _found(here: services.Services, wanted: Asked) -> tuple[SearchQuery, SearchPage, str] | None:
+    """Show everything above the rows; return the search, its page and the number of hits in
+    words, None when there are none."""
     today = datetime.now(here.settings.timezone).date()
     filters.render(wanted, today)
     try:
@@ -34,16 +47,18 @@ def _page(here: services.Services) -> None:
             number, found = _search(here.catalogue, query, wanted.page)
     except ListError as exc:
         view.notice("warning", "検索の条件を直してください。", str(exc))
-        return
+        return None
     if found.entries:
         if not wanted.restricted:
             overview.render(here)
-        table.above(wanted, *_hits(here, query, found), found, number)
-        table.rows(wanted, query, found)
-    elif wanted.restricted:
+        hits, remark = _hits(here, query, found)
+        table.above(wanted, hits, remark, found, number)
+        return query, found, hits
+    if wanted.restricted:
         nothing.render(here.catalogue, wanted.typed, here.settings.timezone, today)
     else:
         view.notice("info", "アーカイブされたファイルはまだありません。")
+    return None
 
 
 def _hits(here: services.Services, query: SearchQuery, found: SearchPage) -> tuple[str, str]:

@@ -178,10 +178,10 @@ def core(env: dict[str, str], cwd: Path, *command: str) -> str:
 
 
 @contextmanager
-def served(here: Installation) -> Iterator[Installation]:
-    """Run a console for an installation."""
+def served(here: Installation, module: str = "streamlit") -> Iterator[Installation]:
+    """Run a console for an installation; ``module`` as for ``console``."""
     log = here.root / "console.log"
-    with console(here.env, free_port(), log=log, cwd=here.root) as running:
+    with console(here.env, free_port(), log=log, cwd=here.root, module=module) as running:
         try:
             yield replace(here, url=running.url, process=running.process)
         finally:
@@ -300,7 +300,7 @@ class Screen:
         directory = os.environ.get("HIMURO_SCREENSHOTS")
         if directory:
             Path(directory).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=Path(directory) / f"{name}.png")
+            self.page.screenshot(path=Path(directory) / f"{name}.png", animations="disabled")
 
 
 @contextmanager

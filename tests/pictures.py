@@ -31,6 +31,8 @@ def main() -> None:
             file.unlink()
             continue
         with Image.open(file) as picture:
+            if picture.mode == "P":
+                continue  # it was here before
             # Flat areas and text: 128 colours are as good as all, at a third of the size.
             small = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
         small.save(file, optimize=True)

@@ -91,6 +91,15 @@ def test_a_spelling_that_is_too_long_is_passed_over() -> None:
     assert [hint.typed.words for hint in found.hints] == ["見積"]
 
 
+@pytest.mark.parametrize(("requester", "too"), [("", ""), ("佐藤", "、絞り込みもやめる")])
+def test_what_is_left_out_is_said(requester: str, too: str) -> None:
+    found = advice(TypedQuery("見積 サーバー", requester=requester), "見積.txt", "見積サーバ.txt")
+    assert [(hint.said, hint.typed) for hint in found.hints] == [
+        (f"サーバー をやめる{too}", TypedQuery("見積")),
+        (f"サーバー の代わりに サーバ{too}", TypedQuery("見積 サーバ")),
+    ]
+
+
 def test_nothing_is_like_it() -> None:
     assert words("zzz", "見積.txt") == (("zzz",), [])
 

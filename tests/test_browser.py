@@ -151,7 +151,6 @@ def _found(browser: Browser, here: Installation, window: Screen) -> None:
     with screen(browser, here.url, None) as requester:
         requester.open()
         requester.see(re.compile(r"件目を表示"))
-        requester.picture("10-list")
         requester.page.goto(shared)
         requester.see("1 件（1～1件目を表示、新しい順）")
         requester.settle()
@@ -303,8 +302,6 @@ def test_pages_of_the_list(browser: Browser, here: Installation, window: Screen)
     with screen(browser, here.url, None) as requester:
         requester.open("/")
         requester.see(re.compile(r"1～100件目を表示"))
-        requester.settle()
-        requester.picture("40-many")
         requester.button("Page 2").click()
         requester.see(re.compile(r"（101～"))
         expect(requester.page).to_have_url(re.compile(r"page=2"))

@@ -129,6 +129,9 @@ def test_every_hit_goes_into_a_file(console: Console) -> None:
         assert rows[1][2] == f"{first}_archived.txt"
         assert "2件を書き出しました" in err
     assert console.run("search", "--out", "all.pdf")[0] == 2
+    for nowhere in ("nowhere/all.csv", "all.csv/all.csv"):
+        code, _, err = console.run("search", "--out", nowhere)
+        assert (code, "保存先のフォルダーがあるか" in err) == (2, True)
     assert console.run("search", "--from", "きのう")[0] == 2
 
 

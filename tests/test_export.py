@@ -20,7 +20,8 @@ from python_calamine import CalamineWorkbook
 
 from core import export, export_list, export_xlsx
 from core.errors import ListError
-from core.export import COLUMNS, Form, LocalTime
+from core.export import Form
+from core.export_csv import COLUMNS, LocalTime
 from core.model import Entry, ListKind, ListSource
 from core.ports import Hits
 from core.request_list import parse
@@ -373,9 +374,10 @@ def test_a_list_means_exactly_its_rows(
 
 
 def test_names_that_no_list_can_hold_are_counted() -> None:
-    rows = [entry("a.txt"), entry("was?.txt"), entry('b".txt')]
+    rows = [entry("a.txt", size=5), entry("was?.txt", size=7), entry('b".txt', size=7)]
     content, end = written(Form.RESTORE, rows)
     assert len(csv_rows(content)) == 2
+    assert (end.rows, end.total, end.listed_bytes) == (1, 3, 5)
     assert "2件は、名前に一覧では指定できない文字があるため入っていません" in end.note
 
 

@@ -91,6 +91,7 @@ def test_walking_down_to_the_files(browser: Browser, window: Screen) -> None:
     window.press("このフォルダーのファイル（3 件）を一覧で見る")
     expect(window.page).to_have_url(re.compile("only=1"), timeout=PATIENCE)
     assert _asked(window) == {"directory": [DEEP], "only": ["1"]}
+    window.see("3 件（1～3件目")
     assert [text for text in complaints if "Security" in text or "unsafe" in text] == []
 
 

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from streamlit.testing.v1 import AppTest
 
 from core.errors import ListError, SettingsError
-from core.export import COLUMNS
+from core.export_csv import COLUMNS
 from core.exports import Exports, ExportState
 from core.jobs import DraftState, Jobs
 from core.model import Entry, RunRequest, SearchQuery
@@ -35,13 +35,13 @@ from tests.fakes_restore import MemoryRestoreStore
 PAGE = """
 import streamlit as st
 from core.model import SearchQuery
-from pages.common import services
+from pages.common import services, words
 from pages.finding import takeaway
 here = services.current()
 query = SearchQuery(words=st.text_input("words", key="q"))
 found = here.catalogue.search(query)
 ticked = found.entries[:1] if st.checkbox("tick", key="tick") else ()
-takeaway.render(here, query, found, ticked)
+takeaway.render(here, query, words.count(found.total) if found.total else "", ticked)
 """
 REQUEST = RunRequest("REQ-9", "佐藤", "", "tanaka")
 
@@ -192,7 +192,7 @@ def test_progress_and_stopping(here: Services, monkeypatch: pytest.MonkeyPatch) 
         threading.Event().wait(0.005)
     app.run()
     (bar,) = app.get("progress")
-    assert bar.proto.text == "2 / 2,400,000件"
+    assert bar.proto.text == "2 / 2,400,000 件"
     app.button(key="takeaway-stop").click().run()
     gate.release()
     assert finished(here, export_id) is ExportState.STOPPED
@@ -306,7 +306,7 @@ def test_nobody_else_goes_on(here: Services) -> None:
             SearchQuery(directory=r"\\s\t", directory_only=True, file_types="pdf"),
             "フォルダー「\\\\s\\t（直下だけ）」、種類「pdf」",
         ),
-        (SearchQuery(least_size=1024, order="size"), "サイズ「1.0 KB～」、サイズ順"),  # type: ignore[arg-type]
+        (SearchQuery(least_size=1024, order="size"), "サイズ「1.0 KB～」、大きい順"),  # type: ignore[arg-type]
     ],
 )
 def test_what_a_file_is_made_of(here: Services, query: SearchQuery, text: str) -> None:

@@ -14,7 +14,7 @@ from core.folders import Folders, Total
 from core.model import SearchQuery
 from db import SqlCatalogue
 from db.engine import make_engine, writing
-from pages.finding.folders import in_an_address
+from pages.finding import asked
 from tests.entries import WHEN, entry
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -116,9 +116,9 @@ def test_the_list_finds_what_the_tree_counts(
         for folder in tree.way(directory)[1:]:
             alike = tree.searched_as(folder)
             assert folder in alike
-            query = SearchQuery(directory=in_an_address(folder.path))
+            query = SearchQuery(directory=asked.directory(folder.path))
             assert catalogue.search(query).total == sum(each.files for each in alike)
-            query = SearchQuery(directory=in_an_address(folder.path), directory_only=True)
+            query = SearchQuery(directory=asked.directory(folder.path), directory_only=True)
             assert catalogue.search(query).total == sum(each.own_files for each in alike)
 
 

@@ -31,6 +31,17 @@ COLUMNS = {
     "sha256": "SHA256",
 }
 """Their names in the address, and on the screen, in the order of the table."""
+SORTS = {
+    (Order.DATE, True): "新しい順",
+    (Order.DATE, False): "古い順",
+    (Order.PATH, False): "パス順",
+    (Order.PATH, True): "パスの逆順",
+    (Order.NAME, False): "ファイル名順",
+    (Order.NAME, True): "ファイル名の逆順",
+    (Order.SIZE, True): "大きい順",
+    (Order.SIZE, False): "小さい順",
+}
+"""Orders on the screen, and whether they are descending."""
 USUAL_COLUMNS = ("date", "directory", "name", "size", "request", "requester", "comment")
 _OF_A_FILTER = {
     "directory": ("directory", "only"),
@@ -133,6 +144,12 @@ def put(**values: str) -> None:
 def settled() -> None:
     """Note that the page was drawn to its end: the browser knows the address."""
     st.session_state.pop(_CHANGING, None)
+
+
+def directory(path: str) -> str:
+    """Return a path as it is read again: a backslash keeps a space at the end, which may belong
+    to a name."""
+    return path if path == path.rstrip() else f"{path}\\"
 
 
 def ask(**values: str) -> None:

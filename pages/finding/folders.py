@@ -13,7 +13,7 @@ from core.model import Order, SearchQuery
 from core.names import identity, typed
 from pages.common import services, view, words
 from pages.common.literally import literally
-from pages.finding import counted
+from pages.finding import asked, counted
 
 PER_PAGE = 500
 _HEADER = ("フォルダー", "ファイル数", "容量", "直下のファイル数")
@@ -63,39 +63,28 @@ def render(here: services.Services, folder: str) -> None:
         _inside(here, found)
 
 
-def in_an_address(path: str) -> str:
-    """Return a path as it is read again: a backslash keeps a space at the end, which may belong
-    to a name."""
-    return path if path == path.rstrip() else f"{path}\\"
-
-
 def _go(path: str = "") -> None:
     """Show a folder; empty: the servers."""
-    _put(view="folders", folder=in_an_address(path), folder_page="")
+    asked.put(view=asked.FOLDERS, folder=asked.directory(path), folder_page="")
 
 
 def _list(path: str, *, only: bool = False) -> None:
     """Show the list of all files in a folder, ``only`` directly in it or below as well."""
     nothing = {name: "" for name in st.query_params if name not in _OF_THE_LOOK}
-    _put(**{**nothing, "directory": in_an_address(path), "only": "1" if only else ""})
-
-
-def _put(**values: str) -> None:
-    """Change parameters of the address in one step; empty values take parameters away."""
-    changed = {**st.query_params.to_dict(), **values}
-    st.query_params.from_dict({name: value for name, value in changed.items() if value})
+    where = {"directory": asked.directory(path), "only": "1" if only else ""}
+    asked.put(**{**nothing, **where})
 
 
 def _order() -> str:
     """Return the order that the address asks for; the usual one when it makes no sense."""
-    asked = st.query_params.get("folder_order", "")
-    return asked if asked in _ORDERS else ""
+    order = st.query_params.get("folder_order", "")
+    return order if order in _ORDERS else ""
 
 
 def _page(pages: int) -> int:
     text = st.query_params.get("folder_page", "")
-    asked = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 1
-    return min(max(asked, 1), pages)
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 1
+    return min(max(number, 1), pages)
 
 
 def _unknown(path: str, as_of: str) -> None:
@@ -195,13 +184,13 @@ def _below(tree: Folders, found: Folder) -> None:
 
 def _inside(here: services.Services, found: Folder) -> None:
     """The files directly in the folder; of many of them the first ones."""
-    asked = SearchQuery(
-        directory=in_an_address(found.path),
+    query = SearchQuery(
+        directory=asked.directory(found.path),
         directory_only=True,
         order=Order.NAME,
         descending=False,
     )
-    page = here.catalogue.search(asked, per_page=_FILES)
+    page = here.catalogue.search(query, per_page=_FILES)
     # A search knows no difference of width or kana.
     files = [f for f in page.entries if identity(f.directory) == identity(found.path)]
     part = f"（はじめの{len(files)} 件を表示）" if len(files) < found.own_files else ""
@@ -233,11 +222,11 @@ def _sorting(order: str) -> None:
 
 def _sorted() -> None:
     order = str(st.session_state["tree-sort"] or "")
-    _put(folder_order=order, folder_page="")
+    asked.put(folder_order=order, folder_page="")
 
 
 def _turn(key: str) -> None:
-    _put(folder_page=str(st.session_state[key]))
+    asked.put(folder_page=str(st.session_state[key]))
 
 
 def _chosen(shown: Sequence[Folder], row: int) -> None:

@@ -14,19 +14,9 @@ from core.model import Entry, Order, SearchPage, SearchQuery
 from core.typed_query import TypedQuery
 from pages.common import services, view, words
 from pages.finding import asked, takeaway, ticks
-from pages.finding.asked import COLUMNS, Asked
+from pages.finding.asked import COLUMNS, SORTS, Asked
 
 PER_PAGE = 100
-SORTS = {
-    (Order.DATE, True): "新しい順",
-    (Order.DATE, False): "古い順",
-    (Order.PATH, False): "パス順",
-    (Order.PATH, True): "パスの逆順",
-    (Order.NAME, False): "ファイル名順",
-    (Order.NAME, True): "ファイル名の逆順",
-    (Order.SIZE, True): "大きい順",
-    (Order.SIZE, False): "小さい順",
-}
 _BY_HEADING = {
     "date": Order.DATE,
     "directory": Order.PATH,
@@ -38,7 +28,7 @@ _WIDTHS = {
     "date": 132,
     "directory": 340,
     "name": 280,
-    "size": 85,
+    "size": 95,
     "request": 140,
     "requester": 90,
     "comment": 180,
@@ -50,7 +40,7 @@ _WIDTHS = {
 """Pixels. Fixed, so that headings stay below the mouse that sorts by them."""
 _EXACT = {"date": 155, "size": 125, "modified": 155}
 _RIGHT = ("size",)
-_HEIGHT = 396
+_HEIGHT = 366
 _ROW = 30
 
 
@@ -92,21 +82,24 @@ def last_page(found: SearchPage) -> int:
 
 
 @st.fragment
-def rows(wanted: Asked, query: SearchQuery, found: SearchPage) -> None:
-    """Show one page of hits. What is ticked or chosen in it asks the database nothing."""
+def rows(wanted: Asked, query: SearchQuery, found: SearchPage, hits: str) -> None:
+    """Show one page of hits. What is ticked or chosen in it asks the database nothing.
+
+    ``hits``: the number of all of them in words.
+    """
     if asked.current() != wanted:
         st.rerun()  # a heading has asked for another order
     here = services.current()
-    takeaway.render(here, query, found, ticks.ticked())
-    _ticked()
+    takeaway.render(here, query, hits, ticks.ticked())
     chosen = _table(wanted, query, found, here.settings.timezone)
+    # Below the table, so that it stays where it is and the row in full is near it.
     if chosen:
         _details(chosen, here.settings.timezone)
-    else:
-        st.caption(
-            "行を押すと、正確なサイズと日時、S3キーなどを表示します。"
-            "見出しを押すと、すべての結果をその項目で並べ替えます。"
-        )
+    _ticked()
+    st.caption(
+        "左端の四角で行を選べます。選択は、ページや検索を変えても残ります。行を押すと、"
+        "正確なサイズと日時、S3キーなどを表示します。見出しを押すと、すべての結果を並べ替えます。"
+    )
 
 
 def _order(wanted: Asked, found: SearchPage) -> tuple[Order, bool]:
@@ -166,22 +159,18 @@ def _exact() -> None:
 
 
 def _ticked() -> None:
-    """Say how much is ticked, always in the same room: a table that jumps is ticked wrong."""
-    kept = ticks.ticked()
-    total = words.size(sum(entry.size for entry in kept))
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if kept:
+    """Say how much is ticked."""
+    if kept := ticks.ticked():
+        total = words.size(sum(entry.size for entry in kept))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.text(f"選択中 {words.count(len(kept))}、合計 {total}")
-        else:
-            st.text("選択なし（左端の四角で選べます。ページや検索を変えても残ります）")
-        st.button(
-            "選択をすべてやめる",
-            key="untick",
-            icon=":material/deselect:",
-            type="tertiary",
-            disabled=not kept,
-            on_click=_untick,
-        )
+            st.button(
+                "選択をすべてやめる",
+                key="untick",
+                icon=":material/deselect:",
+                type="tertiary",
+                on_click=_untick,
+            )
     if st.session_state.pop("ticked-too-many", False):
         view.notice("warning", f"選べるのは{ticks.MOST:,}件までです。これ以上は選ばれていません。")
 
@@ -276,6 +265,10 @@ def _selected(key: str, shown: tuple[Entry, ...], sorted_by: tuple[Order, bool])
             asked.sort(order, descending=not sorted_by[1] if order is sorted_by[0] else usual)
 
 
+def _beside(entry: Entry) -> TypedQuery:
+    return TypedQuery(directory=asked.directory(entry.directory), directory_only=True)
+
+
 def _details(entry: Entry, timezone: ZoneInfo) -> None:
     """Show everything that is known of a row, exactly."""
     with st.container(border=True, gap="small"):
@@ -300,7 +293,7 @@ def _details(entry: Entry, timezone: ZoneInfo) -> None:
                 type="tertiary",
                 icon=":material/folder:",
                 on_click=asked.search,
-                args=(TypedQuery(directory=entry.directory, directory_only=True),),
+                args=(_beside(entry),),
             )
             if entry.request_id:
                 st.button(

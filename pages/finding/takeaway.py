@@ -11,10 +11,11 @@ import streamlit as st
 from core.errors import HimuroError, ListError
 from core.export import Form
 from core.exports import KEPT, Export, ExportState
-from core.model import MOST_TYPED, Entry, ListSource, Order, RunRequest, SearchPage, SearchQuery
+from core.model import MOST_TYPED, Entry, ListSource, Order, RunRequest, SearchQuery
 from core.settings import RESTORE_NEEDS
 from pages.common import guard, services, view, words
 from pages.common.export_routes import export_address
+from pages.finding import asked
 from pages.steps import address, upload
 
 _HELD = "takeaway"
@@ -26,7 +27,6 @@ _LABELS = {
     Form.RESTORE: ("復元の一覧を作る", ":material/restore_page:"),
 }
 _NAMES = {Form.XLSX: "Excel", Form.CSV: "CSV", Form.RESTORE: "復元の一覧"}
-_ORDERS = {Order.PATH: "パス順", Order.NAME: "名前順", Order.SIZE: "サイズ順"}
 _GONE = (
     f"書き出したファイルは、{KEPT // timedelta(minutes=1)}分が過ぎたか、"
     "コンソールが再起動されたため、もうありません。もう一度書き出してください。"
@@ -39,15 +39,15 @@ class _Held:
     what: SearchQuery | tuple[Entry, ...]
 
 
-def render(
-    here: services.Services, query: SearchQuery, found: SearchPage, ticked: Sequence[Entry]
-) -> None:
-    """Show the buttons for all hits and for ticked rows, and the file asked for last."""
+def render(here: services.Services, query: SearchQuery, hits: str, ticked: Sequence[Entry]) -> None:
+    """Show the buttons for all hits and for ticked rows, and the file asked for last.
+
+    ``hits``: their number in words; empty: there are none.
+    """
     # In one row: the table below does not move when a row is ticked.
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if found.total:
-            more = "以上" if found.over else ""
-            _buttons(f"検索結果 {words.count(found.total)}{more}", query, "all")
+        if hits:
+            _buttons(f"検索結果 {hits}", query, "all")
         if ticked:
             _buttons(f"選んだ {words.count(len(ticked))}", tuple(ticked), "ticked")
     if trouble := st.session_state.pop(_TROUBLE, ""):
@@ -112,7 +112,7 @@ def described(what: SearchQuery | Sequence[Entry], here: services.Services) -> s
     until = f"{last.astimezone(zone):%Y/%m/%d}" if last else ""
     least = "" if what.least_size is None else words.size(what.least_size)
     most = "" if what.most_size is None else words.size(what.most_size)
-    asked = {
+    restricted = {
         "検索語": what.words,
         "フォルダー": what.directory and what.directory + ("（直下だけ）" * what.directory_only),
         "依頼ID": what.request_id,
@@ -121,9 +121,10 @@ def described(what: SearchQuery | Sequence[Entry], here: services.Services) -> s
         "種類": what.file_types,
         "サイズ": f"{least}～{most}".strip("～") and f"{least}～{most}",
     }
-    parts = [f"{name}「{words.shortened(value)}」" for name, value in asked.items() if value]
-    order = _ORDERS.get(what.order, "")
-    return "、".join([*(parts or ["すべてのファイル"]), *filter(None, [order])])
+    parts = [f"{name}「{words.shortened(value)}」" for name, value in restricted.items() if value]
+    order = asked.SORTS[what.order, what.descending]
+    usual = (what.order, what.descending) == (Order.DATE, True)
+    return "、".join([*(parts or ["すべてのファイル"]), *([] if usual else [order])])
 
 
 @st.fragment(run_every=1.0)
@@ -150,7 +151,7 @@ def _standing(export: Export) -> str:
         return f"順番を待っています（前に{words.count(export.ahead)}）"
     if export.written is None:
         return "検索しています"
-    return f"{export.written.rows:,} / {export.written.total:,}件"
+    return f"{export.written.rows:,} / {words.count(export.written.total)}"
 
 
 def _made(here: services.Services, export: Export, what: str) -> None:
@@ -160,7 +161,7 @@ def _made(here: services.Services, export: Export, what: str) -> None:
     facts = f"{words.count(written.rows)}、{words.size(written.size)}"
     if export.form is Form.RESTORE:
         facts = f"ファイル {words.count(written.rows)}、合計 {words.size(written.listed_bytes)}"
-    until = words.moment(export.finished_at + KEPT, here.settings.timezone)
+    until = words.time_of_day(export.finished_at + KEPT, here.settings.timezone)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.link_button(
             "ダウンロード",
@@ -173,7 +174,7 @@ def _made(here: services.Services, export: Export, what: str) -> None:
         operators = export.form is Form.RESTORE and written.rows and guard.is_operator()
         if operators and st.button("復元へ進む", key="takeaway-restore", icon=icon):
             _ask(export.export_id)
-        st.text(f"{what}、{facts}（{until[-5:]}まで）")
+        st.text(f"{what}、{facts}（{until}までダウンロードできます）")
         _close(export)
     if written.note:
         st.text(written.note)
