@@ -119,11 +119,11 @@ class Stream:
             send_all(connection, head, b"")
             with memoryview(bytearray(_BLOCK)) as room:
                 filled = self._begin(connection, room)
-                flags = wait_for_all(connection, self._client.seconds)
+                flags = wait_for_all(connection, self._client.seconds / 4)
                 while left:
                     wanted = min(len(room), left)
                     while filled < wanted:
-                        filled += _received(connection, room[filled:wanted], flags)
+                        filled += self._more(connection, room[filled:wanted], flags)
                     yield room[:filled]
                     left -= filled
                     filled = 0
@@ -132,6 +132,16 @@ class Stream:
         finally:
             if connection is not None:
                 connection.close()
+
+    def _more(self, connection: socket.socket, room: memoryview, flags: int) -> int:
+        """Receive at least something; raises ``TimeoutError`` when nothing comes in time."""
+        until = time.monotonic() + self._client.seconds
+        while True:
+            try:
+                return _received(connection, room, flags)
+            except BlockingIOError as exc:  # nothing yet (``wait_for_all``)
+                if time.monotonic() >= until:
+                    raise TimeoutError from exc
 
     def _begin(self, connection: socket.socket, room: memoryview) -> int:
         """Receive the head of the answer; return how much of the body has come into ``room``."""
@@ -159,10 +169,7 @@ class Stream:
 
 
 def _received(connection: socket.socket, room: memoryview, flags: int = 0) -> int:
-    try:
-        count = connection.recv_into(room, 0, flags)
-    except BlockingIOError as exc:
-        raise TimeoutError from exc  # the kernel's own limit (``wait_for_all``)
+    count = connection.recv_into(room, 0, flags)
     if not count:
         raise AnswerError("the end came early")
     return count

@@ -269,8 +269,8 @@ def wait_for_all(connection: socket.socket, seconds: float) -> int:
     """Let the kernel fill a whole block at a time; return the flags for receiving one.
 
     Otherwise Python takes each piece by itself and asks before each whether there is one, a
-    fifth of the time that a large object takes. A receive that gets nothing for ``seconds``
-    raises ``BlockingIOError`` then. Not for TLS, whose records come one by one.
+    fifth of the time that a large object takes. A receive then ends after ``seconds``, with
+    what has come by then or ``BlockingIOError``. Not for TLS, whose records come one by one.
     """
     if sys.platform != "linux" or isinstance(connection, ssl.SSLSocket):
         return 0

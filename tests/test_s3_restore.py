@@ -139,6 +139,7 @@ def test_altered_content_is_for_the_caller_to_see(bucket: Bucket) -> None:
 def test_content_that_stops_coming_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     client = S3Connection.client
     monkeypatch.setattr(S3Connection, "client", lambda self, *, read: client(self, read=0.5))
+    monkeypatch.setattr("core.s3_restore._SECONDS", 1.0)
     tag = b'ETag: "e"\r\n'
     data = os.urandom(MIB + 10)
 
