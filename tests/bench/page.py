@@ -190,7 +190,7 @@ def _go(**address: str) -> Callable[[Page], object]:
 
 def _type(text: str) -> Callable[[Page], None]:
     def do(page: Page) -> None:
-        field = page.locator(".st-key-q input")
+        field = page.locator(".st-key-list-q input")
         field.press("Control+a")
         field.press_sequentially(text, delay=30)
 

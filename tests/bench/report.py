@@ -6,10 +6,11 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 
 from tests.bench.measure import p95
@@ -64,7 +65,11 @@ def note(text: str) -> None:
 
 def table(rows: Iterable[Row]) -> str:
     """Return the rows as a Markdown table that is aligned on the screen too."""
-    lines = [TITLES, *(row.cells for row in rows)]
+    return _aligned([row.cells for row in rows])
+
+
+def _aligned(cells: Iterable[tuple[str, ...]]) -> str:
+    lines = [TITLES, *cells]
     widths = [max(len(line[i]) for line in lines) for i in range(len(TITLES))]
     text = [
         "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
@@ -102,11 +107,28 @@ def _processor() -> str:
 
 
 def write(rows: Iterable[Row]) -> None:
-    """Put the table of this run in the place of the one in docs/performance.md."""
+    """Put the lines of the parts that were measured into the table of docs/performance.md; those
+    of other parts stay."""
     text = PAGE.read_text("utf-8")
     head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    before, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{PAGE.name} has no place for the table")
-    whole = f"{head}{BEGIN}\n{machine()}\n\n{table(rows)}\n{END}{tail}"
+    parts: dict[str, list[tuple[str, ...]]] = {}
+    for part, lines in (*_by_part(_read(before)), *_by_part(row.cells for row in rows)):
+        parts[part] = lines
+    cells = [line for lines in parts.values() for line in lines]
+    whole = f"{head}{BEGIN}\n{machine()}\n\n{_aligned(cells)}\n{END}{tail}"
     PAGE.write_text(whole, "utf-8")
+
+
+def _read(table: str) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of a table that ``_aligned`` made, without its head."""
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    for line in lines[1:]:
+        yield tuple(cell.strip() for cell in line.strip("|").split(" | "))
+
+
+def _by_part(lines: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    for part, group in groupby(lines, key=lambda cells: cells[0]):
+        yield part, list(group)
