@@ -6,7 +6,7 @@ import ast
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -46,8 +46,10 @@ class Office:
             self.desk.write(path.replace("\\", "/"), b"x" * size)
         self.desk.archive(rf"{UNC}\営業部", rf"{UNC}\開発部", rf"{UNC}\総務部")
         assert isinstance(self.desk.store, MemoryStore)
-        # Pages compare with the real clock: what is ahead of it stays so.
-        self.store = MemoryRestoreStore(self.desk.store, datetime.now(UTC) + DAY)
+        # Pages compare with the real clock: what is ahead of it stays so. Copies expire at
+        # midnight: the hour decides how long they last.
+        evening = datetime.combine(datetime.now(UTC).date() + 2 * DAY, time(21), UTC)
+        self.store = MemoryRestoreStore(self.desk.store, evening)
         settings = self.desk.settings
         self.jobs = Jobs(
             settings,
@@ -180,8 +182,9 @@ def test_check_says_what_will_be_and_what_is_left_out(office: Office) -> None:
     assert "Expedited" in text
     assert app.radio[0].value is Tier.BULK
     assert (app.number_input[0].value, app.number_input[0].min) == (7, 3)
-    in_two_days = words.moment(datetime.now(UTC) + 2 * DAY, office.desk.settings.timezone)
-    assert in_two_days[:13] in text  # but for the minutes
+    in_two_days = [datetime.now(UTC) + 2 * DAY - ago for ago in (timedelta(), timedelta(minutes=9))]
+    zone = office.desk.settings.timezone
+    assert any(words.moment(when, zone)[:13] in text for when in in_two_days)  # to the hour
     app.radio[0].set_value(Tier.STANDARD).run()
     assert (app.number_input[0].value, app.number_input[0].min) == (7, 1)
 
