@@ -15,9 +15,6 @@ from core.model import SearchQuery
 from core.search_words import wanted
 from db.search import directory_key, file_types
 
-BLOCK_BITS = 15
-"""Rows whose serial keys differ in their last 15 bits only are a block: 32,768 of them."""
-
 _LETTER_BITS = 21
 _REQUESTER = 1 << 42
 _BLOCK = 1 << 60
@@ -71,7 +68,8 @@ def groups(query: SearchQuery, requester: str) -> list[Group]:
 
 
 def block(number: int) -> int:
-    """Return the term of the rows in a block."""
+    """Return the term of the rows in a block: 32,768 whose serial keys differ in their last 15
+    bits only."""
     return _BLOCK | number
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from playwright.sync_api import Browser
 
 from db import SqlCatalogue, open_catalogue
 from db.schema import upgrade
+from tests.browser import chromium
 from tests.postgres import PostgresServer, postgres_server
 
 pytest_plugins = ["tests.plugin_s3"]
@@ -25,6 +27,13 @@ def patient_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no count of hits be given up because the machine is busy with something else."""
     for name, value in (("COUNT_SECONDS", 60), ("SORT_SECONDS", 60), ("PIECE_MS", 60_000)):
         monkeypatch.setattr(f"db.indexed.{name}", value)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A running Chromium."""
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ from tests.browser import (
     PATIENCE,
     Installation,
     Screen,
-    chromium,
     installation,
     is_look,
     screen,
@@ -30,12 +29,6 @@ from tests.servers import answers
 from tests.share import write_lists
 
 BASIC = r"開発部\設計書\基本設計.docx"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

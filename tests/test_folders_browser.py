@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from db import open_catalogue
 from db.schema import upgrade
-from tests.browser import PATIENCE, Screen, chromium, screen
+from tests.browser import PATIENCE, Screen, screen
 from tests.entries import entry
 from tests.servers import console, free_port
 
@@ -41,12 +41,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with console({"HIMURO_DATA_DIR": str(root / "data")}, free_port(), log=log, cwd=root) as here:
         yield here.url
     assert "Traceback" not in log.read_text("utf-8", "replace")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from tests.browser import (
     PATIENCE,
     Installation,
     Screen,
-    chromium,
     core,
     installation,
     is_look,
@@ -28,12 +27,6 @@ from tests.share import Lists, write_lists
 QUOTE = r"営業部\2024年度\見積\見積書_A社.xlsx"
 MINUTES = r"総務部\会議, 議事録\第1回 定例.txt"
 WHO = ("--request-id", "FAST-2026-0101", "--requester", "山田 花子")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,12 @@ from playwright.sync_api import Browser, Locator, expect
 
 from db import open_catalogue
 from db.schema import upgrade
-from tests.browser import PATIENCE, Screen, chromium, screen
+from tests.browser import PATIENCE, Screen, screen
 from tests.entries import WHEN, entry
 from tests.servers import console, free_port
 
 SHARE = r"\\fsx01\share"
 REPORTS, SALES = f"{SHARE}\\経理部\\月次報告", f"{SHARE}\\営業部\\データ"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

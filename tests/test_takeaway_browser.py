@@ -25,7 +25,6 @@ from tests.browser import (
     PATIENCE,
     Installation,
     Screen,
-    chromium,
     core,
     installation,
     screen,
@@ -81,12 +80,6 @@ class Archived:
 
     def size(self, keys: Sequence[str]) -> str:
         return words.size(sum(self.rows[key][8] for key in keys))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,22 @@ def pagination_width(pages: int) -> int:
     return 40 * (min(pages, 7) + 3)
 
 
+def page_number(text: str, digits: int = 6) -> int:
+    """Return the page that an address asks for, 1 for what is no number of so few digits."""
+    return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) <= digits else 1
+
+
+def clear_button(clear: Callable[[], None]) -> None:
+    """Show the button that takes all filters away."""
+    st.button(
+        "条件を消す",
+        key="clear",
+        icon=":material/filter_alt_off:",
+        type="tertiary",
+        on_click=clear,
+    )
+
+
 def explained(page: Callable[[], None]) -> Callable[[], None]:
     """Show an expected failure of a page as one message that says what to do."""
 

@@ -11,6 +11,7 @@ import streamlit as st
 from core.model import Order, SearchQuery
 from core.names import typed as one_line
 from core.typed_query import TypedQuery
+from pages.common import view
 
 MOST_LETTERS = 2000
 """Of a parameter: more than a search may have, so that it is refused and not cut."""
@@ -112,7 +113,7 @@ def current() -> Asked:
             order=Order(order) if order in list(Order) else Order.DATE,
             descending=word("ascending") != "1",
         ),
-        page=_page(word("page")),
+        page=view.page_number(word("page"), digits=7),
         columns=tuple(name for name in COLUMNS if name in columns) or USUAL_COLUMNS,
         exact=word("exact") == "1",
         view=FOLDERS if word("view") == FOLDERS else "",
@@ -192,7 +193,3 @@ def follow(key: str, value: object) -> None:
     there = st.session_state.get(key)
     if (one_line(there) if isinstance(there, str) else there) != value:
         st.session_state[key] = value
-
-
-def _page(text: str) -> int:
-    return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) < 8 else 1

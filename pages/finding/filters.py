@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import ListError
 from core.names import typed as one_line
 from core.typed_query import DAYS, TypedQuery, last_month, read_day
-from pages.common import words
+from pages.common import view, words
 from pages.finding import asked
 from pages.finding.asked import Asked
 
@@ -40,17 +40,7 @@ def render(wanted: Asked, today: date) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge("絞り込み中", icon=":material/filter_alt:", color="blue")
             st.text("　".join(active(typed, today)), width="stretch")
-            clear_button()
-
-
-def clear_button() -> None:
-    st.button(
-        "条件を消す",
-        key="clear",
-        icon=":material/filter_alt_off:",
-        type="tertiary",
-        on_click=asked.clear,
-    )
+            view.clear_button(asked.clear)
 
 
 def active(typed: TypedQuery, today: date) -> list[str]:

@@ -82,9 +82,7 @@ def _order() -> str:
 
 
 def _page(pages: int) -> int:
-    text = st.query_params.get("folder_page", "")
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 1
-    return min(max(number, 1), pages)
+    return min(view.page_number(st.query_params.get("folder_page", "")), pages)
 
 
 def _unknown(path: str, as_of: str) -> None:

@@ -265,10 +265,6 @@ def _selected(key: str, shown: tuple[Entry, ...], sorted_by: tuple[Order, bool])
             asked.sort(order, descending=not sorted_by[1] if order is sorted_by[0] else usual)
 
 
-def _beside(entry: Entry) -> TypedQuery:
-    return TypedQuery(directory=asked.directory(entry.directory), directory_only=True)
-
-
 def _details(entry: Entry, timezone: ZoneInfo) -> None:
     """Show everything that is known of a row, exactly."""
     with st.container(border=True, gap="small"):
@@ -287,20 +283,13 @@ def _details(entry: Entry, timezone: ZoneInfo) -> None:
             (("S3バケット名", entry.bucket), ("S3キー", entry.key), ("SHA256", entry.sha256))
         )
         with st.container(horizontal=True):
-            st.button(
-                "同じフォルダーを見る",
-                key="same-directory",
-                type="tertiary",
-                icon=":material/folder:",
-                on_click=asked.search,
-                args=(_beside(entry),),
-            )
+            beside = TypedQuery(directory=asked.directory(entry.directory), directory_only=True)
+            _way_to("同じフォルダーを見る", "same-directory", ":material/folder:", beside)
             if entry.request_id:
-                st.button(
-                    "同じ依頼を見る",
-                    key="same-request",
-                    type="tertiary",
-                    icon=":material/assignment:",
-                    on_click=asked.search,
-                    args=(TypedQuery(request_id=entry.request_id),),
-                )
+                same = TypedQuery(request_id=entry.request_id)
+                _way_to("同じ依頼を見る", "same-request", ":material/assignment:", same)
+
+
+def _way_to(label: str, key: str, icon: str, search: TypedQuery) -> None:
+    """Show a button that searches for something else."""
+    st.button(label, key=key, type="tertiary", icon=icon, on_click=asked.search, args=(search,))

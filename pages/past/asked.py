@@ -11,7 +11,7 @@ import streamlit as st
 
 from core.names import typed
 from core.run_filter import STATES, RunFilter
-from pages.common import guard
+from pages.common import guard, view
 
 MOST_LETTERS = 200
 FILTERS = ("kind", "state", "person", "from", "to", "text")
@@ -50,8 +50,7 @@ class Asked:
 
 def current(kinds: Collection[str]) -> Asked:
     """Return what the address asks for; whatever makes no sense restricts nothing."""
-    kind, state, page = word("kind"), word("state"), word("page")
-    digits = page if page.isascii() and page.isdecimal() and len(page) < 7 else "1"
+    kind, state = word("kind"), word("state")
     return Asked(
         kind=kind if kind in kinds else "",
         state=state if state in STATES else "",
@@ -59,7 +58,7 @@ def current(kinds: Collection[str]) -> Asked:
         first=_day(word("from")),
         last=_day(word("to")),
         text=word("text"),
-        page=max(1, int(digits)),
+        page=view.page_number(word("page")),
     )
 
 

@@ -77,7 +77,7 @@ def render(here: services.Services) -> None:
         _page(here, found, wanted, queued)
     elif listing.runs:
         view.notice("info", "該当する実行はありません。条件を減らしてみてください。")
-        _clear_button()
+        view.clear_button(asked.clear)
     else:
         view.notice("info", "実行はまだありません。")
     _remarks(listing)
@@ -173,7 +173,7 @@ def _page(
             width = view.pagination_width(pages)
             st.pagination(pages, default=number, width=width, key=key, on_change=_turn, args=(key,))
         if wanted.restricted:
-            _clear_button()
+            view.clear_button(asked.clear)
         st.button("最新の状態にする", key="refresh", icon=":material/refresh:", type="tertiary")
     ids = [run.run_id for run in shown]
     view.table(
@@ -185,16 +185,6 @@ def _page(
         chosen=partial(_chosen, ids),
         alt="実行の一覧",
         key="runs",
-    )
-
-
-def _clear_button() -> None:
-    st.button(
-        "条件を消す",
-        key="clear",
-        icon=":material/filter_alt_off:",
-        type="tertiary",
-        on_click=asked.clear,
     )
 
 
