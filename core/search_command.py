@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -98,12 +100,20 @@ def search(options: argparse.Namespace, settings: Settings, catalogue: Catalogue
 def _export(
     path: Path, query: SearchQuery, timezone: ZoneInfo, catalogue: Catalogue
 ) -> export.Written:
-    """Write every hit to ``path``; a file that is there is replaced."""
+    """Write every hit to ``path``; a file that is there is replaced once all of them are written.
+
+    So is a link: what it leads to is not touched. Until then the file has a name of its own,
+    which nobody else can have laid there, and which archive runs pass over.
+    """
     forms = {".csv": Form.CSV, ".xlsx": Form.XLSX}
     form = forms.get(path.suffix.lower())
     if form is None:
         raise ListError(f"--out は .csv か .xlsx のファイルにしてください（現在: {path}）。")
-    draft = path.with_name(path.name + ".tmp")
+    if not path.is_symlink() and path.exists() and not path.is_file():
+        raise ListError(
+            f"--out は通常のファイルではありません（{path}）。別の名前を指定してください。"
+        )
+    draft = path.with_name(f".himuro-{secrets.token_hex(8)}-0.tmp")
     with terminal.progress_bar() as bar:
 
         def progress(written: export.Written) -> None:
@@ -111,16 +121,25 @@ def _export(
 
         bar(Progress(phase="検索しています"))
         try:
-            with draft.open("wb") as file:
-                hits = catalogue.hits(query)
-                written = export.write(file, form, hits, timezone, progress)
-            draft.replace(path)
+            file = draft.open("xb")
+            with _removed_on_failure(draft):
+                with file:
+                    hits = catalogue.hits(query)
+                    written = export.write(file, form, hits, timezone, progress)
+                draft.replace(path)
         except OSError as exc:
             raise ListError(
                 f"--out のファイルを書き込めません（{path}: {os_reason(exc)}）。"
                 "保存先のフォルダーがあるか、書き込み権限と空き容量が足りるかを確認してください。"
             ) from exc
-        finally:
-            with suppress(OSError):
-                draft.unlink()
     return written
+
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
