@@ -21,6 +21,7 @@ from core.runfolder import RunFolder
 from core.settings import Settings, ShareSetting
 from core.shares import FileSystem, Kind, Shares
 from core.target import local_of
+from core.units import human_size
 
 _GIB = 1024**3
 _LEAST_BYTES = 100 * 1024**2
@@ -99,7 +100,7 @@ def restore_root(settings: Settings, root: str) -> Iterator[Finding]:
         yield Finding("restore-root", Status.WARNING, what, _LEFT_REMEDY)
         return
     status, remedy = _room(free, _RESTORE_BYTES)
-    yield Finding("restore-root", status, f"{root}: 空き {_gib(free)}", remedy)
+    yield Finding("restore-root", status, f"{root}: 空き {human_size(free)}", remedy)
 
 
 def data_directory(settings: Settings) -> Iterator[Finding]:
@@ -121,7 +122,7 @@ def data_directory(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("data-dir", Status.OK, f"{place} に書き込めます")
     status, remedy = _room(free, _DATA_BYTES)
-    yield Finding("data-space", status, f"空き {_gib(free)}", remedy)
+    yield Finding("data-space", status, f"空き {human_size(free)}", remedy)
     yield _location(place)
 
 
@@ -146,12 +147,10 @@ def _location(place: Path) -> Finding:
 def _room(free: int, wanted: int) -> tuple[Status, str]:
     if free >= wanted:
         return Status.OK, ""
-    remedy = f"不要なファイルを削除するか、ディスクを拡張してください（目安 {_gib(wanted)} 以上）"
+    remedy = (
+        f"不要なファイルを削除するか、ディスクを拡張してください（目安 {human_size(wanted)} 以上）"
+    )
     return Status.FAILED if free < _LEAST_BYTES else Status.WARNING, remedy
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:,.1f} GB"
 
 
 def runs(settings: Settings) -> Iterator[Finding]:

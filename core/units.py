@@ -5,14 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+_UNITS = ("KB", "MB", "GB", "TB")
+
 
 def human_size(size: int) -> str:
-    """Return bytes in the unit that people read: ``1.5 MB`` (1 MB = 1,048,576 bytes)."""
-    amount = float(size)
-    for unit in ("バイト", "KB", "MB", "GB", "TB"):
-        if amount < 1024 or unit == "TB":
-            return f"{amount:,.0f} {unit}" if unit == "バイト" else f"{amount:,.1f} {unit}"
-        amount /= 1024
+    """Return bytes in the unit that people read: ``1.5 MB`` (1 MB = 1,048,576 bytes).
+
+    Rounded to tenths, halves up, and only then is the unit chosen: ``1.0 MB``, never
+    ``1,024.0 KB``. Whole numbers throughout, because a float cannot hold every size.
+    """
+    if size < 1024:
+        return f"{size:,} バイト"
+    for power, unit in enumerate(_UNITS, start=1):
+        tenths = (size * 10 * 2 // 1024**power + 1) // 2
+        if tenths < 1024 * 10 or unit == _UNITS[-1]:
+            return f"{tenths // 10:,}.{tenths % 10} {unit}"
     raise AssertionError
 
 

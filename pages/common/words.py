@@ -12,7 +12,7 @@ from core.errors import Severity
 from core.model import MOST_TYPED, Problem, Progress, RunRecord, RunState
 from core.restore_model import Stage, Tier
 from core.restore_status import KIND as RESTORE
-from core.units import local
+from core.units import human_size, local
 
 UNKNOWN = "—"
 rehearsal = ""
@@ -107,6 +107,10 @@ FORM_WORDS = {"columns": "見出しあり（列）", "paths": "パスのみ（1�
 PROBLEM_HEADER = ("一覧名", "行", "パス", "区分", "内容", "対処", "コード")
 
 
+size = human_size
+"""Bytes, as Windows shows them."""
+
+
 def count(number: int) -> str:
     return f"{number:,} 件"
 
@@ -114,18 +118,6 @@ def count(number: int) -> str:
 def shortened(text: str) -> str:
     """Return the beginning of a text that is longer than a request ID may be."""
     return text if len(text) <= MOST_TYPED else f"{text[:MOST_TYPED]}…（全{len(text):,}文字）"
-
-
-def size(number: int) -> str:
-    """Return bytes as Windows shows them: 1 KB is 1,024 bytes."""
-    if number < 1024:
-        return f"{number:,} バイト"
-    value = float(number)
-    for unit in ("KB", "MB", "GB"):
-        value /= 1024
-        if round(value, 1) < 1024:
-            return f"{value:,.1f} {unit}"
-    return f"{value / 1024:,.1f} TB"
 
 
 def duration(seconds: float) -> str:
