@@ -15,11 +15,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, islice
 from zoneinfo import ZoneInfo
 
-from core.check import MAX_KEY_BYTES
 from core.content import MEMORY_BYTES, Content, MemoryBudget, parts_of, read
 from core.errors import Code, ItemError
 from core.model import ArchiveItem, Entry, RunRequest
-from core.names import generation_key, search_key
+from core.names import MAX_KEY_BYTES, generation_key, may_be_generation, search_key
 from core.ports import STORAGE_CLASS, Lane, NewObject, ObjectStore, StoredObject
 from core.shares import OpenFile, Shares
 
@@ -207,7 +206,7 @@ class Archiver:
             there = self._create_or_look(new, create, look_first=content.data is None)
             if there is None or _is_same(there, new):
                 return key
-            if there.source_path == item.path:
+            if _is_left_of(there, item, key):
                 self.unlisted.append((item, key))
         raise ItemError(Code.KEY_OCCUPIED, item.key)
 
@@ -275,6 +274,17 @@ def _is_same(there: StoredObject, new: NewObject) -> bool:
     same = (there.sha256, there.size) == (new.sha256, new.size)
     ours = there.source_path in ("", new.source_path)
     return same and ours and there.storage_class == STORAGE_CLASS
+
+
+def _is_left_of(there: StoredObject, item: ArchiveItem, key: str) -> bool:
+    """Return whether an object of other content was certainly left of this very file.
+
+    Where its path did not fit into the metadata, its key is that path, unless it may be the
+    key of another file's generation, which probably has its row.
+    """
+    if there.source_path:
+        return there.source_path == item.path
+    return bool(there.sha256) and key == item.key and not may_be_generation(key)
 
 
 def _time(mtime_ns: int) -> datetime:

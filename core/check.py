@@ -24,7 +24,7 @@ from core.model import (
     Progress,
     Standing,
 )
-from core.names import identity, object_key, search_key, split_unc, storable
+from core.names import MAX_KEY_BYTES, identity, object_key, search_key, split_unc, storable
 from core.ports import Catalogue, ProgressSink, silent
 from core.resolve import Found, Located, Resolver
 from core.shares import Kind, Shares, name_fits
@@ -34,8 +34,6 @@ from core.workers import R as _R
 from core.workers import T as _T
 from core.workers import parallel
 
-MAX_KEY_BYTES = 1024
-"""S3's limit for a key in UTF-8 (FACTS, "S3 and Deep Archive")."""
 MAX_FILE_BYTES = 5 * 1024**4
 """5 TiB, the object size that every S3 Region takes."""
 
@@ -167,14 +165,16 @@ class ArchiveCheck:
                 raise ItemError(Code.NAME_NOT_STORABLE)
             if not comes_back(found.path):
                 raise ItemError(Code.NAME_NOT_STORABLE, "空白や「.」だけの名前です")
-            if len(key.encode()) > MAX_KEY_BYTES:
-                raise ItemError(Code.KEY_TOO_LONG, f"{len(key.encode()):,}バイト")
+            if not name.endswith(MARKER_SUFFIX):
+                _require_fitting(key)
             with self._shares.open_in(found.share, found.local) as opened:
                 status = opened.status
             if status.st_size > MAX_FILE_BYTES:
                 raise ItemError(Code.FILE_TOO_LARGE)
             item = ArchiveItem(found.path, found.local, status.st_size, status.st_mtime_ns, key)
+            # One of our markers gets neither a key nor a marker: _judge tells which ones are.
             if not name.endswith(MARKER_SUFFIX) or status.st_size:
+                _require_fitting(key)
                 self._require_marker_room(found, item)
         except ItemError as exc:
             return exc
@@ -210,6 +210,11 @@ class ArchiveCheck:
             if self._is_marker(file, item, known):
                 if file.listed:
                     self._problem(file.row, Code.MARKER_SKIPPED)
+                continue
+            try:
+                _require_fitting(item.key)
+            except ItemError as exc:
+                self._problem(file.row, exc.code, exc.detail, item.path)
                 continue
             rows = known.get(keys[item.path], ())
             judged = self._with_history(file.found, item, rows) if rows else item
@@ -259,6 +264,13 @@ class ArchiveCheck:
         # The share itself may be written otherwise in the settings by now.
         same = parts == split_unc(found.path)[len(split_unc(found.share.unc)) :]
         return not same and self._resolver.has_spelling(share, parts)
+
+
+def _require_fitting(key: str) -> None:
+    """Raise ``ItemError(KEY_TOO_LONG)``."""
+    size = len(key.encode())
+    if size > MAX_KEY_BYTES:
+        raise ItemError(Code.KEY_TOO_LONG, f"{size:,}バイト")
 
 
 def _original(item: ArchiveItem) -> str:

@@ -7,6 +7,7 @@ Only the comparison is normalised: what is stored is always the spelling on the 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 from urllib.parse import quote, unquote
@@ -79,19 +80,37 @@ def object_key(prefix: str, path: str) -> str:
     return prefix + path.lstrip("\\").replace("\\", "/")
 
 
+MAX_KEY_BYTES = 1024
+"""S3's limit for a key in UTF-8 (FACTS, "S3 and Deep Archive")."""
+_GENERATION = re.compile(r"_\d{5,8}-\d{6}(_\d+)?\Z")
+
+
 def generation_key(key: str, stamp: str, counter: int = 1) -> str:
     """Return the key of a further generation: ``test_20261123-183000.txt``.
 
     ``stamp`` is the original's modification time, not the clock, so that an interrupted
     run and its retry arrive at the same key. ``counter`` tells two contents of one second
-    apart.
+    apart. A stem is cut where the key would be longer than S3 takes.
     """
     head, slash, name = key.rpartition("/")
+    stem, suffix = _split(name)
+    more = f"_{stamp}" + (f"_{counter}" if counter > 1 else "") + suffix
+    room = MAX_KEY_BYTES - len(f"{head}{slash}{more}".encode())
+    while len(stem) > 1 and len(stem.encode()) > room:
+        stem = stem[:-1]
+    return f"{head}{slash}{stem}{more}"
+
+
+def may_be_generation(key: str) -> bool:
+    """Return whether ``generation_key`` may have made a key: of another file than its own."""
+    stem, _ = _split(key.rpartition("/")[2])
+    return _GENERATION.search(stem) is not None
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return stem and suffix, the latter with its dot; a name that begins with a dot has none."""
     stem, dot, suffix = name.rpartition(".")
-    if not stem:
-        stem, dot, suffix = name, "", ""
-    more = f"_{counter}" if counter > 1 else ""
-    return f"{head}{slash}{stem}_{stamp}{more}{dot}{suffix}"
+    return (stem, dot + suffix) if stem else (name, "")
 
 
 @lru_cache(maxsize=4096)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from core.archive import Archiver
-from core.archive_crew import ArchiveCrew, Done, Mark
+from core.archive_crew import ArchiveCrew, Done, Mark, failure
 from core.crew import THREADS
 from core.errors import Code, FatalError, HimuroError, Severity, sentence
-from core.model import Entry, Outcome, Plan, Progress, Result
+from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
 from core.stop import StopSignal
@@ -64,6 +65,8 @@ class ArchiveRunner:
         self._crew = ArchiveCrew(plan.items, archiver, stop, threads)
         self._total_bytes = plan.total_bytes
         self._to_mark: list[Mark] = []
+        self._again: deque[ArchiveItem] = deque()
+        """Files whose key turned out to be another's; at most those of the plan."""
         self._finished: list[Outcome] = []
         self._outcomes: dict[str, Outcome] = {}
         self._done_bytes = 0
@@ -120,7 +123,9 @@ class ArchiveRunner:
             if not idle:
                 self._crew.grow(now)
             if idle and not batch and not marking:
-                return
+                if not self._again or self._stop.requested or self._fatal:
+                    return
+                batch = self._store_again(self._again.popleft())
             # A look every now and then costs far less than being woken for every file: each
             # waking is a fight over the interpreter lock with the workers.
             time.sleep(LAST_POLL_SECONDS if idle else POLL_SECONDS)
@@ -151,19 +156,46 @@ class ArchiveRunner:
         """Commit rows; what is registered is to be marked next."""
         rows = [(d.item, d.value) for d in batch if isinstance(d.value, Entry)]
         try:
-            taken = {(e.bucket, e.key) for e in self._catalogue.add([row for _, row in rows])}
+            refused = {(e.path, e.key) for e in self._catalogue.add([row for _, row in rows])}
         except FatalError as exc:
             self._break(exc, "")
             for item, _ in rows:
                 self._finish(Outcome(item.path, Result.FAILED, code=Code.NOT_REGISTERED))
             return
         for item, row in rows:
-            if (row.bucket, row.key) in taken:
+            if (row.path, row.key) in refused and row.key not in item.taken_keys:
+                taken = item.taken_keys | {row.key}
+                self._again.append(replace(item, taken_keys=taken))
+            elif (row.path, row.key) in refused:
                 failed = Outcome(item.path, Result.FAILED, code=Code.KEY_OCCUPIED, detail=row.key)
                 self._finish(failed)
             else:
                 archived = Outcome(item.path, Result.ARCHIVED, row.size, row.key, row.sha256)
                 self._to_mark.append((item, archived))
+
+    def _store_again(self, item: ArchiveItem) -> list[Done]:
+        """Store a file under its next key, and return what is to be registered.
+
+        The object that it had adopted belongs to a row of another file, which its metadata
+        could not tell: a path that is too long is left out of them. That is rare, and all
+        others are done by now: so this thread does it.
+        """
+        try:
+            value: Entry | Outcome | FatalError = self._archiver.store(
+                item,
+                sent=lambda _size: None,
+                cancelled=lambda: self._stop.expired,
+                stopping=lambda: self._stop.requested,
+            )
+        except FatalError as exc:
+            value = exc
+        except Exception as exc:  # noqa: BLE001 - one file's failure must not end the others
+            value = failure(item, exc)
+        done = Done(item, value)
+        if isinstance(value, Entry) and value is not item.newest:
+            return [done]
+        self._settle(done)
+        return []
 
     def _finish(self, outcome: Outcome) -> None:
         self._outcomes[outcome.path] = outcome

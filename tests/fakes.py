@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.folders import Total
 from core.model import Entry, SearchPage, SearchQuery
-from core.names import fold
+from core.names import decode_metadata, fold
 from core.ports import STORAGE_CLASS, Hits, Lane, NewObject, Part, StoredObject
+from core.s3_lean import user_metadata
 
 T = TypeVar("T")
 
@@ -181,7 +182,9 @@ class MemoryStore:
         with self._lock:
             if new.key in self.objects:
                 return False
-            self.objects[new.key] = MemoryObject(data, new.sha256, new.source_path)
+            # As S3 would give it back: empty where it did not fit.
+            path = decode_metadata(user_metadata(new).get("source-path", ""))
+            self.objects[new.key] = MemoryObject(data, new.sha256, path)
             self.writes.append(new.key)
             return True
 

@@ -14,6 +14,7 @@ from core.names import (
     fold,
     generation_key,
     identity,
+    may_be_generation,
     near_key,
     object_key,
     printable,
@@ -123,6 +124,30 @@ def test_generation_key(key: str, counter: int, result: str) -> None:
     assert generation_key(key, "20261123-183000", counter) == result
 
 
+def test_a_generation_key_is_cut_to_what_s3_takes() -> None:
+    folder = "s/" + "d" * 990
+    long = generation_key(f"{folder}/{'あ' * 10}.txt", "20261123-183000")
+    assert long == f"{folder}/あああ_20261123-183000.txt"[-len(long) :]
+    assert 1024 - 3 < len(long.encode()) <= 1024
+    assert may_be_generation(long)
+
+
+@pytest.mark.parametrize(
+    ("key", "may"),
+    [
+        ("s/a_20261123-183000.txt", True),
+        ("s/a_20261123-183000_2.txt", True),
+        ("s/a_20261123-183000_20261123-183000", True),
+        ("s/a_20261123-183000.tar.gz", False),
+        ("s_20261123-183000/a.txt", False),
+        ("s/a_20261123.txt", False),
+        ("s/a.txt", False),
+    ],
+)
+def test_keys_that_may_be_another_files(key: str, may: bool) -> None:
+    assert may_be_generation(key) is may
+
+
 @untimed
 @given(NAMES, STAMPS, st.integers(1, 50))
 def test_a_generation_stays_in_its_folder(name: str, stamp: str, counter: int) -> None:
@@ -130,6 +155,7 @@ def test_a_generation_stays_in_its_folder(name: str, stamp: str, counter: int) -
     assert key.rpartition("/")[0] == "s/d"
     assert key != f"s/d/{name}"
     assert key != generation_key(f"s/d/{name}", stamp, counter + 1)
+    assert may_be_generation(key)
 
 
 @untimed
