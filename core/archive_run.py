@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from core.archive import Archiver
-from core.check import ArchiveCheck, refusal
+from core.check import ArchiveCheck, refusal, up_to_date
 from core.errors import Code, HimuroError, Severity
 from core.model import ListKind, ListSource, Plan, RunRecord, RunRequest, RunState
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
@@ -104,8 +104,10 @@ class ArchiveRun(Run[Plan, RunFolder]):
         self._clear_leftovers(archiver, store, stop)
         if stop.requested:
             return RunResult({}, None, stopped=True)
+        # From here on nobody else of this installation stores anything.
+        plan = replace(self.plan, items=up_to_date(self.plan.items, self._catalogue))
         runner = ArchiveRunner(
-            self.plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
+            plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
         )
         return runner.execute()
 

@@ -223,7 +223,9 @@ class ArchiveItem:
     """The S3 key of the first generation."""
     standing: Standing = Standing.NEW
     newest: Entry | None = None
-    """The newest row of this file; None when it was never archived."""
+    """The row of this file that was stored last; None when it was never archived."""
+    latest: datetime | None = None
+    """The latest ``archived_at`` of its rows, whatever clock they are from; None as above."""
     taken_keys: frozenset[str] = frozenset()
     """Keys of earlier generations of this file: they have rows and cannot be used again."""
 
