@@ -232,13 +232,70 @@ class Code(Enum):
         "AWSの認証情報がありません",
         "IAMロール、または AWS_ACCESS_KEY_ID などの設定を確認してください",
     )
+    CREDENTIALS_UNAVAILABLE = Explanation(
+        "AWSの認証情報を取得できません",
+        "（）の中の取得元と、そこへのネットワークを確認してください",
+    )
     CREDENTIALS_REJECTED = Explanation(
         "AWSの認証情報が無効か、期限が切れています",
         "認証情報を更新してください",
     )
+    ACCESS_KEY_UNKNOWN = Explanation(
+        "AWSのアクセスキーが存在しないか、無効にされています",
+        "AWS_ACCESS_KEY_ID、またはプロファイルのアクセスキーを確認してください",
+    )
+    SECRET_KEY_WRONG = Explanation(
+        "AWSのシークレットアクセスキーがアクセスキーと合いません",
+        "AWS_SECRET_ACCESS_KEY、またはプロファイルのシークレットアクセスキーを設定し直してください",
+    )
+    ROLE_REFUSED = Explanation(
+        "AWSのロールを引き受けられません",
+        "role_arn の値、ロールの信頼ポリシー、引き受ける側の権限を確認してください",
+    )
+    SIGN_IN_ENDED = Explanation(
+        "AWSへのサインイン（SSO）がまだか、期限が切れています",
+        "氷室を動かすユーザーで aws sso login を実行し直してください",
+    )
+    MFA_REQUIRED = Explanation(
+        "MFAの入力が必要なAWSプロファイルは使えません",
+        "mfa_serial のないプロファイル、またはIAMロールを使ってください",
+    )
+    AWS_CONFIGURATION = Explanation(
+        "AWSの設定に誤りがあります",
+        "AWS_ で始まる環境変数と、AWSの設定ファイル（~/.aws）を確認してください",
+    )
+    CLOCK_WRONG = Explanation(
+        "時計がずれているため、AWSに拒否されました",
+        "このマシンの時刻をNTPで合わせてください",
+    )
     ACCESS_DENIED = Explanation(
         "S3バケットへのアクセスが許可されていません",
-        "IAMポリシーとバケットポリシーを確認してください",
+        "IAMポリシーとバケットポリシー、"
+        "HIMURO_BUCKET が別のアカウントのバケットでないかを確認してください",
+    )
+    ACCOUNT_UNUSABLE = Explanation(
+        "AWSアカウントの状態のため、S3を使えません",
+        "アカウントの契約と支払いの状態をAWSの管理者に確認してください",
+    )
+    KMS_DENIED = Explanation(
+        "KMSの鍵の使用が許可されていません",
+        "鍵ポリシーとIAMポリシーで kms:GenerateDataKey と kms:Decrypt を許可してください",
+    )
+    KMS_KEY_UNUSABLE = Explanation(
+        "暗号化に使うKMSの鍵が使えません",
+        "KMSの鍵の状態と、バケットの既定の暗号化を確認してください",
+    )
+    REGION_WRONG = Explanation(
+        "S3バケットが設定と違うリージョンにあります",
+        "AWS_DEFAULT_REGION と AWS_ENDPOINT_URL_S3 をバケットのリージョンに合わせてください",
+    )
+    CERTIFICATE_UNTRUSTED = Explanation(
+        "接続先の証明書を確認できません",
+        "社内の認証局の証明書なら、そのファイルを AWS_CA_BUNDLE に指定してください",
+    )
+    PROXY_FAILED = Explanation(
+        "プロキシを通して接続できません",
+        "HTTPS_PROXY と NO_PROXY の設定、プロキシの稼働を確認してください",
     )
     NO_SUCH_BUCKET = Explanation(
         "S3バケットが存在しません",
