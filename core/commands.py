@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from core import logs, terminal
 from core.arguments import Parser
-from core.errors import Code, FatalError, ListError, SettingsError
+from core.errors import FatalError, ListError, SettingsError, unexpected
 from core.model import ListKind, ListSource, RunRequest
 from core.ports import Catalogue, Health, ObjectStore, RestoreStore
 from core.recovery import recover
@@ -78,7 +78,7 @@ def _run(argv: Sequence[str], wiring: Wiring, *, as_json: bool) -> int:
         error, state, code = "停止しました。何も処理していません。", "stopped", EXIT_STOPPED
     except Exception as exc:
         _logger.exception("unexpected error")
-        error, state = str(FatalError(Code.INTERNAL, type(exc).__name__)), "error"
+        error, state = str(unexpected(exc)), "error"
         code = EXIT_ENVIRONMENT
     # An end without a run folder.
     terminal.say(error if state == "stopped" else f"エラー: {error}")

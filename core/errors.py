@@ -224,6 +224,10 @@ class Code(Enum):
         "エラーログを添えて管理者に連絡してください",
     )
     # The environment: these stop the run
+    MACHINE_SHORT = Explanation(
+        "このサーバーの資源が足りません",
+        "スレッド・メモリ・同時に開けるファイルの上限を確認し、少し待ってからやり直してください",
+    )
     SHARE_NOT_MOUNTED = Explanation(
         "共有フォルダーに接続できません",
         "共有フォルダーのマウントとネットワークを確認してください",
@@ -363,13 +367,39 @@ _OS_REASONS = {
     errno.ESTALE: "サーバーとの接続が切れました",
     errno.ETIMEDOUT: "時間内に応答がありません",
     errno.EHOSTDOWN: "サーバーに接続できません",
+    errno.EMFILE: "このプログラムが開けるファイルの数の上限に達しました",
+    errno.ENFILE: "このサーバーが開けるファイルの数の上限に達しました",
+    errno.ENOMEM: "メモリが足りません",
 }
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def os_reason(exc: OSError) -> str:
     """Return an operating-system error in words an operator knows."""
     name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
     return _OS_REASONS.get(exc.errno or 0, name)
+
+
+def is_shortage(exc: BaseException) -> bool:
+    """Return whether this machine lacks memory or descriptors: it says nothing about what was
+    asked for, neither that it is there nor that it is not."""
+    return isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in _SHORTAGES)
+
+
+def shortage_behind(exc: BaseException | None) -> BaseException | None:
+    """Return the shortage (``is_shortage``) that an error of a library came from; None: none."""
+    while exc is not None and not is_shortage(exc):
+        exc = exc.__cause__ or exc.__context__
+    return exc
+
+
+def unexpected(exc: BaseException) -> FatalError:
+    """Return what an error that nobody foresaw means for a run."""
+    if isinstance(exc, OSError) and is_shortage(exc):
+        return FatalError(Code.MACHINE_SHORT, os_reason(exc))
+    if is_shortage(exc):
+        return FatalError(Code.MACHINE_SHORT, _OS_REASONS[errno.ENOMEM])
+    return FatalError(Code.INTERNAL, type(exc).__name__)
 
 
 class HimuroError(Exception):

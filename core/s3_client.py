@@ -22,7 +22,7 @@ from core.aws_errors import (
     untrusted_bundle,
 )
 from core.aws_session import frozen, open_session
-from core.errors import Code, FatalError, HimuroError, ItemError
+from core.errors import Code, FatalError, HimuroError, ItemError, shortage_behind, unexpected
 from core.s3_codes import HIDDEN_CODES, meaning
 from core.s3_lean import bucket_endpoint
 from core.s3_sign import Credentials, Signer
@@ -127,6 +127,8 @@ class S3Connection:
         ``otherwise``: the code of a failure that concerns this object only.
         """
         cause = explain(exc, otherwise)
+        if isinstance(cause, ItemError) and cause.code is Code.MACHINE_SHORT:
+            return cause
         hidden = error_code(exc) in HIDDEN_CODES
         if hidden or (isinstance(cause, ItemError) and not isinstance(exc, ClientError)):
             try:
@@ -150,6 +152,9 @@ def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroErr
         return credentials_problem(error)
     if isinstance(error, ValueError):
         return configuration_problem(error)
+    if short := shortage_behind(error):
+        meant = unexpected(short)
+        return ItemError(meant.code, meant.detail)
     return ItemError(otherwise, type(error).__name__)
 
 
@@ -158,6 +163,8 @@ def fatal(exc: Exception) -> FatalError:
     cause = explain(exc)
     if isinstance(cause, FatalError):
         return cause
+    if isinstance(cause, ItemError) and cause.code is Code.MACHINE_SHORT:
+        return FatalError(cause.code, cause.detail)
     if isinstance(exc, ClientError):
         return FatalError(Code.S3_UNREACHABLE, error_code(exc))
     return unreachable(exc)
