@@ -391,7 +391,9 @@ class RunRecord:
     left_out_rows: int = 0
     """Rows of the list that matched nothing that can be restored."""
     thawing_files: int = 0
-    """Not readable yet when they were last looked at."""
+    """Asked for, and not readable yet when they were last looked at."""
+    unrequested_files: int = 0
+    """Never asked for: the requests ended early. Nothing brings them before that is done."""
     placed_files: int = 0
     placed_bytes: int = 0
     ready_by: datetime | None = None
