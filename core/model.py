@@ -26,6 +26,15 @@ class ListKind(StrEnum):
     RESTORE = "restore"
 
 
+class HiddenRows(StrEnum):
+    """What becomes of the rows of a list that Excel does not show; the operator decides."""
+
+    ASK = "ask"
+    """They are an error until that is decided."""
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
+
+
 @dataclass(frozen=True, slots=True)
 class ListSource:
     """One uploaded file, as its sender made it."""
@@ -40,7 +49,7 @@ class ListRow:
     """One entry of a list: a file or a directory."""
 
     source: str
-    """Name of the uploaded file it stands in."""
+    """Name of the uploaded file it stands in, with the sheet when several are read."""
     line: int
     """1-based line (or sheet row) in that file."""
     text: str
@@ -91,6 +100,7 @@ class DetectedList:
     """How one uploaded file was read, to be shown to the operator."""
 
     source: str
+    """Its name, with the sheet when several are read."""
     encoding: str
     """``UTF-8``, ``UTF-8 (BOM)``, ``CP932``, ``UTF-16`` or ``Excel``."""
     form: str
