@@ -12,7 +12,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from core.database_url import secrets_of
 from core.names import printable
 
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+)
+_ADDRESSES = ("HIMURO_DATABASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+"""What holds a password among other things."""
 
 
 class OneRecord(logging.Formatter):
@@ -83,5 +90,6 @@ def _secrets() -> list[str]:
     hide half of every line.
     """
     found = [os.environ.get(name, "") for name in _SECRETS]
-    found += secrets_of(os.environ.get("HIMURO_DATABASE_URL", "").strip())
+    for address in (os.environ.get(name, "") for name in _ADDRESSES):
+        found += secrets_of(address.strip())
     return sorted({secret for secret in found if len(secret) > 3}, key=len, reverse=True)
