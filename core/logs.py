@@ -7,6 +7,7 @@ import os
 import sys
 from datetime import datetime
 from typing import TextIO
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.database_url import secrets_of
@@ -18,8 +19,7 @@ _SECRETS = (
     "AWS_SECURITY_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 )
-_ADDRESSES = ("HIMURO_DATABASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
-"""What holds a password among other things."""
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
 class OneRecord(logging.Formatter):
@@ -90,6 +90,9 @@ def _secrets() -> list[str]:
     hide half of every line.
     """
     found = [os.environ.get(name, "") for name in _SECRETS]
-    for address in (os.environ.get(name, "") for name in _ADDRESSES):
-        found += secrets_of(address.strip())
+    found += secrets_of(os.environ.get("HIMURO_DATABASE_URL", "").strip())
+    for proxy in (os.environ.get(name, "") for name in _PROXIES):
+        # As urllib takes it apart; the part before the last @ may hold anything.
+        password = proxy.rpartition("@")[0].partition("://")[2].partition(":")[2]
+        found += [password, unquote(password)]
     return sorted({secret for secret in found if len(secret) > 3}, key=len, reverse=True)

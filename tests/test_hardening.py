@@ -429,7 +429,9 @@ def test_nor_what_opens_a_proxy_or_a_role(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert "geheim" not in formatted("asking %s", value)
+    text = formatted("asking %s", value)
+    assert "geheim" not in text
+    assert ("proxy.example.com:8080" in text) == ("proxy" in name.lower())
 
 
 def test_the_log_names_the_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
