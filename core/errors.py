@@ -140,6 +140,11 @@ class Code(Enum):
         "目印はアーカイブしません。対応は不要です",
         W,
     )
+    LEFTOVER_SKIPPED = Explanation(
+        "復元の途中のファイルです",
+        "アーカイブしません。同じフォルダーにもう一度配置すると消えます。対応は不要です",
+        W,
+    )
     MARKER_NAME_TOO_LONG = Explanation(
         "ファイル名が長すぎて目印ファイルを作れません",
         "ファイル名を短くしてください（末尾に _archived.txt を付けられる長さまで）",
