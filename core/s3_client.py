@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import botocore.session
@@ -25,13 +26,17 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.loaders import create_loader
+from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.s3_codes import meaning
+from core.s3_denials import ACTIONS, OBJECT_CODES, Denials
 from core.s3_lean import bucket_endpoint
+from core.s3_proof import FOREIGN
 from core.s3_sign import Credentials, Signer
-from core.s3_wire import AnswerError, LeanClient
+from core.s3_watch import answered, try_failed
+from core.s3_wire import AnswerError, LeanClient, Reply
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -39,6 +44,12 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound=LeanClient)
 
 _logger = logging.getLogger(__name__)
+
+ERRORS = (ClientError, BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError)
+"""What a call of a client raises, and what comes of an answer that is none of S3's: a page of
+HTML has none of the elements and numbers that botocore or its caller expects."""
+_PASSING = frozenset({"RequestTimeout", "SlowDown", "408", "429"})
+"""Below 500, and yet no answer to what was asked."""
 
 
 class S3Connection:
@@ -60,6 +71,7 @@ class S3Connection:
             """For what has to be known soon."""
             trusted = self._session.get_config_variable("ca_bundle")
             self._endpoint = bucket_endpoint(self.bucket, self.quick, trusted)
+            self.denials = Denials(self.quick, self.bucket, settings.key_prefix, self.check_again)
         except (BotoCoreError, ClientError, OSError, RuntimeError, ValueError) as exc:
             raise fatal(exc) from exc
 
@@ -120,7 +132,9 @@ class S3Connection:
             if not error_code(exc.__cause__).startswith("5"):
                 raise
 
-    def _look_before_retry(self, caught_exception: Exception | None, **_: object) -> None:
+    def _look_before_retry(
+        self, caught_exception: Exception | None, response: Any = None, **_: object
+    ) -> None:
         """Called by botocore after each attempt: retries of a dead endpoint take minutes.
 
         Only a time-out is looked into. A reset or a refused connection costs nothing, so the
@@ -128,31 +142,46 @@ class S3Connection:
         """
         if timed_out(caught_exception):
             self.check_again()
+        if response is None or response[0].status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            try_failed()
 
-    def attempt(self, call: Callable[[], int]) -> int | None:
+    def attempt(self, call: Callable[[], Reply]) -> Reply | None:
         """Return what S3 said to a lean client; None when that cannot be known.
 
         Raises ``FatalError`` when nobody answers any more.
         """
+        reply = None
         try:
-            return call()
+            reply = call()
         except TimeoutError:
             self.check_again()
         except (OSError, AnswerError) as exc:
             _logger.debug("asking again: %s", type(exc).__name__)
-        return None
+        if reply is None or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            try_failed()
+        return reply
 
     def cause(self, exc: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroError:
         """Return what a failure means; one that may be everybody's is looked into.
 
         ``otherwise``: the code of a failure that concerns this object only.
         """
+        if isinstance(exc, HimuroError):
+            return exc
         cause = explain(exc, otherwise)
-        if isinstance(cause, ItemError) and not isinstance(exc, ClientError):
+        if isinstance(exc, ClientError):
+            if _is_definite(exc):
+                answered()
+            code = error_code(exc)
+            if exc.operation_name in ACTIONS and code in OBJECT_CODES:
+                return self.denials.meaning(exc.operation_name, code, otherwise)
+        elif isinstance(cause, ItemError):
             try:
                 self.check_again()
             except FatalError as gone:
                 return gone
+            if not isinstance(exc, BotoCoreError):
+                return ItemError(otherwise, FOREIGN)
         return cause
 
 
@@ -167,6 +196,12 @@ def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroErr
     if isinstance(error, NoRegionError):
         return FatalError(Code.S3_UNREACHABLE, "AWS_DEFAULT_REGION が設定されていません")
     return ItemError(otherwise, type(error).__name__)
+
+
+def _is_definite(exc: ClientError) -> bool:
+    """Return whether S3 has decided; what passes is no decision."""
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status < HTTPStatus.INTERNAL_SERVER_ERROR and error_code(exc) not in _PASSING
 
 
 def fatal(exc: Exception) -> FatalError:
@@ -205,14 +240,19 @@ def _loader(data_path: str | None) -> Any:
     return loader
 
 
-def _timestamp(value: Any) -> datetime:
+def _timestamp(value: Any) -> datetime | None:
     """Read a time of an answer; the form of listings without guessing, which took more than
-    half of the time that a page of a thousand objects needs."""
+    half of the time that a page of a thousand objects needs. None: nobody understands it, which
+    must not cost the rest of the answer."""
+    parsed: datetime
     try:
-        return datetime.fromisoformat(value)
+        parsed = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        parsed: datetime = parse_timestamp(value)
-        return parsed
+        try:
+            parsed = parse_timestamp(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def make_session() -> Any:

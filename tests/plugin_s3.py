@@ -102,6 +102,17 @@ def new_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucke
 
 
 @pytest.fixture
+def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 does nothing twice: its pauses take up to 15 s."""
+    config = s3_client.client_config
+    monkeypatch.setattr(
+        s3_client,
+        "client_config",
+        lambda _attempts, *, connect, read: config(1, connect=connect, read=read),
+    )
+
+
+@pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty times less patience than in earnest, the same number of attempts."""
     config = s3_client.client_config
