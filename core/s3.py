@@ -136,12 +136,12 @@ class S3ObjectStore:
         with self._watch.call():
             begun = self._begun(new)
         where = {"Bucket": self._bucket, "Key": new.key, "UploadId": begun.upload_id}
+        stored: list[dict[str, Any]] = []
         try:
-            stored = []
             for number, part in enumerate(parts, start=1):
                 with self._watch.call():
                     stored.append(self._upload_part(where, number, part))
-                    self._watch.answered()
+                    self._watch.progressed()
             with self._watch.call():
                 return self._completed(where, stored)
         except HimuroError:
@@ -153,6 +153,8 @@ class S3ObjectStore:
             # object may well be there; the caller looks.
             if error_code(exc) in EXISTS_CODES | {"NoSuchUpload"}:
                 return False
+            if stored:
+                self._watch.in_vain()
             return self._after(exc, new.key)
         except BaseException:
             self._abort(where)
@@ -178,7 +180,6 @@ class S3ObjectStore:
             if isinstance(cause, ItemError):
                 self._abort_others(new.key)
             raise cause from exc
-        self._watch.answered()
         return begun
 
     def _upload_part(self, where: dict[str, Any], number: int, part: Part) -> dict[str, Any]:

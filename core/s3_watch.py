@@ -23,6 +23,8 @@ from core.errors import Code, FatalError
 SILENT_SECONDS = 40.0
 """With the few seconds in which calls under way may still end, less than a minute."""
 
+MOST_IN_VAIN = 3
+"""So many large objects in a row may fail at their end, which time alone does not show."""
 _TOLD_BYTES = 1024 * 1024
 """Of a large request are told at a time."""
 
@@ -47,6 +49,8 @@ class Watch:
         self._moved: dict[int, float] = {}
         """By thread, when bytes of its try last went."""
         self._patient: set[int] = set()
+        self._in_vain = 0
+        """Large objects that failed one after another, each after its parts had been stored."""
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -81,6 +85,17 @@ class Watch:
         """S3 did what was asked, or said of this one object why not."""
         with self._lock:
             self._since = self._clock() if self._waiting else None
+
+        self._in_vain = 0
+
+    def progressed(self) -> None:
+        """One part of something has been stored; whether that is of any use is not known yet."""
+        with self._lock:
+            self._since = self._clock() if self._waiting else None
+
+    def in_vain(self) -> None:
+        """Something of which parts had been stored came to nothing."""
+        self._in_vain += 1
 
     def moved(self) -> None:
         """Bytes of this thread's call went on."""
@@ -119,6 +134,8 @@ class Watch:
 
     def require(self) -> None:
         """Raise ``FatalError(S3_STALLED)`` when nothing has succeeded for too long."""
+        if self._in_vain >= MOST_IN_VAIN:
+            raise FatalError(Code.S3_STALLED, f"{self._in_vain}件続けて")
         if self.is_stalled:
             raise FatalError(Code.S3_STALLED, f"{self._limit:.0f}秒間")
 

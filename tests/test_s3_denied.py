@@ -156,7 +156,7 @@ def test_one_run_archives_all_the_others(bucket: Bucket, desk: Desk) -> None:
 
 def test_the_log_names_the_file_at_which_a_run_stops(bucket: Bucket, desk: Desk) -> None:
     put_of(bucket, desk, 1, 0)
-    deny(bucket, also=lambda m, path: m == "HEAD" and DENIED not in path and called)
+    deny(bucket, also=lambda m, path: m == "HEAD" and DENIED not in path and bool(called))
     called: list[int] = []
     store = bucket.store()
     check = store.check

@@ -199,7 +199,7 @@ def test_a_page_is_never_the_content(bucket: Bucket) -> None:
     with pytest.raises(HimuroError) as caught:
         bucket.restores().fetch("k", 7, content.extend)
     assert isinstance(caught.value, ItemError)
-    assert (caught.value.code, content) == (Code.DOWNLOAD_FAILED, b"")
+    assert (caught.value.code, bytes(content)) == (Code.DOWNLOAD_FAILED, b"")
     # One of just the right length is for the caller, who knows the SHA-256.
     bucket.restores().fetch("k", len(PAGE), content.extend)
     assert content == PAGE
