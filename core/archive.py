@@ -11,18 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count, islice
 from zoneinfo import ZoneInfo
 
 from core.content import MEMORY_BYTES, Content, MemoryBudget, parts_of, read
 from core.errors import Code, ItemError
 from core.model import ArchiveItem, Entry, RunRequest
+from core.moments import TICK, modified
 from core.names import MAX_KEY_BYTES, generation_key, may_be_generation, search_key
 from core.ports import STORAGE_CLASS, Lane, NewObject, ObjectStore, StoredObject
 from core.shares import OpenFile, Shares
+from core.units import local
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_GENERATIONS = 1000
 
 
@@ -168,6 +169,7 @@ class Archiver:
         """Open a file; what the file system says while it is open becomes this file's failure."""
         try:
             with self._shares.open(item.path, item.local) as file:
+                modified(file.status.st_mtime_ns)  # what has no row is not to be sent either
                 yield file
         except OSError as exc:
             raise self._explain(exc, item) from exc
@@ -239,7 +241,7 @@ class Archiver:
         """Yield the keys a content may have, best first; those that have a row are left out."""
         if item.key not in item.taken_keys:
             yield item.key
-        stamp = _time(mtime_ns).astimezone(self._timezone).strftime("%Y%m%d-%H%M%S")
+        stamp = f"{local(modified(mtime_ns), self._timezone):%Y%m%d-%H%M%S}"
         candidates = (generation_key(item.key, stamp, n) for n in count(1))
         yield from (key for key in candidates if key not in item.taken_keys)
 
@@ -260,18 +262,21 @@ class Archiver:
         raise ItemError(Code.UPLOAD_FAILED)
 
     def _entry(self, item: ArchiveItem, content: Content, key: str) -> Entry:
+        now = self._now()
+        # A clock that was ahead once must not make this generation look like the older one.
+        archived_at = max(now, item.latest + TICK) if item.latest else now
         return Entry(
             directory=item.directory,
             archived_name=item.marker_name,
             bucket=self._bucket,
             key=key,
-            archived_at=self._now(),
+            archived_at=archived_at,
             request_id=self._request.request_id,
             requester=self._request.requester,
             comment=self._request.comment,
             size=content.size,
             sha256=content.sha256,
-            modified_at=_time(content.status.st_mtime_ns),
+            modified_at=modified(content.status.st_mtime_ns),
             search_key=search_key(item.directory, item.name),
         )
 
@@ -306,8 +311,3 @@ def _is_left_of(there: StoredObject, item: ArchiveItem, key: str) -> bool:
     if there.source_path:
         return there.source_path == item.path
     return bool(there.sha256) and key == item.key and not may_be_generation(key)
-
-
-def _time(mtime_ns: int) -> datetime:
-    """Return a modification time as UTC; exact to the microsecond, which a float is not."""
-    return _EPOCH + timedelta(microseconds=mtime_ns // 1000)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from core.archive import Archiver
-from core.crew import Crew, Tally
-from core.errors import Code, FatalError, ItemError
+from core.crew import REST_SECONDS, Crew, Tally
+from core.errors import FatalError, ItemError, unexpected
 from core.model import ArchiveItem, Entry, Outcome, Result
 from core.sending import Sender
 from core.stop import StopSignal
@@ -62,12 +62,13 @@ class ArchiveCrew(Crew[ArchiveItem, Done]):
         sender = Sender(
             self._archiver, sent=tally.move, cancelled=self._cancelled, stopping=self._stopping
         )
-        for item, result in sender.store_all(self._items()):
-            if isinstance(result, FatalError):
-                self._halted.set()
-            value = result if isinstance(result, Entry | FatalError) else failure(item, result)
-            self.results.append(Done(item, value))
-            tally.end_file()
+        while self._has_more():
+            for item, result in sender.store_all(self._items()):
+                if isinstance(result, FatalError):
+                    self._halted.set()
+                value = result if isinstance(result, Entry | FatalError) else failure(item, result)
+                self.results.append(Done(item, value))
+                tally.end_file()
         while (marks := self._marks.get()) is not None:
             self._make(marks)
 
@@ -75,15 +76,23 @@ class ArchiveCrew(Crew[ArchiveItem, Done]):
         """Yield what is to be archived next; markers that wait are made first."""
         while True:
             with suppress(queue.Empty):
-                marks = self._marks.get_nowait()
-                if marks is None:
-                    self._marks.put(None)
-                    return
-                self._make(marks)
+                self._make_or_return(self._marks.get_nowait())
             item = self._take()
             if item is None:
                 return
             yield item
+
+    def _rest(self) -> None:
+        """Make markers meanwhile: they are what makes room."""
+        with suppress(queue.Empty):
+            self._make_or_return(self._marks.get(timeout=REST_SECONDS))
+
+    def _make_or_return(self, marks: Sequence[Mark] | None) -> None:
+        """Make markers; the sign that there will be no more goes back for whoever waits for it."""
+        if marks is None:
+            self._marks.put(None)
+        else:
+            self._make(marks)
 
     def _make(self, marks: Sequence[Mark]) -> None:
         for item, outcome in marks:
@@ -105,4 +114,5 @@ def failure(item: ArchiveItem, exc: Exception) -> Outcome:
     if isinstance(exc, ItemError):
         return Outcome(item.path, Result.FAILED, code=exc.code, detail=exc.detail)
     _logger.exception("unexpected error at %s", item.path, exc_info=exc)
-    return Outcome(item.path, Result.FAILED, code=Code.INTERNAL, detail=type(exc).__name__)
+    meaning = unexpected(exc)
+    return Outcome(item.path, Result.FAILED, code=meaning.code, detail=meaning.detail)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from core.archive import Archiver
-from core.check import ArchiveCheck, refusal
+from core.check import ArchiveCheck, refusal, up_to_date
 from core.errors import Code, HimuroError, Severity
-from core.model import ListKind, ListSource, Plan, RunRecord, RunRequest, RunState
+from core.model import ArchiveItem, ListKind, ListSource, Plan, RunRecord, RunRequest, RunState
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.record import counted, utc_now
 from core.request_list import parse
 from core.run import Run, in_turn
 from core.runfolder import RunFolder
-from core.runner import ArchiveRunner, RunResult, clear_leftovers
+from core.runner import ArchiveRunner, RunResult, clear_leftovers, note_unlisted
 from core.settings import Settings
 from core.shares import Shares
 from core.stop import StopSignal
@@ -40,6 +41,7 @@ class ArchiveRun(Run[Plan, RunFolder]):
         self._catalogue = catalogue
         self._shares = shares or Shares(settings.shares)
         self.plan = Plan((), ())
+        self._unlisted: deque[tuple[ArchiveItem, str]] = deque()
 
     def check(
         self, progress: ProgressSink = silent, cancelled: Callable[[], bool] = lambda: False
@@ -101,11 +103,14 @@ class ArchiveRun(Run[Plan, RunFolder]):
             request=self.record.request,
             now=self._now,
         )
+        self._unlisted = archiver.unlisted
         self._clear_leftovers(archiver, store, stop)
         if stop.requested:
             return RunResult({}, None, stopped=True)
+        # From here on nobody else of this installation stores anything.
+        plan = replace(self.plan, items=up_to_date(self.plan.items, self._catalogue))
         runner = ArchiveRunner(
-            self.plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
+            plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
         )
         return runner.execute()
 
@@ -131,6 +136,7 @@ class ArchiveRun(Run[Plan, RunFolder]):
         missing = result.fatal.code if result.fatal else Code.STOPPED
         paths = [item.path for item in self.plan.items]
         self.folder.finish(paths, result.outcomes, missing)
+        note_unlisted(self._unlisted, self.folder)  # there is room on the disk again
         if result.fatal:
             self._log_fatal(result.fatal)
         not_begun = sum(path not in result.outcomes for path in paths)

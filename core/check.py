@@ -24,6 +24,7 @@ from core.model import (
     Progress,
     Standing,
 )
+from core.moments import is_modified_at, modified
 from core.names import MAX_KEY_BYTES, identity, object_key, search_key, split_unc, storable
 from core.ports import Catalogue, ProgressSink, silent
 from core.resolve import Found, Located, Resolver
@@ -175,6 +176,7 @@ class ArchiveCheck:
             # One of our markers gets neither a key nor a marker: _judge tells which ones are.
             if not name.endswith(MARKER_SUFFIX) or status.st_size:
                 _require_fitting(key)
+                modified(status.st_mtime_ns)
                 self._require_marker_room(found, item)
         except ItemError as exc:
             return exc
@@ -273,19 +275,34 @@ def _require_fitting(key: str) -> None:
         raise ItemError(Code.KEY_TOO_LONG, f"{size:,}バイト")
 
 
+def up_to_date(items: Iterable[ArchiveItem], catalogue: Catalogue) -> tuple[ArchiveItem, ...]:
+    """Return items with the generations that other runs have stored since the check.
+
+    Between the two a list may wait for hours, and the same file may stand in another one.
+    """
+    items = tuple(items)
+    known = catalogue.find({search_key(item.directory, item.name) for item in items})
+    return tuple(_with_later(i, known.get(search_key(i.directory, i.name), ())) for i in items)
+
+
+def _with_later(item: ArchiveItem, rows: Sequence[Entry]) -> ArchiveItem:
+    mine = [row for row in rows if row.path == item.path or row.key in item.taken_keys]
+    return _standing(item, mine) if {row.key for row in mine} - item.taken_keys else item
+
+
 def _original(item: ArchiveItem) -> str:
     return item.name.removesuffix(MARKER_SUFFIX)
 
 
 def _standing(item: ArchiveItem, mine: Sequence[Entry]) -> ArchiveItem:
-    """Return ``item`` with its generations, oldest first."""
-    newest = mine[-1]
-    modified_us = round(newest.modified_at.timestamp() * 1_000_000)
-    same = newest.size == item.size and modified_us == item.mtime_ns // 1000
+    """Return ``item`` with its generations, in any order."""
+    newest = max(mine, key=lambda row: row.id)
+    same = newest.size == item.size and is_modified_at(item.mtime_ns, newest.modified_at)
     return replace(
         item,
         standing=Standing.ARCHIVED if same else Standing.CHANGED,
         newest=newest,
+        latest=max(row.archived_at for row in mine),
         taken_keys=frozenset(r.key for r in mine),
     )
 

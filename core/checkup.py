@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from core.findings import Finding
+from core.errors import FatalError, sentence
+from core.findings import Finding, Status
 from core.record import utc_now
+from core.threads import start_thread
 
 _logger = logging.getLogger(__name__)
 
@@ -45,12 +47,20 @@ class Checkup:
         return self._view
 
     def start(self) -> bool:
-        """Begin a new check-up; False, and nothing happens, while one is going on."""
+        """Begin a new check-up; False, and nothing happens, while one is going on.
+
+        One for which this machine has no thread ends at once, and that is its finding.
+        """
         with self._lock:
             if self._view.running:
                 return False
             self._view = CheckupView(started_at=self._now())
-        threading.Thread(target=self._run, name="himuro-checkup", daemon=True).start()
+        try:
+            start_thread(self._run, name="himuro-checkup")
+        except FatalError as exc:
+            what = sentence(exc.code, exc.detail)
+            refused = Finding("process", Status.FAILED, what, exc.code.remedy)
+            self._view = replace(self._view, findings=(refused,), finished_at=self._now())
         return True
 
     def _run(self) -> None:

@@ -12,8 +12,9 @@ from typing import Protocol, TypeVar
 
 from core import logs, terminal
 from core.arguments import Parser
-from core.errors import Code, FatalError, ListError, SettingsError
+from core.errors import FatalError, ListError, SettingsError, unexpected
 from core.model import ListKind, ListSource, RunRequest
+from core.named_run import is_named_run
 from core.ports import Catalogue, Health, ObjectStore, RestoreStore
 from core.recovery import recover
 from core.runs_command import add_runs_arguments, runs
@@ -78,7 +79,7 @@ def _run(argv: Sequence[str], wiring: Wiring, *, as_json: bool) -> int:
         error, state, code = "停止しました。何も処理していません。", "stopped", EXIT_STOPPED
     except Exception as exc:
         _logger.exception("unexpected error")
-        error, state = str(FatalError(Code.INTERNAL, type(exc).__name__)), "error"
+        error, state = str(unexpected(exc)), "error"
         code = EXIT_ENVIRONMENT
     # An end without a run folder.
     terminal.say(error if state == "stopped" else f"エラー: {error}")
@@ -110,19 +111,24 @@ def _parser() -> argparse.ArgumentParser:
     kinds = [kind.value for kind in ListKind]
     validate.add_argument("--kind", choices=kinds, default=ListKind.ARCHIVE.value)
 
-    asked_for = Parser(add_help=False)
-    asked_for.add_argument("list", metavar="LIST", nargs="+", type=Path)
-    asked_for.add_argument("--request-id", required=True, metavar="ID", help="FASTの依頼ID")
-    asked_for.add_argument("--requester", required=True, metavar="NAME", help="依頼者")
-    asked_for.add_argument("--comment", default="", metavar="TEXT", help="コメント")
-    add("archive", "一覧を確認し、アーカイブする", _archive, asked_for)
-    requested = add("restore-request", "一覧を照合し、復元を要求する", _restore_request, asked_for)
-    requested.add_argument("--tier", default="Bulk", metavar="Bulk|Standard", help="取り出しの種類")
+    archive = add("archive", "一覧を確認し、アーカイブする", _archive)
+    archive.add_argument("list", metavar="LIST", nargs="+", type=Path)
+    _add_who(archive, required=True)
+    requested = add(
+        "restore-request",
+        "一覧を照合し、復元を要求する。実行番号では、その復元の要求していないファイルを要求する",
+        _restore_request,
+    )
+    requested.add_argument(
+        "list", metavar="LIST|RUN", nargs="+", type=Path, help="一覧、または実行番号かフォルダー"
+    )
+    _add_who(requested, required=False)
+    requested.add_argument("--tier", metavar="Bulk|Standard", help="取り出しの種類")
     requested.add_argument("--days", type=int, metavar="N", help="取り出した後の保持日数")
     status = add("restore-status", "復元の状況を示す", _restore_status)
-    status.add_argument("run", metavar="RUN", nargs="?", default="", help="実行番号")
+    status.add_argument("run", metavar="RUN", nargs="?", help="実行番号かフォルダー")
     download = add("restore-download", "取り出せるファイルを配置する", _restore_download)
-    download.add_argument("run", metavar="RUN", help="実行番号")
+    download.add_argument("run", metavar="RUN", help="実行番号かフォルダー")
     download.add_argument("--to", required=True, metavar="DIR", help="配置先のフォルダー")
     download.add_argument(
         "--again", action="store_true", help="配置後に無くなったか変更されたものも配置する"
@@ -135,6 +141,17 @@ def _parser() -> argparse.ArgumentParser:
     examined = add("doctor", "設定・データベース・S3・共有フォルダーなどを点検する", _doctor)
     examined.epilog = "終了コード: 0 すべてOK / 1 WARNINGがある / 3 FAILEDがある"
     return parser
+
+
+def _add_who(command: argparse.ArgumentParser, *, required: bool) -> None:
+    """``required``: whether a list is all that the command takes."""
+    command.add_argument(
+        "--request-id", required=required, default="", metavar="ID", help="FASTの依頼ID"
+    )
+    command.add_argument(
+        "--requester", required=required, default="", metavar="NAME", help="依頼者"
+    )
+    command.add_argument("--comment", default="", metavar="TEXT", help="コメント")
 
 
 def _sources(paths: Sequence[Path]) -> list[ListSource]:
@@ -255,6 +272,8 @@ def _validate_restore(
 def _restore_request(options: argparse.Namespace, wiring: Wiring) -> int:
     from core import restore_command  # noqa: PLC0415
 
+    if any(map(is_named_run, options.list)):
+        return _request_rest(options, wiring)
     request, sources = _request(options), _sources(options.list)
     settings = load_settings(needed=RESTORE_NEEDS)
     # What is wrong with an option is said before anything is asked of anybody.
@@ -266,14 +285,30 @@ def _restore_request(options: argparse.Namespace, wiring: Wiring) -> int:
     )
 
 
+def _request_rest(options: argparse.Namespace, wiring: Wiring) -> int:
+    from core import restore_command  # noqa: PLC0415
+
+    if len(options.list) > 1:
+        raise ListError("実行番号は1つだけ指定できます。ほかの実行や一覧と一緒に指定できません。")
+    settings = load_settings(needed=RESTORE_NEEDS)
+    recover(settings)
+    restore = restore_command.opened(settings, str(options.list[0]))
+    asked = RunRequest(options.request_id, options.requester, options.comment)
+    restore_command.require_same(restore.record, asked, options.tier, options.days)
+    store = _answering(wiring.open_restore_store(settings))
+    return restore_command.request_rest(
+        settings, restore, store, user=_user(), as_json=options.json
+    )
+
+
 def _restore_status(options: argparse.Namespace, wiring: Wiring) -> int:
     from core import restore_command  # noqa: PLC0415
 
     settings = load_settings(needed=RESTORE_NEEDS)
     recover(settings)
+    named = options.run is not None
     restores = restore_command.restores(settings, options.run)
     store = _answering(wiring.open_restore_store(settings))
-    named = bool(options.run)
     return restore_command.status(settings, restores, store, named=named, as_json=options.json)
 
 

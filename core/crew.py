@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from core.errors import Code, FatalError
+from core.errors import FatalError, unexpected
 from core.growth import Growth
 from core.stop import StopSignal
+from core.threads import start_thread
 
 THREADS, FIRST_THREADS = 16, 1
 LARGE_BYTES = 1024 * 1024
@@ -27,6 +28,12 @@ FATAL_DRAIN_SECONDS = 30.0
 """How long files that are under way may go on after the environment broke."""
 STALLED_DRAIN_SECONDS = 5.0
 """The same when nothing has succeeded for so long that nothing will."""
+MOST_UNSETTLED = 1000
+"""Items that may have been begun and not yet been brought to their end by the collector. All
+threads together have 256 on their way to S3; a commit that hangs must not let more objects
+come into being than that and what a few batches hold."""
+REST_SECONDS = 0.05
+"""How long a thread without room looks for nothing."""
 GIVE_UP_SECONDS = 2.0
 """How long a file that was told to give up may take to clear up behind it."""
 _MIB = 1024 * 1024
@@ -82,7 +89,7 @@ class Crew(ABC, Generic[I, D]):
         self._threads = threads
         self._name = name
         self._taking = threading.Lock()
-        self._taken = 0
+        self._taken = self._settled = 0
         self._halted = threading.Event()
         self._over = threading.Event()
         self._tallies: list[Tally] = []
@@ -96,7 +103,10 @@ class Crew(ABC, Generic[I, D]):
         """Path of the item that was begun last."""
 
     def begin(self) -> None:
-        """Start one thread; for large files all of them."""
+        """Start one thread; for large files all of them.
+
+        Raises ``FatalError(MACHINE_SHORT)`` when not even one can be started.
+        """
         large = sum(item.size for item in self._all) > LARGE_BYTES * len(self._all)
         self._start(self._threads if large else FIRST_THREADS)
 
@@ -106,6 +116,11 @@ class Crew(ABC, Generic[I, D]):
         done = sum(tally.files + tally.moved / _MIB for tally in self._tallies)
         if self._growth.is_due(now, seconds, done):
             self._start(len(self._tallies))
+
+    def settled(self, items: int) -> None:
+        """Tell how many items have been brought to their end, all in all: as many more may be
+        begun."""
+        self._settled = items
 
     def halt(self, drain: float | None = None) -> None:
         """Let no item be begun any more; those under way go on for ``drain`` seconds."""
@@ -146,14 +161,29 @@ class Crew(ABC, Generic[I, D]):
     def _work(self, tally: Tally) -> None:
         """Do the work of one thread until there is none."""
 
+    def _has_more(self) -> bool:
+        """Return whether items are to be begun; while there is no room for them, waits."""
+        while not self._stopping() and self._taken < len(self._all):
+            # Only once there is room for many: what a thread has on its way ends with each round.
+            if self._taken - self._settled <= MOST_UNSETTLED // 2:
+                return True
+            self._rest()
+        return False
+
+    def _rest(self) -> None:
+        """Wait a moment."""
+        self._over.wait(REST_SECONDS)
+
     def _items(self) -> Iterator[I]:
-        """Yield what is to be done next."""
+        """Yield what is to be done next; ends when there is nothing, or no room for it."""
         while (item := self._take()) is not None:
             yield item
 
     def _take(self) -> I | None:
         with self._taking:
-            item = None if self._stopping() else next(self._todo, None)
+            if self._stopping() or self._taken - self._settled >= MOST_UNSETTLED:
+                return None
+            item = next(self._todo, None)
             if item is None:
                 return None
             self._taken += 1
@@ -168,12 +198,18 @@ class Crew(ABC, Generic[I, D]):
         return self._stop.requested or self._halted.is_set()
 
     def _start(self, more: int) -> None:
+        """Start threads; with one at least, the crew works with as many as there can be."""
         begun = len(self._tallies)
         for number in range(begun, min(begun + more, self._threads)):
             tally = Tally()
+            try:
+                start_thread(self._run, tally, name=f"{self._name}-{number}")
+            except FatalError:
+                if not self._tallies:
+                    raise
+                self._threads = number
+                return
             self._tallies.append(tally)
-            name = f"{self._name}-{number}"
-            threading.Thread(target=self._run, args=(tally,), name=name, daemon=True).start()
 
     def _run(self, tally: Tally) -> None:
         try:
@@ -181,5 +217,5 @@ class Crew(ABC, Generic[I, D]):
         except Exception as exc:
             # Nobody may wait for the items that this thread had taken.
             _logger.exception("a worker failed")
-            self.lost = FatalError(Code.INTERNAL, type(exc).__name__)
+            self.lost = unexpected(exc)
             self._halted.set()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import platform
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,17 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from core import doctor_places
-from core.errors import Code, FatalError, HimuroError, SettingsError, sentence
+from core.errors import Code, FatalError, HimuroError, SettingsError, sentence, unexpected
 from core.findings import CHECKS, Finding, Status
 from core.ports import Health
 from core.record import utc_now
 from core.settings import Settings
+from core.threads import start_thread
 
 DEADLINE_SECONDS = 9.0
 """For each check. One check follows another at most, so the whole takes twice that at worst."""
+_DESCRIPTORS = 1024
+"""Of which a run to S3 uses up to 300: connections, files, the database."""
 _PACKAGES = ("streamlit", "boto3", "SQLAlchemy", "psycopg2-binary")
 
 _logger = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ def examine(
     are one finding, and the last.
     """
     yield _versions()
+    yield _process()
     try:
         settings = load()
         health = open_health(settings)
@@ -140,7 +143,11 @@ def run(wanted: Sequence[Check], seconds: float) -> Iterator[Finding]:
     def start(check: Check) -> None:
         running[id(check)] = (check, time.monotonic() + seconds)
         name = f"himuro-doctor-{check.name}"
-        threading.Thread(target=_look, args=(check, heard.put), name=name, daemon=True).start()
+        try:
+            start_thread(_look, check, heard.put, name=name)
+        except FatalError as exc:
+            heard.put((check, _failed(check, exc)))
+            heard.put((check, None))
 
     for check in wanted:
         start(check)
@@ -174,16 +181,18 @@ def _look(check: Check, put: Callable[[tuple[Check, Finding | None]], None]) -> 
         for finding in check.look():
             put((check, finding))
     except FatalError as exc:
-        what = sentence(exc.code, exc.detail)
-        put((check, Finding(check.name, Status.FAILED, what, exc.code.remedy)))
+        put((check, _failed(check, exc)))
     except HimuroError as exc:
         what = str(exc).replace("\n  - ", " ")
         put((check, Finding(check.name, Status.FAILED, what, check.remedy)))
     except Exception as exc:
         _logger.exception("the check %s failed", check.name)
-        what, remedy = sentence(Code.INTERNAL, type(exc).__name__), Code.INTERNAL.remedy
-        put((check, Finding(check.name, Status.FAILED, what, remedy)))
+        put((check, _failed(check, unexpected(exc))))
     put((check, None))
+
+
+def _failed(check: Check, exc: FatalError) -> Finding:
+    return Finding(check.name, Status.FAILED, sentence(exc.code, exc.detail), exc.code.remedy)
 
 
 def _late(check: Check, seconds: float) -> Finding:
@@ -197,6 +206,20 @@ def _unasked(check: Check) -> Iterator[Finding]:
         what = f"「{CHECKS[check.name][1]}」が失敗したため、確認していません"
         remedy = "先にそちらを直し、もう一度点検してください"
         yield Finding(following.name, Status.WARNING, what, remedy)
+
+
+def _process() -> Finding:
+    """How many files and connections this process may have open at once."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows, which has no such limit
+    except ImportError:
+        return Finding("process", Status.OK, "開けるファイルの数に上限はありません")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most == resource.RLIM_INFINITY or most >= _DESCRIPTORS:
+        return Finding("process", Status.OK, f"同時に開けるファイル {most:,}")
+    what = f"同時に開けるファイルが {most:,} しかありません"
+    remedy = f"上限（ulimit -n、LimitNOFILE）を {_DESCRIPTORS:,} 以上にしてください"
+    return Finding("process", Status.WARNING, what, remedy)
 
 
 def _versions() -> Finding:

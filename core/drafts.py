@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from core.archive_run import ArchiveRun
-from core.errors import Code, FatalError, HimuroError, ListError, sentence
+from core.errors import FatalError, HimuroError, ListError, unexpected
 from core.model import ListSource, Plan, Progress, RunRequest
 from core.ports import Catalogue, ObjectStore, RestoreStore
 from core.record import utc_now
@@ -20,6 +20,7 @@ from core.restore_model import RestorePlan, Tier, least_days
 from core.restore_run import RestoreRun
 from core.run import AnyRun
 from core.settings import JOB_NEEDS, RESTORE_NEEDS, Settings
+from core.threads import start_thread
 from core.workers import Cancelled
 
 _MOST_DRAFTS = 20
@@ -124,12 +125,10 @@ class Drafts:
             while len(self._drafts) > _MOST_DRAFTS:
                 oldest = next(iter(self._drafts))
                 self.discard(oldest)
-        threading.Thread(
-            target=self._check,
-            args=(draft_id, run, require),
-            name=f"himuro-draft-{draft_id}",
-            daemon=True,
-        ).start()
+        try:
+            start_thread(self._check, draft_id, run, require, name=f"himuro-draft-{draft_id}")
+        except FatalError as exc:
+            self._fail_draft(draft_id, str(exc), self._record_failure(run, exc))
         return draft_id
 
     def draft(self, draft_id: str) -> Draft | None:
@@ -166,9 +165,9 @@ class Drafts:
             self._fail_draft(draft_id, str(exc), self._record_failure(run, exc))
         except HimuroError as exc:
             self._fail_draft(draft_id, str(exc), "")
-        except Exception:
+        except Exception as exc:
             _logger.exception("check %s failed", draft_id)
-            self._fail_draft(draft_id, f"{sentence(Code.INTERNAL)}。{Code.INTERNAL.remedy}", "")
+            self._fail_draft(draft_id, str(unexpected(exc)), "")
 
     def _record_failure(self, run: AnyRun, error: FatalError) -> str:
         try:

@@ -52,10 +52,28 @@ class Code(Enum):
         "対象のファイルが1件もありません",
         "一覧の内容を確認してください",
     )
+    SHEET_UNREAD = Explanation(
+        "見出しがないため読み取れないシートがあります",
+        "そのシートも対象なら1行目に見出しを書き、対象でないならシートを削除してください",
+    )
     SHEET_IGNORED = Explanation(
-        "読み取らなかったシートがあります",
-        "そのシートも対象なら、1つのシートにまとめるか、別のファイルに分けてください",
+        "非表示のシートは読み取っていません",
+        "そのシートも対象なら、再表示して保存し直してください",
         W,
+    )
+    ROWS_HIDDEN = Explanation(
+        "Excelで隠れている行があります",
+        "その行も対象にするか、除くかを選んでください",
+    )
+    ROWS_HIDDEN_DECIDED = Explanation(
+        "Excelで隠れている行の扱いを選びました",
+        "選んだ内容が依頼のとおりかを確認してください",
+        W,
+    )
+    LIST_ADJUSTED = Explanation(
+        "一覧の書き方を読み替えました",
+        "（）の中のとおりに読み取りました。依頼と違うときは一覧を直してください",
+        Severity.NOTE,
     )
     PATH_SYNTAX = Explanation(
         "パスの書き方が正しくありません",
@@ -142,6 +160,10 @@ class Code(Enum):
         "ファイルが大きすぎます（上限は5 TiB）",
         "ファイルを分割してください",
     )
+    TIME_NOT_STORABLE = Explanation(
+        "更新日時が壊れているため記録できません（西暦1年から9999年まで）",
+        "ファイルを開いて保存し直すなどして、更新日時を直してください",
+    )
     ARCHIVED_UNCHANGED = Explanation(
         "既にアーカイブ済みで、変更されていません",
         "アップロードは行いません。対応は不要です",
@@ -224,6 +246,10 @@ class Code(Enum):
         "エラーログを添えて管理者に連絡してください",
     )
     # The environment: these stop the run
+    MACHINE_SHORT = Explanation(
+        "このサーバーの資源が足りません",
+        "スレッド・メモリ・同時に開けるファイルの上限を確認し、少し待ってからやり直してください",
+    )
     SHARE_NOT_MOUNTED = Explanation(
         "共有フォルダーに接続できません",
         "共有フォルダーのマウントとネットワークを確認してください",
@@ -232,13 +258,70 @@ class Code(Enum):
         "AWSの認証情報がありません",
         "IAMロール、または AWS_ACCESS_KEY_ID などの設定を確認してください",
     )
+    CREDENTIALS_UNAVAILABLE = Explanation(
+        "AWSの認証情報を取得できません",
+        "（）の中の取得元と、そこへのネットワークを確認してください",
+    )
     CREDENTIALS_REJECTED = Explanation(
         "AWSの認証情報が無効か、期限が切れています",
         "認証情報を更新してください",
     )
+    ACCESS_KEY_UNKNOWN = Explanation(
+        "AWSのアクセスキーが存在しないか、無効にされています",
+        "AWS_ACCESS_KEY_ID、またはプロファイルのアクセスキーを確認してください",
+    )
+    SECRET_KEY_WRONG = Explanation(
+        "AWSのシークレットアクセスキーがアクセスキーと合いません",
+        "AWS_SECRET_ACCESS_KEY、またはプロファイルのシークレットアクセスキーを設定し直してください",
+    )
+    ROLE_REFUSED = Explanation(
+        "AWSのロールを引き受けられません",
+        "role_arn の値、ロールの信頼ポリシー、引き受ける側の権限を確認してください",
+    )
+    SIGN_IN_ENDED = Explanation(
+        "AWSへのサインイン（SSO）がまだか、期限が切れています",
+        "氷室を動かすユーザーで aws sso login を実行し直してください",
+    )
+    MFA_REQUIRED = Explanation(
+        "MFAの入力が必要なAWSプロファイルは使えません",
+        "mfa_serial のないプロファイル、またはIAMロールを使ってください",
+    )
+    AWS_CONFIGURATION = Explanation(
+        "AWSの設定に誤りがあります",
+        "AWS_ で始まる環境変数と、AWSの設定ファイル（~/.aws）を確認してください",
+    )
+    CLOCK_WRONG = Explanation(
+        "時計がずれているため、AWSに拒否されました",
+        "このマシンの時刻をNTPで合わせてください",
+    )
     ACCESS_DENIED = Explanation(
         "S3バケットへのアクセスが許可されていません",
-        "IAMポリシーとバケットポリシーを確認してください",
+        "IAMポリシーとバケットポリシー、"
+        "HIMURO_BUCKET が別のアカウントのバケットでないかを確認してください",
+    )
+    ACCOUNT_UNUSABLE = Explanation(
+        "AWSアカウントの状態のため、S3を使えません",
+        "アカウントの契約と支払いの状態をAWSの管理者に確認してください",
+    )
+    KMS_DENIED = Explanation(
+        "KMSの鍵の使用が許可されていません",
+        "鍵ポリシーとIAMポリシーで kms:GenerateDataKey と kms:Decrypt を許可してください",
+    )
+    KMS_KEY_UNUSABLE = Explanation(
+        "暗号化に使うKMSの鍵が使えません",
+        "KMSの鍵の状態と、バケットの既定の暗号化を確認してください",
+    )
+    REGION_WRONG = Explanation(
+        "S3バケットが設定と違うリージョンにあります",
+        "AWS_DEFAULT_REGION と AWS_ENDPOINT_URL_S3 をバケットのリージョンに合わせてください",
+    )
+    CERTIFICATE_UNTRUSTED = Explanation(
+        "接続先の証明書を確認できません",
+        "社内の認証局の証明書なら、そのファイルを AWS_CA_BUNDLE に指定してください",
+    )
+    PROXY_FAILED = Explanation(
+        "プロキシを通して接続できません",
+        "HTTPS_PROXY と NO_PROXY の設定、プロキシの稼働を確認してください",
     )
     S3_STALLED = Explanation(
         "S3は応答しますが、何も成功しません",
@@ -310,13 +393,39 @@ _OS_REASONS = {
     errno.ESTALE: "サーバーとの接続が切れました",
     errno.ETIMEDOUT: "時間内に応答がありません",
     errno.EHOSTDOWN: "サーバーに接続できません",
+    errno.EMFILE: "このプログラムが開けるファイルの数の上限に達しました",
+    errno.ENFILE: "このサーバーが開けるファイルの数の上限に達しました",
+    errno.ENOMEM: "メモリが足りません",
 }
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def os_reason(exc: OSError) -> str:
     """Return an operating-system error in words an operator knows."""
     name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
     return _OS_REASONS.get(exc.errno or 0, name)
+
+
+def is_shortage(exc: BaseException) -> bool:
+    """Return whether this machine lacks memory or descriptors: it says nothing about what was
+    asked for, neither that it is there nor that it is not."""
+    return isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in _SHORTAGES)
+
+
+def shortage_behind(exc: BaseException | None) -> BaseException | None:
+    """Return the shortage (``is_shortage``) that an error of a library came from; None: none."""
+    while exc is not None and not is_shortage(exc):
+        exc = exc.__cause__ or exc.__context__
+    return exc
+
+
+def unexpected(exc: BaseException) -> FatalError:
+    """Return what an error that nobody foresaw means for a run."""
+    if isinstance(exc, OSError) and is_shortage(exc):
+        return FatalError(Code.MACHINE_SHORT, os_reason(exc))
+    if is_shortage(exc):
+        return FatalError(Code.MACHINE_SHORT, _OS_REASONS[errno.ENOMEM])
+    return FatalError(Code.INTERNAL, type(exc).__name__)
 
 
 class HimuroError(Exception):

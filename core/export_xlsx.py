@@ -36,7 +36,11 @@ _LEVEL = 3
 
 _HEADER, _DATE, _NUMBER, _QUOTED, _WRAPPED = 1, 2, 3, 4, 5
 """Places in ``cellXfs`` of ``_STYLES``."""
-_SPECIAL = re.compile("[&<>\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]|_(?=x[0-9A-Fa-f]{4}_)")
+_SPECIAL = re.compile(
+    "[&<>\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]"
+    # What follows may become an escape itself, and the first line of that closes this one.
+    "|_(?=x[0-9A-Fa-f]{4}[_\x00-\x08\x0b-\x1f])"
+)
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "_": "_x005F_"}
 
 _XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'

@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from core import export
-from core.errors import Code, FatalError, HimuroError, ListError, sentence
+from core.errors import FatalError, HimuroError, ListError, is_shortage, unexpected
 from core.export import Form, Written
 from core.locks import RunLock
 from core.model import Entry, SearchQuery
@@ -29,6 +29,7 @@ from core.ports import Catalogue, Hits
 from core.private import create_private
 from core.record import utc_now
 from core.settings import Settings
+from core.threads import start_thread
 from core.workers import Cancelled
 
 KEPT = timedelta(minutes=30)
@@ -155,7 +156,8 @@ class Exports:
     def start(self, what: SearchQuery | Sequence[Entry], form: Form) -> str:
         """Begin to make a file of all hits of a search, or of these entries; return its id.
 
-        Raises ``ListError`` when too many wait already, or the data directory cannot be written.
+        Raises ``ListError`` when too many wait already, or the data directory cannot be
+        written, ``FatalError(MACHINE_SHORT)`` when there is no thread to make it.
         """
         with self._lock:
             if self._closing:
@@ -180,11 +182,15 @@ class Exports:
             job = _Job(Export(export_id, form, name, now), what, path)
             self._jobs[export_id] = job
             self._queue.append(job)
-            if len(self._workers) < _AT_ONCE:
-                sys.setswitchinterval(_GIVE_WAY_SECONDS)
-                worker = threading.Thread(target=self._serve, name="himuro-export", daemon=True)
-                worker.start()  # may be refused: it is ours only after that
-                self._workers.append(worker)
+            try:
+                if len(self._workers) < _AT_ONCE:
+                    self._workers.append(start_thread(self._serve, name="himuro-export"))
+                    sys.setswitchinterval(_GIVE_WAY_SECONDS)
+            except FatalError:
+                if not self._workers:  # nobody would ever make it
+                    self._queue.remove(job)
+                    del self._jobs[export_id]
+                    raise
             return export_id
 
     def view(self, export_id: str) -> Export | None:
@@ -302,10 +308,12 @@ class Exports:
             _logger.error("%s: %s", job.path, exc)  # noqa: TRY400
             state = ExportState.FAILED
             message = _FULL if exc.errno in _NO_ROOM else _UNWRITABLE
-        except Exception:
+            if is_shortage(exc):
+                message = str(unexpected(exc))
+        except Exception as exc:
             _logger.exception("an export failed")
             state = ExportState.FAILED
-            message = f"{sentence(Code.INTERNAL)}。{Code.INTERNAL.remedy}。"
+            message = str(unexpected(exc))
         else:
             with self._lock:
                 job.export = replace(job.export, written=written)
@@ -378,9 +386,14 @@ class Exports:
     def _look_again(self) -> None:
         """Have the next file removed in time, also when nobody asks for anything any more."""
         if self._timer is None and not self._closing:
-            self._timer = threading.Timer(_TIDY_SECONDS, self._tidy_later)
-            self._timer.daemon = True
-            self._timer.start()
+            timer = threading.Timer(_TIDY_SECONDS, self._tidy_later)
+            timer.daemon = True
+            try:
+                timer.start()
+            except (RuntimeError, MemoryError):  # whoever asks for anything next tidies up
+                _logger.warning("no thread to tidy up later", exc_info=True)
+                return
+            self._timer = timer
 
     def _tidy_later(self) -> None:
         with self._lock:

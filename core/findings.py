@@ -32,6 +32,7 @@ class Area(StrEnum):
 
 CHECKS: dict[str, tuple[Area, str]] = {
     "settings": (Area.SETTINGS, "設定"),
+    "process": (Area.SETTINGS, "このプログラムの資源"),
     "versions": (Area.SETTINGS, "バージョン"),
     "timezone": (Area.SETTINGS, "タイムゾーン"),
     "clock": (Area.SETTINGS, "時計"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from core.errors import Code, FatalError, os_reason
+from core.errors import Code, FatalError, is_shortage, os_reason, unexpected
 from core.model import RunRecord
 from core.names import fold
 from core.plainfile import plain_status
@@ -142,6 +142,8 @@ def run_names(runs_dir: Path) -> tuple[list[str], list[str]]:
     except FileNotFoundError:
         return [], []
     except OSError as exc:
+        if is_shortage(exc):
+            raise unexpected(exc) from exc
         detail = f"{runs_dir}: {os_reason(exc)}"
         raise FatalError(Code.DATA_DIR_UNREADABLE, detail) from exc
     return runs, [name for name in others if not name.startswith(".")]

@@ -32,6 +32,7 @@ from core.run_index import Listing, RunIndex
 from core.settings import Settings
 from core.stop import DRAIN_SECONDS, StopSignal
 from core.target import find_target
+from core.threads import start_thread
 
 LISTS_SECONDS = 10.0
 """How long a run may take after that to write its lists."""
@@ -118,13 +119,16 @@ class Jobs:
     # Life
 
     def open(self) -> None:
-        """Close the books of runs that died with an earlier process, and begin to work."""
+        """Close the books of runs that died with an earlier process, and begin to work.
+
+        Raises ``FatalError(MACHINE_SHORT)`` when there is no thread for it; it may be called
+        again.
+        """
         for record in recover(self._settings, self._now):
             _logger.warning("run %s was interrupted", record.run_id)
         with self._wake:
             if self._worker is None:
-                self._worker = threading.Thread(target=self._serve, name="himuro-jobs", daemon=True)
-                self._worker.start()
+                self._worker = start_thread(self._serve, name="himuro-jobs")
 
     def close(self, within: float = DRAIN_SECONDS) -> None:
         """Stop everything; files under way have ``within`` seconds. Blocks until it is done,

@@ -1,52 +1,59 @@
-"""Excel workbooks: bytes → records of the sheet that is meant."""
+"""Excel workbooks: bytes → the tables of the sheets that have the headings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
-from itertools import chain
+from typing import NamedTuple
 from zipfile import ZipFile
 
 from core.errors import Code
-from core.list_table import IsHeader, ListUnreadable, Record, Table, filled, tidied
+from core.list_cells import SheetReader
+from core.list_kinds import OLE_MAGIC as OLE_MAGIC
+from core.list_kinds import refuse_other_zip
+from core.list_table import Columns, ListUnreadable, PickColumns, Reading, Record, Table, tidied
 from core.list_xlsx import Sheet, Workbook
-
-ZIP_MAGIC = b"PK"
-OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-"""Old binary workbooks, and today's ones when they have a password ([MS-CFB] 2.2)."""
 
 _MAX_UNPACKED = 200 * 1024 * 1024
 """Bytes; 200,000 rows of two long paths need about half of that."""
+_MAX_PARTS = 10_000
+"""Of the package. A page of its directory holds 20 of them, each of which takes a kilobyte."""
+_PART = b"PK\x01\x02"
 
 
-def refuse_old_workbook(content: bytes) -> None:
-    """Raise ``ListUnreadable`` for an ``.xls`` file or a workbook with a password."""
-    if not content.startswith(OLE_MAGIC):
-        return
-    if "EncryptedPackage".encode("utf-16-le") in content:
-        raise ListUnreadable(
-            Code.LIST_FORMAT, "パスワード付きのブックです。パスワードを外して保存し直してください"
-        )
-    raise ListUnreadable(
-        Code.LIST_FORMAT,
-        "古い形式（.xls）のブックです。"
-        "Excelで「名前を付けて保存」→「Excelブック（.xlsx）」を選んで保存し直してください",
-    )
+class _Head(NamedTuple):
+    """The first row of a sheet that holds something."""
+
+    sheet: Sheet
+    first: Record
+    columns: Columns | None
 
 
-def read_sheet(content: bytes, is_header: IsHeader, limit: int) -> Table:
-    """Return the records of the first visible sheet that has the headings.
+def read_book(content: bytes, pick: PickColumns) -> Reading:
+    """Return the tables of all visible sheets that have the headings.
 
-    When none has them: of the first visible sheet that holds anything. Hidden rows and
-    columns count like any other. Raises ``ListUnreadable``: ``LIST_FORMAT`` or
+    When none has them: of the first visible sheet that holds anything. The others that hold
+    something are named. Raises ``ListUnreadable``, while reading too: ``LIST_FORMAT`` or
     ``LIST_TOO_LARGE``.
     """
+    with _explained():
+        book = _opened(content)
+        heads = [head for sheet in book.sheets if (head := _head(book, sheet, pick))]
+    visible = [head for head in heads if head.sheet.visible]
+    chosen = [head for head in visible if head.columns] or visible[:1]
+    unread = tuple(head.sheet.title for head in visible if head not in chosen)
+    hidden = tuple(head.sheet.title for head in heads if not head.sheet.visible)
+    if not chosen:
+        return Reading([Table("Excel", None, iter(()))], unread, hidden)
+    named = len(chosen) > 1
+    return Reading((_table(book, head, named=named) for head in chosen), unread, hidden)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
     try:
-        with ZipFile(BytesIO(content)) as archive:
-            # zipfile never unpacks more than the sizes it is told, so their sum can be relied on.
-            if sum(part.file_size for part in archive.infolist()) > _MAX_UNPACKED:
-                raise ListUnreadable(Code.LIST_TOO_LARGE, "展開すると200 MiBを超えるブックです")
-            return _read(Workbook(archive), is_header, limit)
+        yield
     except ListUnreadable:
         raise
     except Exception as exc:  # noqa: BLE001 - zipfile promises no set of errors for broken files
@@ -55,21 +62,75 @@ def read_sheet(content: bytes, is_header: IsHeader, limit: int) -> Table:
         ) from exc
 
 
-def _read(book: Workbook, is_header: IsHeader, limit: int) -> Table:
-    heads = [(sheet, _first(book, sheet)) for sheet in book.sheets]
-    fitting = [sheet for sheet, first in heads if first and is_header(first.cells)]
-    chosen = next(chain(fitting, (sheet for sheet, first in heads if first)), None)
-    if chosen is None:
-        return Table("Excel", None, [])
-    records = filled(_records(book, chosen), limit)
-    header = records.pop(0) if fitting else None
-    others = tuple(sheet.title for sheet in fitting if sheet is not chosen)
-    return Table("Excel", header, records, others, chosen.title)
+def _opened(content: bytes) -> Workbook:
+    if content.count(_PART) > _MAX_PARTS:
+        raise ListUnreadable(Code.LIST_TOO_LARGE, f"{_MAX_PARTS:,}個を超える部品からなるブックです")
+    archive = ZipFile(BytesIO(content))
+    refuse_other_zip(archive)
+    # zipfile never unpacks more than the sizes it is told, so their sum can be relied on.
+    if sum(part.file_size for part in archive.infolist()) > _MAX_UNPACKED:
+        raise ListUnreadable(Code.LIST_TOO_LARGE, "展開すると200 MiBを超えるブックです")
+    return Workbook(archive)
 
 
-def _first(book: Workbook, sheet: Sheet) -> Record | None:
-    return next((r for r in _records(book, sheet) if any(r.cells)), None)
+def _head(book: Workbook, sheet: Sheet, pick: PickColumns) -> _Head | None:
+    """Return the first row of a sheet that holds something; None when it holds nothing."""
+    with book.beginning(sheet) as part:
+        rows = SheetReader(book.book).rows(part)
+        try:
+            records = (tidied(row.line, row.cells) for row in rows)
+            first = next((record for record in records if any(record.cells)), None)
+        except ListUnreadable as exc:
+            if exc.line is None:
+                raise
+            # A formula that nothing has calculated. Headings have none.
+            return _Head(sheet, Record(exc.line, ()), None)
+    if first is None:
+        return None
+    return _Head(sheet, first, pick(first) if sheet.visible else None)
 
 
-def _records(book: Workbook, sheet: Sheet) -> Iterator[Record]:
-    return (tidied(line, cells) for line, cells in book.rows(sheet))
+def _table(book: Workbook, head: _Head, *, named: bool) -> Table:
+    table = Table("Excel", head.columns, iter(()), head.sheet.title if named else "")
+    table.records = _records(book, head, table)
+    return table
+
+
+def _records(book: Workbook, head: _Head, table: Table) -> Iterator[Record]:
+    """Yield the records below the headings; fills in the merges at the end."""
+    columns, header = head.columns, head.first.line if head.columns else 0
+    reader = SheetReader(book.book)
+    # The rows down to the headings are not asked for again.
+    reader.only(columns.used if columns else range(64), header)
+    with _explained(), book.opened(head.sheet) as part:
+        for row in reader.rows(part):
+            if row.line <= header:
+                _refuse_hidden_columns(reader.hidden_columns, head)
+                continue
+            record = tidied(row.line, row.cells, hidden=row.hidden)
+            if any(record.cells):
+                if not columns:
+                    _refuse_hidden_path(reader.hidden_columns, record)
+                yield record
+        table.merges = reader.merges
+
+
+def _refuse_hidden_columns(hidden: set[int], head: _Head) -> None:
+    """Raise when a column that is used cannot be seen: its sender would not know of it."""
+    unseen = sorted(head.columns.used & hidden) if head.columns else []
+    if unseen:
+        titles = "".join(f"「{head.first.cells[column]}」" for column in unseen)
+        raise ListUnreadable(
+            Code.LIST_FORMAT,
+            f"{titles}の列が非表示になっています。表示してから保存し直してください",
+            head.first.line,
+        )
+
+
+def _refuse_hidden_path(hidden: set[int], record: Record) -> None:
+    if any(cell and column in hidden for column, cell in enumerate(record.cells)):
+        raise ListUnreadable(
+            Code.LIST_FORMAT,
+            "パスの列が非表示になっています。表示してから保存し直してください",
+            record.line,
+        )

@@ -1,20 +1,50 @@
-"""What a list looks like once its file format is out of the way: records of cells."""
+"""What a list looks like once its file format is out of the way: tables of records of cells."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
 from core.errors import Code, HimuroError, sentence
 from core.unc import tidy
 
-Cell = str | datetime
+MAX_ROWS = 200_000
+"""Rows of all lists of one request together."""
+MAX_BYTES = 20 * 1024 * 1024
+"""Of one list."""
+MAX_LINES = 1_048_576
+"""Of one list, blank ones included: as many as Excel has."""
+DATED = "Excelが日付に変えています。セルの書式を「文字列」にして書き直してください"
+TOO_MANY_ROWS = f"合計{MAX_ROWS:,}行まで"
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """A cell of which it is not certain what its sender sees in Excel."""
+
+    text: str
+    """As near as can be told; for display only."""
+    why: str
+    """Japanese: what Excel makes of it and what to do."""
+
+
+Cell = str | datetime | Unclear
 """Tidy text (``core.unc.tidy``), empty when there is none; from Excel also a date without zone."""
 
-IsHeader = Callable[[tuple[Cell, ...]], bool]
-"""Answers whether a record is the line of headings."""
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which cell holds what, counted from 0; None: there is no such column."""
+
+    directory: int
+    name: int | None = None
+    date: int | None = None
+
+    @property
+    def used(self) -> frozenset[int]:
+        return frozenset(c for c in (self.directory, self.name, self.date) if c is not None)
 
 
 class Record(NamedTuple):
@@ -27,25 +57,57 @@ class Record(NamedTuple):
     """Japanese: why the line cannot be told apart into cells. Empty when it can."""
     raw: tuple[Cell, ...] = ()
     """The cells as they stand in the file; empty when all of them are tidy."""
+    hidden: bool = False
+    """True for a sheet row that Excel does not show."""
 
     @property
     def filled(self) -> list[Cell]:
         return [cell for cell in self.cells if cell]
 
 
-@dataclass(frozen=True, slots=True)
+PickColumns = Callable[[Record], Columns | None]
+"""Answers what the columns of a line of headings are; None: it is none. Raises
+``ListUnreadable`` for headings that would be misread."""
+
+
+class Merge(NamedTuple):
+    """Cells that Excel shows as one, numbered from 1 (rows) and 0 (columns), both ends in it."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+@dataclass(slots=True)
 class Table:
-    """One list, without its blank lines."""
+    """One list, or one sheet of it, without its blank lines."""
 
     encoding: str
     """As in ``DetectedList``."""
-    header: Record | None
-    """None: the list has no line of headings."""
-    records: list[Record]
-    """Without the header."""
-    ignored_sheets: tuple[str, ...] = ()
-    """Excel: further visible sheets that have the headings too; ``sheet`` is the one read."""
-    sheet: str = ""
+    columns: Columns | None
+    """None: the list has no line of headings, each line is one path."""
+    records: Iterator[Record]
+    """Without the headings; to be read once. Raises ``ListUnreadable``."""
+    title: str = ""
+    """Name of the sheet, when more than one is read; empty otherwise."""
+    notes: list[str] = field(default_factory=list)
+    """Japanese, complete when all records were read: how the list was read, where that is
+    not plain."""
+    merges: list[Merge] = field(default_factory=list)
+    """Complete when all records were read: those of cells that are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All tables of one uploaded file, in their order."""
+
+    tables: Iterable[Table]
+    """To be read once, each table to its end before the next one."""
+    unread: tuple[str, ...] = ()
+    """Visible sheets that hold something and have no headings."""
+    hidden: tuple[str, ...] = ()
+    """Sheets that hold something and that Excel does not show."""
 
 
 class ListUnreadable(HimuroError):
@@ -58,30 +120,8 @@ class ListUnreadable(HimuroError):
         super().__init__(sentence(code, detail))
 
 
-def tidied(line: int, written: Iterable[Cell]) -> Record:
+def tidied(line: int, written: Iterable[Cell], *, hidden: bool = False) -> Record:
     """Return the record of cells as they stand in the file."""
     raw = tuple(written)
     cells = tuple(tidy(cell) if isinstance(cell, str) else cell for cell in raw)
-    return Record(line, cells, raw=() if cells == raw else raw)
-
-
-def filled(records: Iterable[Record], limit: int) -> list[Record]:
-    """Return the records that hold something.
-
-    Raises ``ListUnreadable(LIST_TOO_LARGE)`` at the first one beyond ``limit``, so that no
-    more than that is ever in memory. One more is let pass: it may be the header.
-    """
-    kept: list[Record] = []
-    for record in records:
-        if record.fault or any(record.cells):
-            if len(kept) > limit:
-                raise ListUnreadable(Code.LIST_TOO_LARGE, TOO_MANY_ROWS)
-            kept.append(record)
-    return kept
-
-
-MAX_ROWS = 200_000
-"""Rows of all lists of one request together."""
-MAX_BYTES = 20 * 1024 * 1024
-"""Of one list."""
-TOO_MANY_ROWS = f"合計{MAX_ROWS:,}行まで"
+    return Record(line, cells, raw=() if cells == raw else raw, hidden=hidden)

@@ -2,113 +2,117 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-from collections.abc import Iterator
-from io import StringIO
+import re
+from collections.abc import Iterable, Iterator
 
-from core.errors import Code
-from core.list_table import IsHeader, ListUnreadable, Record, Table, filled, tidied
+from core.list_csv import TOO_LONG, Splitter, faulty
+from core.list_lines import LONGEST_LINE, Lines, encoding
+from core.list_table import Columns, PickColumns, Reading, Record, Table, tidied
+from core.unc import EDGE
 
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8", "UTF-8 (BOM)"),
-    (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
-    (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
-)
-_NOT_CP932 = frozenset("\x80\xa0\uf8f0\uf8f1\uf8f2\uf8f3")
-"""What Python makes of bytes that CP932 does not use; no Windows program writes them."""
 _DELIMITERS = ",\t;"
-_TOO_WIDE = '見出しより列が多い行です。「,」を含むパスや名前は、前後を「"」で囲んでください'
+_BLANK = frozenset(EDGE + _DELIMITERS)
+_SEP = re.compile('"?sep=([^"])"?', re.IGNORECASE)
+"""The first line by which a sender tells Excel the delimiter; Excel does not show it."""
+_EMPTY_CELLS = "," + EDGE
+"""What empty cells at the end of a line leave behind."""
 
 
-def read_text(content: bytes, is_header: IsHeader, limit: int) -> Table:
-    """Return the records of a text list, at most ``limit`` of them.
+def read_text(content: bytes, pick: PickColumns) -> Reading:
+    """Return the one table of a text list.
 
-    Raises ``ListUnreadable``: ``LIST_ENCODING`` or ``LIST_TOO_LARGE``.
+    Raises ``ListUnreadable``, while reading too: ``LIST_ENCODING`` or ``LIST_TOO_LARGE``.
     """
-    text, encoding = decode(content)
-    lines = list(StringIO(text, newline=""))
-    header, delimiter = _find_header(lines, is_header)
-    if header is None:
-        # One path a line, and a path may hold commas; nothing on a Windows server holds a tab.
-        plain = (tidied(n, line.rstrip("\r\n").split("\t")) for n, line in enumerate(lines, 1))
-        return Table(encoding, None, filled(plain, limit))
-    if delimiter:
-        body = _split(lines, delimiter, width=len(header.cells))
+    found = encoding(content)
+    lines = Lines(content, found)
+    said = _said_delimiter(lines)
+    lines.skip(_BLANK.issuperset)
+    head = _head(lines, said or _DELIMITERS, pick)
+    table = Table(found.label, head.columns if head else None, iter(()))
+    if said:
+        table.notes.append(f"1行目の「sep=」に従い、「{said}」で区切って読み取りました")
+    if head and head.delimiter:
+        splitter = Splitter(lines, head.delimiter, head.columns.directory)
+        table.records = splitter.records(head.width)
+    elif said and not head:
+        table.records = Splitter(lines, said).records(None)
     else:
-        # A single heading: there is nothing to split, so commas need no quotes.
-        body = (tidied(n, (line.rstrip("\r\n"),)) for n, line in enumerate(lines, 1))
-    return Table(encoding, header, filled((r for r in body if r.line > header.line), limit))
+        # A single heading, or one path a line: a path may hold commas, and nothing on a
+        # Windows server holds a tab.
+        table.records = _whole(lines, table)
+    return Reading([table])
 
 
-def decode(content: bytes) -> tuple[str, str]:
-    """Return the text and the label of its encoding; raises ``ListUnreadable``.
-
-    A byte order mark decides. Without one strict UTF-8 comes before CP932, because Japanese
-    text in CP932 is hardly ever valid UTF-8 while the reverse often passes.
-    """
-    if content.startswith(codecs.BOM_UTF32_LE):
-        raise ListUnreadable(Code.LIST_ENCODING, "UTF-32には対応していません")
-    for bom, codec, label in _BOMS:
-        if content.startswith(bom):
-            return _decode_marked(content[len(bom) :], codec, label), label
-    if content.count(0) * 20 > len(content):
-        raise ListUnreadable(Code.LIST_ENCODING, "UTF-16（BOMなし）または文書ではないファイルです")
-    try:
-        return content.decode("utf-8"), "UTF-8"
-    except UnicodeDecodeError:
-        pass
-    try:
-        text = content.decode("cp932")
-    except UnicodeDecodeError as exc:
-        raise ListUnreadable(Code.LIST_ENCODING, "UTF-8でもCP932でもありません") from exc
-    if not _NOT_CP932.isdisjoint(text):
-        raise ListUnreadable(Code.LIST_ENCODING, "UTF-8でもCP932でもありません")
-    return text, "CP932"
+def _said_delimiter(lines: Lines) -> str:
+    match = _SEP.fullmatch(lines.ahead() or "")
+    if match is None:
+        return ""
+    lines.take()
+    return match[1]
 
 
-def _decode_marked(content: bytes, codec: str, label: str) -> str:
-    # A Windows name may hold half of a surrogate pair: that is one row's fault, not the list's.
-    errors = "strict" if codec == "utf-8" else "surrogatepass"
-    try:
-        return content.decode(codec, errors)
-    except UnicodeDecodeError as exc:
-        raise ListUnreadable(Code.LIST_ENCODING, f"{label}として読み取れません") from exc
+class _Head:
+    """The line of headings."""
+
+    def __init__(self, columns: Columns, delimiter: str, width: int) -> None:
+        self.columns = columns
+        self.delimiter = delimiter
+        """Empty when there is a single heading."""
+        self.width = width
 
 
-def _find_header(lines: list[str], is_header: IsHeader) -> tuple[Record | None, str]:
-    """Return the header and the delimiter that shows it; "" when it has a single heading."""
-    single: Record | None = None
-    for delimiter in _DELIMITERS:
-        records = _split(lines, delimiter)
-        first = next((r for r in records if r.fault or any(r.cells)), None)
-        if first is None or first.fault or not is_header(first.cells):
+def _head(lines: Lines, delimiters: Iterable[str], pick: PickColumns) -> _Head | None:
+    """Go on behind the headings and return them; None when the next line has none."""
+    single: tuple[_Head, int] | None = None
+    for delimiter in delimiters:
+        found = Splitter(lines, delimiter).next()
+        if found is None:
+            return None
+        record, count = found
+        columns = None if record.fault else pick(record)
+        if columns is None:
             continue
-        if len(first.cells) > 1:
-            return first, delimiter
-        # Its end is where the next record begins: a quoted heading may span lines.
-        single = first._replace(line=next((r.line for r in records), len(lines) + 1) - 1)
-    return single, ""
+        if len(record.cells) > 1:
+            lines.take(count)
+            return _Head(columns, delimiter, len(record.cells))
+        single = _Head(columns, "", 1), count
+    if single is None:
+        return None
+    lines.take(single[1])
+    return single[0]
 
 
-def _split(lines: list[str], delimiter: str, width: int | None = None) -> Iterator[Record]:
-    """Yield the records of delimited text; more filled cells than ``width`` are a fault.
+def _whole(lines: Lines, table: Table) -> Iterator[Record]:
+    """Yield lines that are not delimited; fills in the notes at the end."""
+    shortened = first = 0
+    while (line := lines.ahead()) is not None:
+        number = lines.number
+        lines.take()
+        if _BLANK.issuperset(line):
+            continue
+        if len(line) > LONGEST_LINE:
+            yield faulty(number, line, TOO_LONG)
+            continue
+        record = tidied(number, line.split("\t") if table.columns is None else (line,))
+        if len(record.filled) == 1 and line.rstrip(EDGE).endswith(","):
+            record = _without_empty_cells(record)
+            shortened += 1
+            first = first or number
+        if any(record.cells):
+            yield record
+    if shortened:
+        table.notes.append(
+            f"行末の「,」を除いた名前として読み取りました（{shortened:,}行、最初は{first}行目）。"
+            "「,」で終わる名前のファイルがあるときは、そのファイルを指します"
+        )
 
-    A comma that nobody quoted would cut a path short, and the rest might exist as well.
-    """
-    # strict: otherwise a quote that is never closed swallows the lines after it in silence.
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
-    line = 1
-    while True:
-        try:
-            record = tidied(line, next(reader))
-        except StopIteration:
-            return
-        except csv.Error:
-            yield Record(line, (lines[line - 1].strip(),), '引用符（"）の対応が取れていません')
-        else:
-            if width and any(record.cells[width:]):
-                yield Record(line, (delimiter.join(map(str, record.cells)),), _TOO_WIDE)
-            else:
-                yield record
-        line = reader.line_num + 1
+
+def _without_empty_cells(record: Record) -> Record:
+    """Return a record whose one path ends before the commas that Excel put there; the name
+    with them is kept beside, because it may be a real one."""
+    shorter = tidied(
+        record.line, (c.rstrip(_EMPTY_CELLS) if isinstance(c, str) else c for c in record.cells)
+    )
+    if shorter.raw:  # it stood in quotes
+        return shorter
+    return shorter._replace(raw=record.raw or record.cells)

@@ -6,14 +6,16 @@ Read here and not with a library; ``docs/architecture.md`` says why.
 from __future__ import annotations
 
 import posixpath
-import re
-from collections.abc import Iterator
+from array import array
 from dataclasses import dataclass
 from datetime import datetime
+from typing import IO
 from zipfile import ZipFile
 
-from core.list_cells import Book, SheetReader, Style, unescaped
-from core.list_table import Cell
+from core.errors import Code
+from core.list_cells import Book, unescaped
+from core.list_numbers import BUILT_IN, GENERAL, UNKNOWN, Style, style
+from core.list_table import ListUnreadable
 from core.list_xml import XmlReader
 
 _IDS = (
@@ -22,23 +24,30 @@ _IDS = (
 )
 _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - Excel has no zones
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
-_DATE_FORMATS = frozenset((*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)))
-"""Formats that every Excel knows without their code (18.8.30); 27 to 36 and 50 to 58 are the
-dates of Japanese, Chinese and Korean ones."""
-_ELAPSED_FORMAT = 46
-_LITERAL = re.compile(r'"[^"]*"|[\\_*].|\[(?!(?:h+|m+|s+)\])[^\]]*\]', re.IGNORECASE)
-"""What a format shows as it stands, its spaces, and colours and languages in brackets."""
-_ELAPSED = re.compile(r"\[[hms]", re.IGNORECASE)
-_DATE = re.compile("[dmyhs]", re.IGNORECASE)
+_MAX_ELEMENTS = 7_000_000
+"""Of all parts that are read; each takes about a microsecond. 200,000 rows of the archive list
+as we write it have 6,200,000."""
+_MAX_STRINGS_BYTES = 48 * 1024 * 1024
+"""Of the shared strings in UTF-8."""
+_MAX_SHEETS = 1000
+_MAX_RELATIONS = 10_000
+_MAX_STYLES = 70_000
+"""Cell formats; Excel has 65,490."""
+_MAX_FORMATS = 5_000
+"""Number formats; Excel has 250."""
+_MAX_NAME = 1000
+"""Letters of a part's name, of a relation's, and of what is shown of a sheet's."""
+_BLOCK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A visible sheet that has cells (a chart has none)."""
+    """A sheet that has cells (a chart has none)."""
 
     title: str
     part: str
     """Its name in the package."""
+    visible: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +63,62 @@ class Workbook:
     def __init__(self, archive: ZipFile) -> None:
         """Read everything but the sheets.
 
-        Raises ``ListUnreadable(LIST_FORMAT)`` for a DOCTYPE. A broken workbook raises what
-        zipfile and expat do, ``LookupError`` or ``ValueError``; so does ``rows``.
+        Raises ``ListUnreadable``: ``LIST_FORMAT`` for a DOCTYPE, ``LIST_TOO_LARGE``. A broken
+        workbook raises what zipfile and expat do, ``LookupError`` or ``ValueError``; so do
+        ``opened`` and reading from it.
         """
         self._archive = archive
+        self._elements = 0
         # Part names are the same in either letter case (ECMA-376 part 2, 6.2.2.3).
         self._files = {name.replace("\\", "/").lower(): name for name in archive.namelist()}
         (main,) = self._parts(self._relations(""), "officeDocument")
         relations = self._relations(main)
         directory, strings, styles = _Directory(), _SharedStrings(), _Styles()
         self._read(directory, main)
+        # Excel, too, opens a book without the parts that it names, as long as no cell needs them.
         for part in self._parts(relations, "sharedStrings")[:1]:
-            self._read(strings, part)
+            if part in self._files:
+                self._read(strings, part)
         for part in self._parts(relations, "styles")[:1]:
-            self._read(styles, part)
-        self._book = Book(strings.strings, styles.styles, directory.epoch)
+            if part in self._files:
+                self._read(styles, part)
+        self.book = Book(strings, styles, directory.epoch)
         self.sheets = [
-            Sheet(title, relations[id_].part)
-            for title, id_ in directory.visible
-            if relations[id_].kind == "worksheet"
+            Sheet(title, relations[id_].part, visible)
+            for title, id_, visible in directory.sheets
+            # The sheet of a macro module has no relation.
+            if id_ in relations and relations[id_].kind == "worksheet"
         ]
         """In the order of their tabs."""
         # One part named as a thousand sheets would be read a thousand times.
         if len({sheet.part for sheet in self.sheets}) < len(self.sheets):
             raise ValueError("two sheets are one part")
 
-    def rows(self, sheet: Sheet) -> Iterator[tuple[int, list[Cell]]]:
-        """Yield what ``SheetReader.rows`` does, from the first row with every call."""
-        with self._archive.open(self._files[sheet.part]) as part:
-            yield from SheetReader(self._book).rows(part)
+    def opened(self, sheet: Sheet) -> IO[bytes]:
+        """Return the open part of a sheet; raises ``ListUnreadable`` for one too large."""
+        self._count(sheet.part)
+        return self.beginning(sheet)
+
+    def beginning(self, sheet: Sheet) -> IO[bytes]:
+        """Return the same, to read no more than its first rows."""
+        return self._archive.open(self._files[sheet.part])
 
     def _read(self, reader: XmlReader, name: str) -> None:
+        self._count(name)
         with self._archive.open(self._files[name]) as part:
             reader.read(part)
+
+    def _count(self, name: str) -> None:
+        """Count the elements of a part before they are read, which takes far longer."""
+        with self._archive.open(self._files[name]) as part:
+            while block := part.read(_BLOCK):
+                self._elements += block.count(b"<") - block.count(b"</")
+                if self._elements > _MAX_ELEMENTS:
+                    raise ListUnreadable(
+                        Code.LIST_TOO_LARGE,
+                        "ブックのセルが多すぎます。"
+                        "使わない行・列・シートを、書式だけのものも含めて削除してください",
+                    )
 
     def _relations(self, part: str) -> dict[str, _Relation]:
         """Return by id what a part, "" for the package, points at."""
@@ -109,10 +141,13 @@ class _Relations(XmlReader):
     def started(self, tag: str, attributes: dict[str, str]) -> None:
         if tag != "Relationship" or attributes.get("TargetMode") == "External":
             return
-        path = posixpath.join("/", self._directory, attributes["Target"])
+        target, id_ = attributes["Target"], attributes["Id"]
+        if max(len(target), len(id_)) > _MAX_NAME or len(self.relations) == _MAX_RELATIONS:
+            raise ValueError("relations without end")
+        path = posixpath.join("/", self._directory, target)
         part = posixpath.normpath(path).lstrip("/").lower()
-        kind = attributes["Type"].rpartition("/")[2]
-        self.relations[attributes["Id"]] = _Relation(kind, part)
+        kind = attributes["Type"].rpartition("/")[2][:_MAX_NAME]
+        self.relations[id_] = _Relation(kind, part)
 
 
 class _Directory(XmlReader):
@@ -121,23 +156,37 @@ class _Directory(XmlReader):
     def __init__(self) -> None:
         super().__init__()
         self.epoch = _EPOCH
-        self.visible: list[tuple[str, str]] = []
-        """Name and relation of each sheet that is not hidden."""
+        self.sheets: list[tuple[str, str, bool]] = []
+        """Name, relation (empty when it has none) and visibility of each sheet."""
 
     def started(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == "workbookPr" and attributes.get("date1904") in ("1", "true"):
             self.epoch = _EPOCH_1904
-        elif tag == "sheet" and attributes.get("state", "visible") == "visible":
-            id_ = next(attributes[name] for name in _IDS if name in attributes)
-            self.visible.append((attributes["name"], id_))
+        elif tag == "sheet":
+            id_ = next((attributes[name] for name in _IDS if name in attributes), "")
+            visible = attributes.get("state", "visible") == "visible"
+            self.sheets.append((attributes["name"][:_MAX_NAME], id_[:_MAX_NAME], visible))
+            if len(self.sheets) > _MAX_SHEETS:
+                raise ListUnreadable(
+                    Code.LIST_TOO_LARGE, f"シートが多すぎます（{_MAX_SHEETS:,}枚まで）"
+                )
 
 
 class _SharedStrings(XmlReader):
-    """The texts that cells name by number, without the readings that Japanese Excel adds."""
+    """The texts that cells name by number, without the readings that Japanese Excel adds.
+
+    Kept in one piece: as objects of their own, short ones would take thirty times their bytes.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.strings: list[str] = []
+        self._bytes = bytearray()
+        self._ends = array("I")
+
+    def __getitem__(self, number: int) -> str:
+        end = self._ends[number]
+        start = self._ends[number - 1] if number else 0
+        return self._bytes[start:end].decode("utf-8", "surrogatepass")
 
     def started(self, tag: str, _attributes: dict[str, str]) -> None:
         if tag == "t" and "rPh" not in self.path:
@@ -147,36 +196,43 @@ class _SharedStrings(XmlReader):
         if tag == "t":
             self.pause()
         elif tag == "si":
-            self.strings.append(unescaped(self.heard()))
+            self._bytes += unescaped(self.heard()).encode("utf-8", "surrogatepass")
+            self._ends.append(len(self._bytes))
+            if len(self._bytes) > _MAX_STRINGS_BYTES:
+                raise ListUnreadable(Code.LIST_TOO_LARGE, "ブックの中の文字が多すぎます")
 
 
 class _Styles(XmlReader):
-    """Which cell formats make a number a date."""
+    """What cell formats make of numbers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.styles: dict[str, Style] = {}
-        self._formats = dict.fromkeys(map(str, _DATE_FORMATS), Style.DATE)
-        self._formats[str(_ELAPSED_FORMAT)] = Style.ELAPSED
-        self._count = 0
+        self._codes = {str(number): code for number, code in BUILT_IN.items()}
+        self._numbers: list[str] = []
+        """Of the number format of each cell format."""
+        self._known: dict[str, Style] = {}
+        """By number format, those that were asked for."""
+
+    def style(self, index: str) -> Style:
+        if not index or (index == "0" and not self._numbers):
+            return GENERAL
+        place = int(index)
+        if not 0 <= place < len(self._numbers):
+            return UNKNOWN
+        number = self._numbers[place]
+        known = self._known.get(number)
+        if known is None:
+            code = self._codes.get(number)
+            known = self._known[number] = UNKNOWN if code is None else style(code)
+        return known
 
     def started(self, tag: str, attributes: dict[str, str]) -> None:
-        if tag == "numFmt":
-            number, style = attributes["numFmtId"], _style(attributes["formatCode"])
-            if style:
-                self._formats[number] = style
-            else:
-                self._formats.pop(number, None)
+        # Those after the cell formats belong to conditions.
+        if tag == "numFmt" and not self._numbers:
+            self._codes[attributes["numFmtId"][:20]] = attributes["formatCode"][:300]
+            if len(self._codes) > _MAX_FORMATS:
+                raise ListUnreadable(Code.LIST_TOO_LARGE, "表示形式が多すぎます")
         elif tag == "xf" and "cellXfs" in self.path:
-            style = self._formats.get(attributes.get("numFmtId", "0"))
-            if style:
-                self.styles[str(self._count)] = style
-            self._count += 1
-
-
-def _style(code: str) -> Style | None:
-    """Return what a format makes of a number; its first section, for positive ones, decides."""
-    shown = _LITERAL.sub("", code).partition(";")[0]
-    if _ELAPSED.search(shown):
-        return Style.ELAPSED
-    return Style.DATE if _DATE.search(shown) else None
+            self._numbers.append(attributes.get("numFmtId", "0")[:20])
+            if len(self._numbers) > _MAX_STYLES:
+                raise ListUnreadable(Code.LIST_TOO_LARGE, "セルの書式が多すぎます")

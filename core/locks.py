@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.errors import Code, FatalError, os_reason
+from core.errors import Code, FatalError, is_shortage, os_reason, unexpected
 from core.model import Progress
 from core.ports import ProgressSink
 from core.stop import StopSignal
@@ -26,6 +26,8 @@ _logger = logging.getLogger(__name__)
 
 
 def _unusable(path: Path, exc: OSError) -> FatalError:
+    if is_shortage(exc):
+        return unexpected(exc)
     return FatalError(Code.DATA_DIR_UNWRITABLE, f"{path}: {os_reason(exc)}")
 
 

@@ -7,9 +7,9 @@ import os
 import sys
 from datetime import datetime
 from typing import TextIO
-from urllib.parse import parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from core.database_url import secrets_of
 from core.names import printable
 
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -83,10 +83,5 @@ def _secrets() -> list[str]:
     hide half of every line.
     """
     found = [os.environ.get(name, "") for name in _SECRETS]
-    try:
-        url = urlsplit(os.environ.get("HIMURO_DATABASE_URL", ""))
-        found += [url.password or "", unquote(url.password or "")]
-        found += [value for name, value in parse_qsl(url.query) if "pass" in name.lower()]
-    except ValueError:
-        found.append(os.environ.get("HIMURO_DATABASE_URL", ""))
+    found += secrets_of(os.environ.get("HIMURO_DATABASE_URL", "").strip())
     return sorted({secret for secret in found if len(secret) > 3}, key=len, reverse=True)

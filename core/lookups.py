@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from core.errors import Code, HimuroError, sentence
+from core.errors import FatalError, HimuroError, unexpected
+from core.threads import start_thread
 
 T = TypeVar("T")
 
@@ -65,10 +66,11 @@ class Lookups(Generic[T]):
             while len(self._entries) > _MOST:
                 self._entries.popitem(last=False)
             if not entry.working and self._clock() - entry.answered_at > max_age:
-                threading.Thread(
-                    target=self._look, args=(entry, work), name="himuro-lookup", daemon=True
-                ).start()  # may be refused: then the next one who asks tries again
-                entry.working = True
+                try:
+                    start_thread(self._look, entry, work, name="himuro-lookup")
+                    entry.working = True
+                except FatalError as exc:  # the next one who asks tries again
+                    entry.message = str(exc)
             if patience and entry.value is None:
                 self._lock.wait_for(lambda: not entry.working, patience)
             return Lookup(entry.working, entry.value, entry.message)
@@ -84,9 +86,9 @@ class Lookups(Generic[T]):
             value = work()
         except HimuroError as exc:
             message = str(exc)
-        except Exception:
+        except Exception as exc:
             _logger.exception("a question in the background failed")
-            message = f"{sentence(Code.INTERNAL)}。{Code.INTERNAL.remedy}"
+            message = str(unexpected(exc))
         with self._lock:
             entry.value = value if value is not None else entry.value
             entry.message, entry.answered_at, entry.working = message, self._clock(), False

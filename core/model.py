@@ -26,6 +26,15 @@ class ListKind(StrEnum):
     RESTORE = "restore"
 
 
+class HiddenRows(StrEnum):
+    """What becomes of the rows of a list that Excel does not show; the operator decides."""
+
+    ASK = "ask"
+    """They are an error until that is decided."""
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
+
+
 @dataclass(frozen=True, slots=True)
 class ListSource:
     """One uploaded file, as its sender made it."""
@@ -40,7 +49,7 @@ class ListRow:
     """One entry of a list: a file or a directory."""
 
     source: str
-    """Name of the uploaded file it stands in."""
+    """Name of the uploaded file it stands in, with the sheet when several are read."""
     line: int
     """1-based line (or sheet row) in that file."""
     text: str
@@ -91,6 +100,7 @@ class DetectedList:
     """How one uploaded file was read, to be shown to the operator."""
 
     source: str
+    """Its name, with the sheet when several are read."""
     encoding: str
     """``UTF-8``, ``UTF-8 (BOM)``, ``CP932``, ``UTF-16`` or ``Excel``."""
     form: str
@@ -223,7 +233,9 @@ class ArchiveItem:
     """The S3 key of the first generation."""
     standing: Standing = Standing.NEW
     newest: Entry | None = None
-    """The newest row of this file; None when it was never archived."""
+    """The row of this file that was stored last; None when it was never archived."""
+    latest: datetime | None = None
+    """The latest ``archived_at`` of its rows, whatever clock they are from; None as above."""
     taken_keys: frozenset[str] = frozenset()
     """Keys of earlier generations of this file: they have rows and cannot be used again."""
 
@@ -389,7 +401,9 @@ class RunRecord:
     left_out_rows: int = 0
     """Rows of the list that matched nothing that can be restored."""
     thawing_files: int = 0
-    """Not readable yet when they were last looked at."""
+    """Asked for, and not readable yet when they were last looked at."""
+    unrequested_files: int = 0
+    """Never asked for: the requests ended early. Nothing brings them before that is done."""
     placed_files: int = 0
     placed_bytes: int = 0
     ready_by: datetime | None = None

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from core.placing import Names, microseconds
+from core.moments import is_modified_at
+from core.placing import Names
 from core.ports import RestoreStore
 from core.restore_model import RestoreItem, Standing
 from core.restore_run import OpenRestore
@@ -108,5 +109,5 @@ def _is_lost(settings: Settings, item: RestoreItem, place: str) -> bool:
         return os.path.isdir(os.path.dirname(os.path.dirname(local)))  # noqa: PTH112, PTH120
     except OSError:
         return False
-    wanted = (item.size, microseconds(item.modified_at))
-    return (status.st_size, status.st_mtime_ns // 1000) != wanted
+    same = status.st_size == item.size and is_modified_at(status.st_mtime_ns, item.modified_at)
+    return not same

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.crew import STALLED_DRAIN_SECONDS, THREADS, Crew, Tally
-from core.errors import Code, FatalError, HimuroError, ItemError
+from core.errors import Code, FatalError, HimuroError, ItemError, unexpected
 from core.model import Progress
 from core.placing import Names, Placed, Placer
 from core.ports import ProgressSink, RestoreStore, silent
@@ -70,12 +70,14 @@ class PlaceRunner:
 
     def execute(self) -> PlaceResult:
         """Place every file; a broken environment is in the result, not raised."""
-        self._crew.begin()
         try:
+            self._crew.begin()
             self._collect()
+        except FatalError as exc:
+            self._break(exc)
         except Exception as exc:
             _logger.exception("the collector of run %s failed", self._folder.run_id)
-            self._break(FatalError(Code.INTERNAL, type(exc).__name__))
+            self._break(unexpected(exc))
         finally:
             self._crew.dismiss()
         self._report()
@@ -124,6 +126,7 @@ class PlaceRunner:
                 )
             elif isinstance(result, FatalError):
                 self._break(result, item.path)
+        self._crew.settled(self._returned)
         if not events:
             return
         try:
@@ -188,8 +191,9 @@ class _PlaceCrew(Crew[RestoreItem, tuple[RestoreItem, Placed | HimuroError]]):
         placer = Placer(
             self._store, self._directory, self._names, got=tally.move, cancelled=self._cancelled
         )
-        for item, result in placer.place_all(self._items()):
-            if isinstance(result, FatalError):
-                self._halted.set()
-            self.results.append((item, result))
-            tally.end_file()
+        while self._has_more():
+            for item, result in placer.place_all(self._items()):
+                if isinstance(result, FatalError):
+                    self._halted.set()
+                self.results.append((item, result))
+                tally.end_file()

@@ -14,16 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from core.errors import Code, FatalError, HimuroError, ItemError
+from core.moments import is_modified_at, microseconds
 from core.names import identity
 from core.ports import FetchLane, RestoreStore
 from core.restore_model import RestoreItem
 from core.target import Directory, candidates, split_name, temporary_name, with_addition
 
 _BLOCK = 1024 * 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GROUP, GROUP_SECONDS = 64, 0.5
 """Files get their names when so many are written, or the first has waited so long."""
 _ADDITIONS = tuple(f"_{'0' * 8}{counter}" for counter in ("", "_2", "_22", "_222"))
@@ -81,7 +80,7 @@ class Names:
                 status is not None
                 and stat.S_ISREG(status.st_mode)
                 and status.st_size == item.size
-                and status.st_mtime_ns // 1000 == microseconds(item.modified_at)
+                and is_modified_at(status.st_mtime_ns, item.modified_at)
             ):
                 yield name
 
@@ -315,8 +314,3 @@ def _is_name(name: str) -> bool:
 def _write(descriptor: int, data: memoryview) -> None:
     while data:
         data = data[os.write(descriptor, data[:_BLOCK]) :]
-
-
-def microseconds(moment: datetime) -> int:
-    """Return a modification time as the archive list keeps it, since 1970 in UTC, exact."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -36,7 +36,7 @@ class Catalogue(Protocol):
         """Answer whether the database can be used, within about two seconds."""
 
     def find(self, search_keys: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
-        """Return all rows with one of these ``検索キー``, oldest first, grouped by it.
+        """Return all rows with one of these ``検索キー`` as they were stored, grouped by it.
 
         Different files may share a search key: the caller compares the paths.
         """

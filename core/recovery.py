@@ -13,7 +13,8 @@ from core.locks import RunLock
 from core.model import RunRecord, RunState
 from core.record import counted, utc_now
 from core.restore_folder import RestoreFolder
-from core.restore_status import KIND, status_of, summed_up
+from core.restore_model import Stage
+from core.restore_status import KIND, never_requested, status_of, summed_up
 from core.runfolder import RunFolder
 from core.settings import Settings
 
@@ -90,6 +91,9 @@ def _interrupt_restore(folder: RestoreFolder, record: RunRecord, when: datetime)
     status = status_of(standings, {}, record.days, when)
     if standings:
         message = "処理の途中で終了しました。状況を確認し、もう一度実行してください"
+        if unrequested := never_requested(status.count(Stage.UNREQUESTED)):
+            # As far as the folder knows: what died before it was written S3 knows better.
+            message = f"処理の途中で終了しました。{unrequested}。続きを要求してください"
         folder.write_lists(standings, status.stages)
     else:
         message = "確認の途中で終了したため、何も処理していません"

@@ -6,144 +6,160 @@ one go and returned as a value.
 
 from __future__ import annotations
 
-import re
-import unicodedata
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from core.errors import Code, ItemError
-from core.list_sheet import ZIP_MAGIC, read_sheet, refuse_old_workbook
+from core.errors import Code
+from core.list_headings import columns_of, require_paths
+from core.list_kinds import is_zip, refuse_other_kinds
+from core.list_rows import Entry, entry, without_merged
+from core.list_sheet import read_book
 from core.list_table import (
     MAX_BYTES,
     MAX_ROWS,
     TOO_MANY_ROWS,
-    Cell,
     ListUnreadable,
-    Record,
+    Reading,
     Table,
 )
 from core.list_text import read_text
-from core.model import DetectedList, ListKind, ListRow, ListSource, ParsedList, Problem
-from core.names import fold, printable
-from core.unc import EDGE, as_written, exactly, is_path_like, join
+from core.model import (
+    DetectedList,
+    HiddenRows,
+    ListKind,
+    ListRow,
+    ListSource,
+    ParsedList,
+    Problem,
+)
 
-_DIRECTORY = "ディレクトリパス"
-_DATE = "アーカイブ日時"
-_NAMES = {
-    ListKind.ARCHIVE: ("ファイル名",),
-    # The archive list as downloaded from the search page is a restore list too.
-    ListKind.RESTORE: ("復元対象ファイル名", "アーカイブファイル名", "ファイル名"),
-}
-_EXCEL_ERRORS = frozenset(
-    (
-        *("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA"),
-        *("#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#BUSY!", "#UNKNOWN!"),
-        *("#EXTERNAL!", "#PYTHON!"),
-    )
-)
-_DATE_FORM = re.compile(
-    r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6})\d*)?)?"
-    r" *(Z|[+-]\d{2}:?\d{2})?",
-    re.ASCII,
-)
+_MAX_TEXT_BYTES = 64 * 1024 * 1024
+"""Memory for the texts of all rows and problems of one request: 200,000 paths of 130 letters."""
+_MOST_NAMED = 20
+"""Sheets, or groups of rows, that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
-    """Which cell holds what, counted from 0; None: there is no such column."""
+class _Found:
+    """What one table of a list holds."""
 
-    directory: int
-    name: int | None = None
-    date: int | None = None
+    label: str
+    """Name of the list, with the sheet when several are read."""
+    table: Table
+    entries: list[Entry]
+    hidden: array[int]
+    """Lines with an entry that Excel does not show."""
 
 
 class _Collector:
     """Rows, problems and first occurrences over all lists of one request."""
 
-    def __init__(self, kind: ListKind, timezone: ZoneInfo) -> None:
+    def __init__(self, kind: ListKind, timezone: ZoneInfo, hidden_rows: HiddenRows) -> None:
         self.kind = kind
         self.timezone = timezone
         self.rows: list[ListRow] = []
         self.problems: list[Problem] = []
         self.detected: list[DetectedList] = []
+        self._hidden_rows = hidden_rows
         self._entries = 0
-        self._first: dict[tuple[str, datetime | None], ListRow] = {}
+        self._text_bytes = 0
+        self._first: dict[str | tuple[str, datetime], ListRow] = {}
         """By exact path: whether two spellings mean one file is for the share to say."""
 
     def add(self, source: ListSource) -> None:
         """Read one list; whatever is wrong with it becomes a problem."""
+        before = self._entries, self._text_bytes
         try:
-            table = self._read(source)
-            columns = _columns(table, self.kind)
+            reading = self._read(source)
+            found = [self._table(source.name, table) for table in reading.tables]
         except ListUnreadable as exc:
+            self._entries, self._text_bytes = before
             self._report(source.name, exc.code, exc.detail, exc.line)
             return
-        if table.ignored_sheets:
-            names = "".join(f"「{name}」" for name in table.ignored_sheets)
-            detail = f"{names}。読み取ったのは「{table.sheet}」です"
-            self._report(source.name, Code.SHEET_IGNORED, detail)
-        entries = 0
-        for record in table.records:
-            entries += self._add_record(source.name, record, columns)
-        form = "columns" if table.header else "paths"
-        self.detected.append(DetectedList(source.name, table.encoding, form, entries))
-        self._entries += entries
-        if not entries:
-            self._report(source.name, Code.LIST_EMPTY)
+        for code, titles in (
+            (Code.SHEET_UNREAD, reading.unread),
+            (Code.SHEET_IGNORED, reading.hidden),
+        ):
+            if titles:
+                self._report(source.name, code, _named(titles))
+        for one in found:
+            self._keep_table(one)
+        if self._entries == before[0] and not any(one.hidden for one in found):
+            detail = "" if source.content else "ファイルの中身がありません（0バイト）"
+            self._report(source.name, Code.LIST_EMPTY, detail)
 
-    def _read(self, source: ListSource) -> Table:
+    def _read(self, source: ListSource) -> Reading:
         content = source.content
         if len(content) > MAX_BYTES:
             raise ListUnreadable(Code.LIST_TOO_LARGE, "1ファイル20 MiBまで")
         # The content decides, not the suffix: people rename what they do not understand.
-        refuse_old_workbook(content)
-        read = read_sheet if content.startswith(ZIP_MAGIC) else read_text
-        room = MAX_ROWS - self._entries
-        table = read(content, partial(_has_heading, _DIRECTORY), room)
-        if len(table.records) > room:
-            raise ListUnreadable(Code.LIST_TOO_LARGE, TOO_MANY_ROWS)
-        return table
+        refuse_other_kinds(content)
+        read = read_book if is_zip(content) else read_text
+        return read(content, partial(columns_of, self.kind))
+
+    def _table(self, source: str, table: Table) -> _Found:
+        """Read a table to its end. Raises ``ListUnreadable``."""
+        label = f"{source}「{table.title}」" if table.title else source
+        found = _Found(label, table, [], array("L"))
+        # What is in a path list, which may be ours, or in the archive list exists: a share may
+        # show names that Windows forbids.
+        strict = table.columns is not None and self.kind is ListKind.ARCHIVE
+        first = True
+        for record in table.records:
+            if table.columns is None and not record.fault:
+                require_paths(record, first=first)
+            first = False
+            one = entry(label, record, table.columns, self.timezone, strict=strict)
+            if one is None:
+                continue
+            self._entries += 1
+            if self._entries > MAX_ROWS:
+                raise ListUnreadable(Code.LIST_TOO_LARGE, TOO_MANY_ROWS)
+            if record.hidden:
+                found.hidden.append(record.line)
+                if self._hidden_rows is not HiddenRows.INCLUDE:
+                    continue
+            found.entries.append(one)
+            self._text_bytes += one.memory
+            if self._text_bytes > _MAX_TEXT_BYTES:
+                raise ListUnreadable(Code.LIST_TOO_LARGE, "パスの文字が合計で多すぎます")
+        return found
+
+    def _keep_table(self, found: _Found) -> None:
+        table, entries = found.table, found.entries
+        if found.hidden:
+            self._report_hidden(found)
+        used = table.columns.used if table.columns else ()
+        for one in without_merged(found.label, entries, table.merges, used):
+            self.problems += one.problems
+            if one.row:
+                self._keep(one.row)
+        for note in table.notes:
+            self._report(found.label, Code.LIST_ADJUSTED, note)
+        form = "columns" if table.columns else "paths"
+        self.detected.append(DetectedList(found.label, table.encoding, form, len(entries)))
+
+    def _report_hidden(self, found: _Found) -> None:
+        lines = f"{len(found.hidden):,}行: {_spans(found.hidden)}"
+        match self._hidden_rows:
+            case HiddenRows.ASK:
+                self._report(found.label, Code.ROWS_HIDDEN, lines, found.hidden[0])
+            case HiddenRows.INCLUDE:
+                self._report(found.label, Code.ROWS_HIDDEN_DECIDED, f"対象に含めました。{lines}")
+            case HiddenRows.EXCLUDE:
+                self._report(found.label, Code.ROWS_HIDDEN_DECIDED, f"対象から除きました。{lines}")
 
     def _report(self, source: str, code: Code, detail: str = "", line: int | None = None) -> None:
         self.problems.append(Problem(code, source, source, line, detail))
 
-    def _add_record(self, source: str, record: Record, columns: _Columns | None) -> bool:
-        """Take one record as a row or a problem; False when its cells of ours are blank."""
-        if record.fault:
-            text = str(record.cells[0])
-            detail = record.fault
-            self.problems.append(Problem(Code.PATH_SYNTAX, text, source, record.line, detail))
-            return True
-        if columns:
-            directory, name = _pick(record, columns.directory), _pick(record, columns.name)
-            if not directory and not name:
-                return False
-        else:
-            directory, name = record.filled[0], ""
-        text = as_written(_shown(directory), _shown(name))
-        path, date, faults = "", None, []
-        try:
-            # A path list may be ours: what exists is in it, and not only what Windows allows.
-            path = join(_text(directory), _text(name), strict=columns is not None)
-        except ItemError as exc:
-            faults.append(exc)
-        try:
-            date = _date(_pick(record, columns.date), self.timezone) if columns else None
-        except ItemError as exc:
-            faults.append(exc)
-        if not faults:
-            exact = _exact(record, columns) if record.raw else path
-            exact = exact if exact != path else ""
-            self._keep(ListRow(source, record.line, text, path, date, exact))
-        for fault in faults:
-            self.problems.append(Problem(fault.code, text, source, record.line, fault.detail))
-        return True
-
     def _keep(self, row: ListRow) -> None:
-        first = self._first.setdefault((row.exact or row.path, row.archived_at), row)
+        path = row.exact or row.path
+        key = path if row.archived_at is None else (path, row.archived_at)
+        first = self._first.setdefault(key, row)
         if first is row:
             self.rows.append(row)
             return
@@ -152,16 +168,22 @@ class _Collector:
         self.problems.append(Problem(Code.DUPLICATE_ENTRY, row.text, row.source, row.line, detail))
 
 
-def parse(sources: Sequence[ListSource], kind: ListKind, timezone: ZoneInfo) -> ParsedList:
+def parse(
+    sources: Sequence[ListSource],
+    kind: ListKind,
+    timezone: ZoneInfo,
+    hidden_rows: HiddenRows = HiddenRows.ASK,
+) -> ParsedList:
     """Return the rows of all lists in their order, and everything that is wrong with them.
 
     Never raises for what a list holds. ``timezone`` is meant where a date names none. Rows
-    with an error, and all but the first of the same path, are left out.
+    with an error, and all but the first of the same path, are left out; so are rows that
+    Excel does not show, unless ``hidden_rows`` says otherwise.
 
     Without headings a list is one path a line and is not split at commas, because a name may
     hold one; a second column in Excel, or after a tab, is refused there instead of guessed.
     """
-    collector = _Collector(kind, timezone)
+    collector = _Collector(kind, timezone, hidden_rows)
     for source in sources:
         collector.add(source)
     return ParsedList(tuple(collector.rows), tuple(collector.problems), tuple(collector.detected))
@@ -171,121 +193,26 @@ def _place(row: ListRow) -> str:
     return f"{row.source} の{row.line}行目"
 
 
-def _heading(cell: Cell) -> str:
-    """Return a heading without width, letter case, kana and spaces."""
-    return "".join(c for c in fold(_shown(cell)) if c not in EDGE)
+def _named(titles: Sequence[str]) -> str:
+    named = "".join(f"「{title[:100]}」" for title in titles[:_MOST_NAMED])
+    more = len(titles) - _MOST_NAMED
+    return f"{named}ほか{more:,}枚" if more > 0 else named
 
 
-def _has_heading(title: str, cells: Sequence[Cell]) -> bool:
-    # A line of ours may hold the heading after a comma.
-    return fold(title) in map(_heading, cells) and not is_path_like(_shown(cells[0]))
+def _spans(lines: Sequence[int]) -> str:
+    """Return lines in Japanese, those that follow each other as one."""
+    spans: list[list[int]] = []
+    for line in lines:
+        if spans and line == spans[-1][1] + 1:
+            spans[-1][1] = line
+        elif len(spans) == _MOST_NAMED:
+            return f"{_span_words(spans)}ほか"
+        else:
+            spans.append([line, line])
+    return _span_words(spans)
 
 
-def _columns(table: Table, kind: ListKind) -> _Columns | None:
-    """Return where the columns are; None for a path list. Raises ``ListUnreadable``."""
-    if table.header is None:
-        _refuse_headless(table.records)
-        return None
-    headings = [_heading(cell) for cell in table.header.cells]
-    found = {heading: i for i, heading in reversed(list(enumerate(headings)))}
-    name = next((found[fold(n)] for n in _NAMES[kind] if fold(n) in found), None)
-    if name is None:
-        _refuse_strange_name(table.header)
-    date = found.get(fold(_DATE)) if kind is ListKind.RESTORE else None
-    return _Columns(found[fold(_DIRECTORY)], name, date)
-
-
-def _refuse_strange_name(header: Record) -> None:
-    """Raise when a column looks like the name's: ignoring it would mean whole directories."""
-    for cell in header.cells:
-        heading = _heading(cell)
-        if fold("ファイル名") in heading or "filename" in heading:
-            raise ListUnreadable(
-                Code.LIST_FORMAT,
-                f"見出し「{_shown(cell)}」はこの一覧では使えません。"
-                "アーカイブ用と復元用の一覧を取り違えていないかも確認してください",
-                header.line,
-            )
-
-
-def _refuse_headless(records: Sequence[Record]) -> None:
-    """Raise when a list without headings is not simply one path a line."""
-    if records and not any(is_path_like(_shown(cell)) for cell in records[0].cells):
-        found = "".join(f"「{_shown(c)}」" for c in records[0].filled)
-        raise ListUnreadable(
-            Code.LIST_FORMAT,
-            f"「{_DIRECTORY}」という見出しがありません。最初の行: {printable(found)[:200]}",
-            records[0].line,
-        )
-    for record in records:
-        if len(record.filled) > 1:
-            raise ListUnreadable(
-                Code.LIST_FORMAT, "見出しのない一覧では、1行に1つのパスだけを書けます", record.line
-            )
-
-
-def _pick(record: Record, column: int | None) -> Cell:
-    return "" if column is None or column >= len(record.cells) else record.cells[column]
-
-
-def _exact(record: Record, columns: _Columns | None) -> str:
-    """Return the path of a record with the spaces as written."""
-    if columns is None:
-        raw, name = (
-            next(raw for raw, cell in zip(record.raw, record.cells, strict=True) if cell),
-            "",
-        )
-    else:
-        written = record._replace(cells=record.raw)
-        raw, name = _pick(written, columns.directory), _shown(_pick(written, columns.name))
-    return exactly(_shown(raw), name)
-
-
-def _shown(cell: Cell) -> str:
-    return cell if isinstance(cell, str) else f"{cell:%Y/%m/%d %H:%M:%S}"
-
-
-def _text(cell: Cell) -> str:
-    """Return a cell of a path; raises ``ItemError`` for what Excel has made something else."""
-    if isinstance(cell, datetime):
-        raise ItemError(
-            Code.PATH_SYNTAX,
-            "Excelが日付に変えています。セルの書式を「文字列」にして書き直してください",
-        )
-    if cell in _EXCEL_ERRORS:
-        raise ItemError(Code.PATH_SYNTAX, f"セルの数式がエラーです（{cell}）")
-    return cell
-
-
-def _date(cell: Cell, timezone: ZoneInfo) -> datetime | None:
-    """Return the generation that a cell names, None when it is blank.
-
-    Raises ``ItemError(NAMED_DATE)``.
-    """
-    try:
-        if isinstance(cell, datetime):
-            # Excel counts days in floating point: 10:15:00 may come as 10:14:59.999.
-            rounded = (cell + timedelta(milliseconds=500)).replace(microsecond=0)
-            return rounded.replace(tzinfo=timezone)
-        text = unicodedata.normalize("NFKC", cell)
-        return _read_date(text, timezone) if text else None
-    except (ValueError, OverflowError) as exc:
-        raise ItemError(Code.NAMED_DATE, printable(_shown(cell))[:50]) from exc
-
-
-def _read_date(text: str, timezone: ZoneInfo) -> datetime:
-    """Return a date as aware datetime; ``ValueError`` when it is none.
-
-    Excel drops leading zeros, and often the seconds, when it saves a date into a CSV.
-    """
-    match = _DATE_FORM.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    year, month, day, hour, minute, second, fraction, offset = match.groups()
-    micro = int((fraction or "").ljust(6, "0"))
-    naive = datetime(  # noqa: DTZ001 - the zone follows in the next lines
-        int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micro
+def _span_words(spans: Sequence[Sequence[int]]) -> str:
+    return "、".join(
+        f"{first}行目" if first == last else f"{first}～{last}行目" for first, last in spans
     )
-    if not offset:
-        return naive.replace(tzinfo=timezone)
-    return datetime.fromisoformat(naive.isoformat() + ("+00:00" if offset == "Z" else offset))

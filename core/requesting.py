@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from core.errors import Code, FatalError, ItemError, Severity
+from core.errors import Code, FatalError, ItemError, Severity, unexpected
 from core.model import Progress
 from core.ports import ProgressSink, RestoreStore, silent
 from core.record import utc_now
@@ -91,7 +91,7 @@ class Requests:
             self._result.fatal = exc
         except Exception as exc:
             _logger.exception("the requests of run %s failed", self._folder.run_id)
-            self._result.fatal = FatalError(Code.INTERNAL, type(exc).__name__)
+            self._result.fatal = unexpected(exc)
         try:
             self._write()
         except FatalError as exc:

@@ -184,8 +184,9 @@ def _of_time(when: datetime | None, mine: Sequence[Entry]) -> Entry | None:
     return max(mine, key=_age, default=None)
 
 
-def _age(entry: Entry) -> tuple[datetime, int]:
-    return entry.archived_at, entry.id
+def _age(entry: Entry) -> int:
+    """Return what is larger for what was stored later; a clock may have been ahead."""
+    return entry.id
 
 
 class _Below:

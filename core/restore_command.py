@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from core import terminal
 from core.errors import FatalError, ListError
 from core.history import past_runs
 from core.model import EXIT_CODES, ListSource, RunRecord, RunRequest, RunState
+from core.names import typed
 from core.place_preview import PlacePreview, preview
 from core.ports import Catalogue, RestoreStore
 from core.restore_model import STAGE_WORDS, Stage, Tier, copy_expires, least_days
 from core.restore_run import OpenRestore, RestoreRun, chosen_tier, require_days
-from core.restore_status import FAILED_STAGES, OPEN_STAGES, RestoreStatus, is_open
+from core.restore_status import OPEN_STAGES, STUCK_STAGES, RestoreStatus, is_open, never_requested
 from core.settings import Settings
 from core.signals import announced, stoppable
 from core.target import Target, find_target
@@ -32,9 +34,9 @@ class Choice:
     days: int
 
 
-def chosen(tier: str, days: int | None, settings: Settings) -> Choice:
-    """Return what the options say; raises ``ListError`` for what cannot be."""
-    wanted = chosen_tier(tier)
+def chosen(tier: str | None, days: int | None, settings: Settings) -> Choice:
+    """Return what the options say, None: nothing; raises ``ListError`` for what cannot be."""
+    wanted = Tier.BULK if tier is None else chosen_tier(tier)
     if days is None:
         # As on the page: what the settings say, and as many as the tier needs.
         days = max(settings.restore_days, least_days(wanted))
@@ -75,24 +77,78 @@ def request(
             f"遅くとも {_time(record.ready_by, settings)} に取り出せます"
             f"（{choice.tier.value}）。{_time(expires, settings)} まで保持されます。"
         )
+    return _end_of_requests(record, run.folder.path, as_json=as_json)
+
+
+def _end_of_requests(record: RunRecord, folder: Path, *, as_json: bool) -> int:
     code = None
     if record.state is RunState.WAITING:
-        code = 1 if record.left_out_rows or record.failed_files else 0
-    return terminal.show_end(record, run.folder.path, as_json=as_json, code=code)
+        undone = record.left_out_rows or record.failed_files or record.unrequested_files
+        code = 1 if undone else 0
+    _say_never_requested(record.run_id, record.unrequested_files)
+    return terminal.show_end(record, folder, as_json=as_json, code=code)
 
 
-def restores(settings: Settings, run_id: str) -> list[OpenRestore]:
+def _say_never_requested(run_id: str, number: int) -> None:
+    if number:
+        terminal.say(
+            f"{never_requested(number)}。要求するには: python -m core restore-request {run_id}"
+        )
+
+
+def opened(settings: Settings, run: str) -> OpenRestore:
+    """Return a restore by its number or its folder's path. Raises ``ListError``."""
+    return OpenRestore(settings, run)
+
+
+def require_same(record: RunRecord, asked: RunRequest, tier: str | None, days: int | None) -> None:
+    """Raise ``ListError`` where what is said now is not what was said with the list.
+
+    Each may be left out: empty, or None.
+    """
+    first = record.request
+    said = {
+        "依頼ID": (asked.request_id, first.request_id),
+        "依頼者": (asked.requester, first.requester),
+        "コメント": (asked.comment, first.comment),
+        "取り出しの種類": ("" if tier is None else chosen_tier(tier).value, record.tier),
+        "保持日数": ("" if days is None else str(days), str(record.days)),
+    }
+    for name, (now, before) in said.items():
+        if now and typed(now) != before:
+            raise ListError(
+                f"{name}が最初の要求と違います（現在: {now}、最初の要求: {before}）。"
+                "実行番号を指定したときは、最初の要求と同じ内容で要求します。"
+            )
+
+
+def request_rest(
+    settings: Settings, restore: OpenRestore, store: RestoreStore, *, user: str, as_json: bool
+) -> int:
+    """Ask for what an earlier step did not ask for, or has expired; returns the exit code."""
+    with stoppable() as stop, terminal.progress_bar() as bar:
+        progress = announced(stop, bar, terminal.say)
+        restore.begin(user)
+        record = restore.request(lambda: store, stop, progress)
+    if record.thawing_files and record.ready_by:
+        terminal.say(
+            f"遅くとも {_time(record.ready_by, settings)} に取り出せます（{record.tier}）。"
+        )
+    return _end_of_requests(record, restore.folder.path, as_json=as_json)
+
+
+def restores(settings: Settings, run: str | None) -> list[OpenRestore]:
     """Return one restore, or all that are open, newest first. Raises ``ListError``.
 
     Of all, one that is damaged is said and passed over.
     """
-    if run_id:
-        return [OpenRestore(settings, run_id)]
+    if run is not None:
+        return [OpenRestore(settings, run)]
     found = []
-    for run in past_runs(settings):
-        if run.record and is_open(run.record):
+    for past in past_runs(settings):
+        if past.record and is_open(past.record):
             try:
-                found.append(OpenRestore(settings, run.run_id))
+                found.append(OpenRestore(settings, past.run_id))
             except ListError as exc:
                 terminal.say(f"エラー: {exc}")
     return found
@@ -106,8 +162,8 @@ def status(
     named: bool,
     as_json: bool,
 ) -> int:
-    """Show where the files of restores stand; 4 while some are thawing, 1 when some failed
-    or expired, else 0.
+    """Show where the files of restores stand; 4 while some are thawing, 1 when some failed,
+    expired or were never requested, else 0.
 
     ``named``: somebody asked for this one; else for all, however many there are.
     """
@@ -119,7 +175,7 @@ def status(
         _show_statuses(settings, statuses)
     if any(status.count(*OPEN_STAGES) for _, status in statuses):
         return EXIT_CODES[RunState.WAITING]
-    return 1 if any(status.count(*FAILED_STAGES) for _, status in statuses) else 0
+    return 1 if any(status.count(*STUCK_STAGES) for _, status in statuses) else 0
 
 
 def _show_statuses(
@@ -141,10 +197,12 @@ def _show_statuses(
             for restore, status in statuses
         ),
     )
+    for restore, status in statuses:
+        _say_never_requested(restore.record.run_id, status.count(Stage.UNREQUESTED))
     if len(statuses) > 1:
         return
     restore, status = statuses[0]
-    told = [file for file in status.files if file.reason or file.stage in FAILED_STAGES]
+    told = [file for file in status.files if file.reason or file.stage in STUCK_STAGES]
     for file in told[:_MOST_SHOWN]:
         terminal.say(f"  {file.item.path} - {STAGE_WORDS[file.stage]} {file.reason}".rstrip())
     if len(told) > _MOST_SHOWN:
@@ -174,8 +232,8 @@ def download(
     user: str,
     as_json: bool,
 ) -> int:
-    """Place what is readable; 4 while some files are thawing, 1 when some failed or were
-    left out, 0 when all of them lie there."""
+    """Place what is readable; 4 while some files are thawing, 1 when some failed, were left
+    out or never requested, 0 when all of them lie there."""
     restore, target = chosen
     with stoppable() as stop, terminal.progress_bar() as bar:
         progress = announced(stop, bar, terminal.say)
@@ -185,15 +243,10 @@ def download(
         keys = [s.item.key for s in seen.lost] if again else []
         record = restore.place(lambda: store, target, stop, progress, again=keys)
     code = None
-    if record.state is RunState.WAITING:
-        code = _waiting_code(record)
+    if record.state is RunState.WAITING and not record.thawing_files:
+        code = 0 if record.placed_files == record.total_files and not record.left_out_rows else 1
+    _say_never_requested(record.run_id, record.unrequested_files)
     return terminal.show_end(record, restore.folder.path, as_json=as_json, code=code)
-
-
-def _waiting_code(record: RunRecord) -> int:
-    if record.thawing_files:
-        return EXIT_CODES[RunState.WAITING]
-    return 1 if record.failed_files or record.left_out_rows else 0
 
 
 def _show_preview(seen: PlacePreview, *, again: bool) -> None:

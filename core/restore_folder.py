@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -160,7 +160,7 @@ class RestoreFolder(RunFolder):
     def write_lists(self, standings: Sequence[Standing], stages: Mapping[str, Stage]) -> None:
         """Write ``restore_requests.txt`` and ``report.csv`` as things stand now.
 
-        ``stages``: by key, what is known of files that are neither placed nor failed.
+        ``stages``: by key, where files stand that are not placed.
         """
         self.give_room()
         self.close()
@@ -181,21 +181,24 @@ class RestoreFolder(RunFolder):
         if placed:
             when = f"{placed.at.astimezone(self.timezone):%Y/%m/%d %H:%M:%S}"
             return (item.name, _WORDS[Stage.PLACED], when, placed.place, item.path, placed.detail)
-        stage = Stage.FAILED if failed else stages.get(item.key, Stage.UNREQUESTED)
+        # What S3 says wins over a request whose answer was lost.
+        stage = stages.get(item.key) or (Stage.FAILED if failed else Stage.UNREQUESTED)
         word = _WORDS.get(stage) or STAGE_WORDS[stage]
-        return (item.name, word, "", "", item.path, failed.reason if failed else "")
+        reason = failed.reason if failed and stage not in (Stage.REQUESTED, Stage.THAWING) else ""
+        return (item.name, word, "", "", item.path, reason)
 
 
 def after(before: Standing, event: RestoreOutcome) -> Standing:
     """Return where a file stands once this has happened to it."""
-    item, requested_at = before.item, before.requested_at
     if event.step is Step.PLACED:
-        return Standing(item, requested_at, placed=event)
+        return replace(before, placed=event, failed=None)
     if event.step is Step.FAILED:
-        return Standing(item, requested_at, before.placed, failed=event)
+        return replace(before, failed=event)
     if event.step is Step.LOST:
-        return Standing(item, requested_at, failed=before.failed)
-    return Standing(item, event.at)
+        return replace(before, placed=None)
+    if event.step is Step.READABLE:
+        return Standing(before.item, readable_at=event.at)
+    return Standing(before.item, requested_at=event.at)
 
 
 def _item(row: Sequence[str]) -> RestoreItem | None:

@@ -150,7 +150,9 @@ class Standing:
 
     item: RestoreItem
     requested_at: datetime | None = None
-    """When S3 was last asked for it, or found to have it; None: never with success."""
+    """When S3 was last asked for it with success; None: never, or it needed no asking."""
+    readable_at: datetime | None = None
+    """When it was last found to be readable without asking; None: never since a request."""
     placed: RestoreOutcome | None = None
     failed: RestoreOutcome | None = None
     """The failure after which nothing has succeeded; None otherwise."""
@@ -205,14 +207,18 @@ def stage(standing: Standing, state: ObjectState | None, days: int, now: datetim
     if state.thaw is Thaw.THAWING:
         return Stage.THAWING
     if standing.requested_at is None:
-        return Stage.FAILED if standing.failed else Stage.UNREQUESTED
+        # Readable then and frozen now: the copy of another request, whose days are over.
+        seen = Stage.EXPIRED if standing.readable_at else Stage.UNREQUESTED
+        return Stage.FAILED if standing.failed else seen
     # Before the end of the copy that was asked for, S3 does not show the request yet.
     asked = now < copy_expires(standing.requested_at, days)
     return Stage.REQUESTED if asked else Stage.EXPIRED
 
 
 def _unasked(standing: Standing) -> Stage:
-    return Stage.REQUESTED if standing.requested_at else Stage.UNREQUESTED
+    if standing.requested_at:
+        return Stage.REQUESTED
+    return Stage.READY if standing.readable_at else Stage.UNREQUESTED
 
 
 def copy_expires(requested_at: datetime, days: int) -> datetime:

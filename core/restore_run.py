@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from core.errors import Code, ListError, os_reason, sentence
 from core.locks import RunLock
 from core.model import ListKind, ListSource, RunRecord, RunRequest, RunState
+from core.named_run import run_named
 from core.ports import Catalogue, ProgressSink, RestoreStore, silent
 from core.record import utc_now
 from core.restore_folder import RestoreFolder
@@ -154,12 +154,13 @@ class OpenRestore:
     def __init__(
         self, settings: Settings, run_id: str, now: Callable[[], datetime] = utc_now
     ) -> None:
-        """Raises ``ListError`` when there is no such restore, it has nothing to restore, or
-        its folder is damaged."""
+        """``run_id``: also the path of its folder. Raises ``ListError`` when there is no such
+        restore, it has nothing to restore, or its folder is damaged."""
         self._settings = settings
         self._now = now
+        run_id = run_named(settings, run_id)
         path = settings.runs_dir / run_id
-        if Path(run_id).name != run_id or f"-{KIND}-" not in run_id:
+        if f"-{KIND}-" not in run_id:
             raise ListError(f"復元の実行番号ではありません: {run_id}。")
         self.folder = RestoreFolder(path, settings.timezone)
         record = self.folder.read_record()
@@ -183,7 +184,10 @@ class OpenRestore:
                 "管理者に連絡するか、同じ一覧で新しく復元してください。"
             )
         if not found:
-            raise ListError(f"この復元には対象のファイルがありません: {run_id}。")
+            raise ListError(
+                f"この復元には対象のファイルがありません: {run_id}。"
+                "同じ一覧で新しく復元してください。"
+            )
 
     @property
     def days(self) -> int:

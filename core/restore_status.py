@@ -14,10 +14,10 @@ from core.restore_model import ObjectState, RestoreItem, Stage, Standing, Thaw, 
 
 KIND = "restore"
 """Of a run, in its name and in its record."""
-OPEN_STAGES = (Stage.UNREQUESTED, Stage.REQUESTED, Stage.THAWING)
-"""What becomes readable only later."""
+OPEN_STAGES = (Stage.REQUESTED, Stage.THAWING)
+"""What becomes readable by itself, later."""
 READY_STAGES = (Stage.READY, Stage.EXPIRING)
-FAILED_STAGES = (Stage.EXPIRED, Stage.FAILED)
+STUCK_STAGES = (Stage.UNREQUESTED, Stage.EXPIRED, Stage.FAILED)
 """What does not become readable by itself."""
 
 
@@ -97,13 +97,16 @@ def _file(standing: Standing, states: States, days: int, now: datetime) -> FileS
     found = stage(standing, state, days, now)
     place = standing.placed.place if standing.placed else ""
     missing = state is not None and state.thaw is Thaw.MISSING
-    reason = Code.OBJECT_MISSING.what if missing else _reason(standing)
+    # Of what is on its way it no longer matters that asking once failed.
+    failed = standing.failed if found not in OPEN_STAGES else None
+    reason = Code.OBJECT_MISSING.what if missing else failed.reason if failed else ""
     until = state.readable_until if state and found in READY_STAGES else None
     return FileStatus(item, found, until, place, reason)
 
 
-def _reason(standing: Standing) -> str:
-    return standing.failed.reason if standing.failed else ""
+def never_requested(number: int) -> str:
+    """Return what is said of so many files that were never asked for; empty for none."""
+    return f"{number:,}件はまだ要求していません" if number else ""
 
 
 def is_open(record: RunRecord) -> bool:
@@ -120,6 +123,7 @@ def summed_up(record: RunRecord, status: RestoreStatus) -> RunRecord:
         total_bytes=sum(file.item.size for file in status.files),
         placed_files=status.count(Stage.PLACED),
         placed_bytes=status.size(Stage.PLACED),
-        thawing_files=status.count(Stage.REQUESTED, Stage.THAWING),
+        thawing_files=status.count(*OPEN_STAGES),
+        unrequested_files=status.count(Stage.UNREQUESTED),
         failed_files=status.count(Stage.FAILED, Stage.EXPIRED),
     )

@@ -33,6 +33,7 @@ from core.restore_status import (
     State,
     States,
     look,
+    never_requested,
     status_of,
     summed_up,
 )
@@ -67,6 +68,7 @@ class RestoreStep:
         self._now = now
         self.states: States = {}
         """What S3 has said; empty: it is asked when something is placed."""
+        self._failed_before: dict[str, RestoreOutcome] = {}
 
     def request(
         self,
@@ -95,6 +97,7 @@ class RestoreStep:
             return Requested(fatal=fatal, stopped=fatal is None)
 
         try:
+            self._remember_failures()
             result = in_turn(self._settings, stop, progress, work, otherwise)
             if result.thawing:
                 self._run.record = replace(self._run.record, ready_by=self._now() + tier.wait)
@@ -130,11 +133,17 @@ class RestoreStep:
             return PlaceResult(fatal, stopped=fatal is None)
 
         try:
+            self._remember_failures()
             result = in_turn(self._settings, stop, progress, work, otherwise)
             return self._conclude(result.fatal, stopped=result.stopped)
         finally:
             self._folder.close()
             self._lock.release()
+
+    def _remember_failures(self) -> None:
+        # Not by time: where a clock was set back, old failures would be those of this step.
+        standings = self._folder.standings()
+        self._failed_before = {s.item.key: s.failed for s in standings if s.failed}
 
     def _place(
         self, store: RestoreStore, target: Target, stop: StopSignal, progress: ProgressSink
@@ -209,11 +218,10 @@ class RestoreStep:
 
     def _still_so(self, standings: Iterable[Standing]) -> Iterator[tuple[str, State]]:
         """Yield what S3 said at the beginning, as far as the step has not shown otherwise."""
-        begun = self._run.record.started_at
         failed = {
             s.item.key: s.failed.code
             for s in standings
-            if s.failed and begun and s.failed.at >= begun
+            if s.failed and s.failed != self._failed_before.get(s.item.key)
         }
         for key, state in self.states.items():
             if key not in failed:
@@ -235,12 +243,15 @@ def ending(
     """Return the state of a restore after a step, and in Japanese why it is not done."""
     if fatal:
         return RunState.ERROR, str(fatal)
+    unrequested = never_requested(record.unrequested_files)
     if stopped:
-        return RunState.STOPPED, "停止したため、残りのファイルを処理していません"
+        message = "停止したため、残りのファイルを処理していません"
+        return RunState.STOPPED, message + (f"（{unrequested}）" if unrequested else "")
     parts = [
         f"{number:,}件{words}"
         for number, words in (
             (status.count(*OPEN_STAGES), "は取り出し準備中です"),
+            (record.unrequested_files, "はまだ要求していません"),
             (status.count(*READY_STAGES), "は取り出せます"),
             (status.count(Stage.EXPIRED), "は期限切れです"),
             (status.count(Stage.FAILED), "は失敗しました"),
@@ -250,7 +261,7 @@ def ending(
     if record.left_out_rows:
         parts.append(f"{record.left_out_rows:,}行は対象外です")
     message = "、".join(parts)
-    if status.count(*OPEN_STAGES, *READY_STAGES):
+    if status.count(*OPEN_STAGES, *READY_STAGES, Stage.UNREQUESTED):
         return RunState.WAITING, message
     if record.failed_files or record.left_out_rows:
         return RunState.FAILED_FILES, message

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from core.errors import Code, FatalError, ListError, Severity
+from core.errors import FatalError, ListError, Severity, unexpected
 from core.locks import RunLock, wait_for_turn
 from core.model import MOST_TYPED, ListSource, Problem, RunRecord, RunRequest, RunState
 from core.names import printable, typed
@@ -185,7 +185,7 @@ def in_turn(
         return otherwise(exc)
     except Exception as exc:
         _logger.exception("a run failed")
-        return otherwise(FatalError(Code.INTERNAL, type(exc).__name__))
+        return otherwise(unexpected(exc))
     return otherwise(None)
 
 

@@ -17,7 +17,7 @@ from typing import TextIO
 from zoneinfo import ZoneInfo
 
 from core.csvfile import create_csv, marked_cell, read_rows, write_rows
-from core.errors import Code, FatalError, Severity, os_reason
+from core.errors import Code, FatalError, Severity, is_shortage, os_reason, unexpected
 from core.model import (
     RESULT_WORDS,
     ArchiveItem,
@@ -273,6 +273,8 @@ class guarded:  # noqa: N801 - reads as a statement: with guarded(path)
 
     def __exit__(self, _kind: object, exc: BaseException | None, _trace: object) -> None:
         if isinstance(exc, OSError):
+            if is_shortage(exc):
+                raise unexpected(exc) from exc
             detail = f"{self._path}: {os_reason(exc)}"
             raise FatalError(Code.DATA_DIR_UNWRITABLE, detail) from exc
 

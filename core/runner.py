@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from core.archive import Archiver
 from core.archive_crew import ArchiveCrew, Done, Mark, failure
 from core.crew import STALLED_DRAIN_SECONDS, THREADS
-from core.errors import Code, FatalError, HimuroError, Severity, sentence
+from core.errors import Code, FatalError, HimuroError, Severity, sentence, unexpected
 from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
@@ -72,6 +72,8 @@ class ArchiveRunner:
         self._done_bytes = 0
         self._failed = 0
         self._fatal: FatalError | None = None
+        self._refused = False
+        """True once the database took no rows."""
 
     def execute(self) -> RunResult:
         """Archive every file of the plan and return how each ended.
@@ -79,13 +81,15 @@ class ArchiveRunner:
         Never raises for a broken environment: that is in the result, so that the lists of
         what was not done can still be written.
         """
-        self._crew.begin()
         try:
+            self._crew.begin()
             self._collect()
+        except FatalError as exc:
+            self._break(exc, "")
         except Exception as exc:
             # The lists of what was not done are still owed, so it ends like any broken run.
             _logger.exception("the collector of run %s failed", self._folder.run_id)
-            self._break(FatalError(Code.INTERNAL, type(exc).__name__), "")
+            self._break(unexpected(exc), "")
         finally:
             self._crew.dismiss()
         self._report()
@@ -109,7 +113,10 @@ class ArchiveRunner:
                     self._settle(done)
             now = time.monotonic()
             idle = self._crew.is_idle(returned)
-            if batch and (len(batch) >= BATCH_ROWS or idle or now - since >= BATCH_SECONDS):
+            due = len(batch) >= BATCH_ROWS or now - since >= BATCH_SECONDS
+            # A database that failed is asked once more, at the end, and not for every batch:
+            # each may wait for it as long as the first.
+            if batch and (idle or (due and not self._refused)):
                 self._register(batch)
                 batch = []
             if self._crew.lost:
@@ -117,6 +124,8 @@ class ArchiveRunner:
             self._require_life()
             marking += self._ask_for_marks()
             self._write_outcomes()
+            # What is to be stored again waits for all others: it must not hold them back.
+            self._crew.settled(len(self._outcomes) + len(self._again))
             self._note_unlisted()
             if now - reported >= BATCH_SECONDS:
                 reported = now
@@ -167,6 +176,7 @@ class ArchiveRunner:
         try:
             refused = {(e.path, e.key) for e in self._catalogue.add([row for _, row in rows])}
         except FatalError as exc:
+            self._refused = True
             self._break(exc, "")
             for item, _ in rows:
                 self._finish(Outcome(item.path, Result.FAILED, code=Code.NOT_REGISTERED))
@@ -228,11 +238,10 @@ class ArchiveRunner:
             self._break(exc, "")
 
     def _note_unlisted(self) -> None:
-        while self._archiver.unlisted:
-            item, key = self._archiver.unlisted.popleft()
-            code = Code.OBJECT_UNLISTED
-            text = f"{sentence(code, key)} 対処: {code.remedy}"
-            self._folder.log(datetime.now(UTC), code.severity, item.path, text, code)
+        try:
+            note_unlisted(self._archiver.unlisted, self._folder)
+        except FatalError as exc:
+            self._break(exc, "")
 
     def _break(self, error: FatalError, path: str) -> None:
         """Note why the run stops; the first reason is the one that counts."""
@@ -260,6 +269,16 @@ class ArchiveRunner:
             current=self._crew.current,
             phase="停止しています" if self._stop.requested else "アーカイブしています",
         )
+
+
+def note_unlisted(unlisted: deque[tuple[ArchiveItem, str]], folder: RunFolder) -> None:
+    """Log what ``Archiver.unlisted`` holds, each once; what the disk does not take stays there."""
+    while unlisted:
+        item, key = unlisted[0]
+        code = Code.OBJECT_UNLISTED
+        text = f"{sentence(code, key)} 対処: {code.remedy}"
+        folder.log(datetime.now(UTC), code.severity, item.path, text, code)
+        unlisted.popleft()
 
 
 def clear_leftovers(plan: Plan, archiver: Archiver, store: ObjectStore) -> HimuroError | None:

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import botocore.session
 from botocore.config import Config
-from botocore.configprovider import ConstantProvider
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
     ReadTimeoutError,
-    TokenRetrievalError,
 )
-from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
-from botocore.utils import parse_timestamp
 
-from core.errors import Code, FatalError, HimuroError, ItemError
-from core.s3_codes import meaning
+from core.aws_errors import (
+    CREDENTIALS,
+    configuration_problem,
+    credentials_problem,
+    unreachable,
+    untrusted_bundle,
+)
+from core.aws_session import frozen, open_session
+from core.errors import Code, FatalError, HimuroError, ItemError, shortage_behind, unexpected
+from core.s3_codes import HIDDEN_CODES, meaning
 from core.s3_denials import ACTIONS, OBJECT_CODES, Denials
 from core.s3_lean import bucket_endpoint
 from core.s3_proof import FOREIGN
@@ -48,6 +43,8 @@ _logger = logging.getLogger(__name__)
 ERRORS = (ClientError, BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError)
 """What a call of a client raises, and what comes of an answer that is none of S3's: a page of
 HTML has none of the elements and numbers that botocore or its caller expects."""
+_SINGLE = frozenset({Code.ACCESS_DENIED, Code.CREDENTIALS_REJECTED})
+"""What a refusal may mean that is said of one object only."""
 _PASSING = frozenset({"RequestTimeout", "SlowDown", "408", "429"})
 """Below 500, and yet no answer to what was asked."""
 
@@ -61,18 +58,15 @@ class S3Connection:
     def __init__(self, settings: Settings) -> None:
         """Raises ``FatalError`` when there are no credentials or no Region."""
         self.bucket = settings.bucket
+        self.credentials: Any
+        self._session, self.credentials = open_session()
         try:
-            self._session = make_session()
-            # Looked up once, before any client does it again for each.
-            self.credentials: Any = self._session.get_credentials()
-            if self.credentials is None:
-                raise NoCredentialsError
             self.quick = self._made(2, connect=2, read=3)
             """For what has to be known soon."""
             trusted = self._session.get_config_variable("ca_bundle")
             self._endpoint = bucket_endpoint(self.bucket, self.quick, trusted)
             self.denials = Denials(self.quick, self.bucket, settings.key_prefix, self.check_again)
-        except (BotoCoreError, ClientError, OSError, RuntimeError, ValueError) as exc:
+        except (BotoCoreError, ClientError, OSError, ValueError) as exc:
             raise fatal(exc) from exc
 
     def client(self, *, read: float) -> Any:
@@ -90,8 +84,8 @@ class S3Connection:
             return None
         try:
             return kind(self._endpoint, Signer(self._endpoint, self._frozen), seconds)
-        except OSError as exc:  # a bundle of certificates that cannot be read
-            raise fatal(exc) from exc
+        except OSError as exc:
+            raise untrusted_bundle(self._endpoint.ca_bundle, exc) from exc
 
     def _made(self, attempts: int, *, connect: float, read: float) -> Any:
         return self._session.create_client(
@@ -99,28 +93,15 @@ class S3Connection:
         )
 
     def _frozen(self) -> Credentials:
-        """Return credentials as they are now; raises ``FatalError`` when they cannot be renewed.
-
-        botocore raises whatever its source of credentials does: a refused role is a
-        ``ClientError``, new credentials that are old already a ``RuntimeError``.
-        """
-        try:
-            frozen: Credentials = self.credentials.get_frozen_credentials()
-        except (BotoCoreError, ClientError, RuntimeError) as exc:
-            cause = explain(exc)
-            if isinstance(cause, FatalError):
-                raise cause from exc
-            raise FatalError(Code.NO_CREDENTIALS, type(exc).__name__) from exc
-        return frozen
+        """Return credentials as they are now; raises ``FatalError``."""
+        return frozen(self.credentials)
 
     def check(self) -> None:
         """Raise ``FatalError`` unless the bucket answers."""
         try:
             self.quick.head_bucket(Bucket=self.bucket)
         except ClientError as exc:
-            if error_code(exc) in ("404", "NoSuchBucket"):
-                raise FatalError(Code.NO_SUCH_BUCKET, self.bucket) from exc
-            raise fatal(exc) from exc
+            raise refusal(self.quick, self.bucket, exc) from exc
         except BotoCoreError as exc:
             raise fatal(exc) from exc
 
@@ -168,33 +149,54 @@ class S3Connection:
         """
         if isinstance(exc, HimuroError):
             return exc
-        cause = explain(exc, otherwise)
         if isinstance(exc, ClientError):
-            if _is_definite(exc):
-                answered()
-            code = error_code(exc)
-            if exc.operation_name in ACTIONS and code in OBJECT_CODES:
-                return self.denials.meaning(exc.operation_name, code, otherwise)
-        elif isinstance(cause, ItemError):
-            try:
-                self.check_again()
-            except FatalError as gone:
-                return gone
-            if not isinstance(exc, BotoCoreError):
-                return ItemError(otherwise, FOREIGN)
+            return self._refused(exc, otherwise)
+        if isinstance(exc, (BotoCoreError, *CREDENTIALS)):
+            cause = explain(exc, otherwise)
+        else:
+            cause = ItemError(otherwise, FOREIGN)
+        if isinstance(cause, FatalError) or cause.code is Code.MACHINE_SHORT:
+            return cause
+        return self._gone() or cause
+
+    def _refused(self, exc: ClientError, otherwise: Code) -> HimuroError:
+        """Return what a refusal of S3's means."""
+        if _is_definite(exc):
+            answered()
+        code, cause = error_code(exc), explain(exc, otherwise)
+        # That a key of KMS is denied is not said of one object.
+        same = not isinstance(cause, FatalError) or cause.code in _SINGLE
+        if exc.operation_name in ACTIONS and code in OBJECT_CODES and same:
+            return self.denials.meaning(exc.operation_name, code, otherwise)
+        if code in HIDDEN_CODES:
+            return self._gone() or ItemError(otherwise, code)
         return cause
+
+    def _gone(self) -> FatalError | None:
+        try:
+            self.check_again()
+        except FatalError as gone:
+            return gone
+        return None
 
 
 def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroError:
     """Return what an error of a client means for the run: this file only, or everything."""
     if isinstance(error, ClientError):
-        return meaning(error_code(error), otherwise)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return FatalError(Code.NO_CREDENTIALS)
-    if isinstance(error, CredentialRetrievalError | TokenRetrievalError | ProfileNotFound):
-        return FatalError(Code.NO_CREDENTIALS, type(error).__name__)
-    if isinstance(error, NoRegionError):
-        return FatalError(Code.S3_UNREACHABLE, "AWS_DEFAULT_REGION が設定されていません")
+        metadata = error.response.get("ResponseMetadata", {})
+        return meaning(
+            error_code(error),
+            otherwise,
+            error=error.response.get("Error", {}),
+            headers=metadata.get("HTTPHeaders", {}),
+        )
+    if isinstance(error, CREDENTIALS):
+        return credentials_problem(error)
+    if isinstance(error, ValueError):
+        return configuration_problem(error)
+    if short := shortage_behind(error):
+        meant = unexpected(short)
+        return ItemError(meant.code, meant.detail)
     return ItemError(otherwise, type(error).__name__)
 
 
@@ -209,7 +211,31 @@ def fatal(exc: Exception) -> FatalError:
     cause = explain(exc)
     if isinstance(cause, FatalError):
         return cause
-    return FatalError(Code.S3_UNREACHABLE, cause.detail if isinstance(cause, ItemError) else "")
+    if isinstance(cause, ItemError) and cause.code is Code.MACHINE_SHORT:
+        return FatalError(cause.code, cause.detail)
+    if isinstance(exc, ClientError):
+        return FatalError(Code.S3_UNREACHABLE, error_code(exc))
+    return unreachable(exc)
+
+
+def refusal(client: Any, bucket: str, refused: ClientError) -> FatalError:
+    """Return why the bucket's HEAD was refused.
+
+    A HEAD has no body that says it: a listing of one key is asked for, which needs the same
+    permission.
+    """
+    if error_code(refused) in ("404", "NoSuchBucket"):
+        return FatalError(Code.NO_SUCH_BUCKET, bucket)
+    if error_code(refused) in HIDDEN_CODES:
+        try:
+            client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        except ClientError as told:
+            cause = explain(told)
+            if isinstance(cause, FatalError):
+                return cause
+        except BotoCoreError:
+            pass
+    return fatal(refused)
 
 
 def error_code(exc: BaseException | None) -> str:
@@ -226,54 +252,6 @@ def timed_out(exc: BaseException | None) -> bool:
             return True
         exc = exc.__cause__ or exc.__context__
     return False
-
-
-@cache
-def _loader(data_path: str | None) -> Any:
-    """Return botocore's loader of service descriptions for sessions that know S3 only.
-
-    To say which services there are it reads some 800 folders, a tenth of a second at each start;
-    S3's own description takes as long, once for all sessions.
-    """
-    loader = create_loader(data_path)
-    loader.list_available_services = lambda *_args, **_options: ["s3"]
-    return loader
-
-
-def _timestamp(value: Any) -> datetime | None:
-    """Read a time of an answer; the form of listings without guessing, which took more than
-    half of the time that a page of a thousand objects needs. None: nobody understands it, which
-    must not cost the rest of the answer."""
-    parsed: datetime
-    try:
-        parsed = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        try:
-            parsed = parse_timestamp(value)
-        except (TypeError, ValueError, OverflowError, RuntimeError):
-            return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-
-
-def make_session() -> Any:
-    """Return a session that hears soon that there is no instance metadata.
-
-    Of botocore, without boto3's layer of resources, documentation and transfers above it:
-    nobody uses that here, and a command would wait for it.
-
-    An instance answers within milliseconds; elsewhere the address may swallow all that is
-    sent to it, twice for each lookup. What the user set for it counts.
-    """
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
-    parsers = session.get_component("response_parser_factory")
-    parsers.set_parser_defaults(timestamp_parser=_timestamp)
-    given = session.get_scoped_config().get("metadata_service_timeout")
-    if not given and "AWS_METADATA_SERVICE_TIMEOUT" not in os.environ:
-        # set_config_variable would make it a whole number.
-        variables = session.get_component("config_store")
-        variables.set_config_provider("metadata_service_timeout", ConstantProvider(0.5))
-    return session
 
 
 def client_config(attempts: int, *, connect: float, read: float) -> Config:

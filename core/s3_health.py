@@ -24,19 +24,20 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from core.errors import Code, FatalError, sentence
+from core.aws_session import open_session
+from core.errors import Code, sentence
 from core.findings import Finding, Status
 from core.names import object_key
 from core.ports import STORAGE_CLASS
 from core.record import utc_now
 from core.s3_answers import clock, encryption, object_lock, region, versioning
-from core.s3_client import client_config, error_code, fatal, make_session
+from core.s3_client import client_config, error_code, fatal, refusal
 from core.s3_lifecycle import judge
 from core.settings import Settings
 
-_DENIED = frozenset({"AccessDenied", "403", "AllAccessDisabled"})
+_DENIED = frozenset({"AccessDenied", "403"})
 _UNKNOWN = frozenset({"NotImplemented", "MethodNotAllowed", "405", "501"})
 """Other servers than Amazon's do not know every request."""
 _MISSING = frozenset({"404", "NoSuchKey"})
@@ -59,10 +60,8 @@ class S3Health:
 
     @cached_property
     def _client(self) -> Any:
+        session, _ = open_session()
         try:
-            session = make_session()
-            if session.get_credentials() is None:
-                raise NoCredentialsError
             return session.create_client(
                 "s3", config=client_config(2, connect=2, read=_READ_SECONDS)
             )
@@ -82,24 +81,15 @@ class S3Health:
             raise fatal(exc) from exc
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         yield clock(headers, begun + (self._now() - begun) / 2)
-        if refused is not None and error_code(refused) not in ("301", "PermanentRedirect"):
-            raise self._refusal(refused) from refused
-        if refused is None:
+        why = refusal(client, self._settings.bucket, refused) if refused else None
+        if why is not None and why.code is not Code.REGION_WRONG:
+            raise why from refused
+        if why is None:
             yield Finding("s3", Status.OK, f"バケット {self._settings.bucket} を使えます")
         place = headers.get("x-amz-bucket-region") or self._location()
         yield region(place, client.meta.region_name)
-        if refused is not None:
-            raise FatalError(Code.S3_UNREACHABLE, "リージョンが違います")
-
-    def _refusal(self, refused: ClientError) -> FatalError:
-        """Return why the bucket's HEAD was refused."""
-        if error_code(refused) in ("404", "NoSuchBucket"):
-            return FatalError(Code.NO_SUCH_BUCKET, self._settings.bucket)
-        try:
-            self._client.list_objects_v2(**self._bucket, MaxKeys=1)
-        except (ClientError, BotoCoreError) as exc:
-            return fatal(exc)
-        return fatal(refused)
+        if why is not None:
+            raise why from refused
 
     def _location(self) -> str:
         """Return the Region of a bucket whose HEAD did not name it; empty when not known."""
@@ -209,7 +199,7 @@ class S3Health:
             call()
         except ClientError as exc:
             code = error_code(exc)
-            if code in _DENIED:
+            if code in _DENIED and fatal(exc).code is not Code.KMS_DENIED:
                 return Finding(
                     name, denied, f"{action} が許可されていません", _GRANT.format(action=action)
                 )

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 
+from core.database_url import UrlFormError, hide_password, read_url
 from core.errors import SettingsError, os_reason
 from core.names import identity, split_unc
 
@@ -98,17 +98,6 @@ class Settings:
         }
 
 
-def hide_password(url: str) -> str:
-    """Return a database URL with everything a password could hide in left out."""
-    parts = urlsplit(url)
-    if parts.password is None and not parts.query:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    name = user.partition(":")[0]
-    netloc = f"{name}:***@{host}" if user else host
-    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
-
-
 def load_environment(directory: Path | None = None) -> None:
     """Read ``.env`` of the working directory; what is set already wins.
 
@@ -175,14 +164,14 @@ def load_settings(
 
 def _database_url(text: str, data_dir: Path, problems: list[str]) -> str:
     url = text.strip() or f"sqlite:///{data_dir / 'catalogue.db'}"
-    scheme = url.partition(":")[0]
-    if scheme in ("postgresql", "postgres"):
-        # SQLAlchemy 2.1 takes psycopg 3 for the bare name; Himuro ships psycopg2.
-        return "postgresql+psycopg2" + url[len(scheme) :]
-    if scheme not in ("sqlite", "postgresql+psycopg2"):
-        # Without what stands there: a password pasted into the wrong place is not shown.
-        problems.append("HIMURO_DATABASE_URL は sqlite または postgresql で始めてください")
-    return url
+    try:
+        return str(read_url(url))
+    except UrlFormError:
+        # Whoever connects says it: a check-up can still look at all the rest.
+        return url
+    except ValueError as exc:
+        problems.append(str(exc))
+        return url
 
 
 def _bucket(name: str, problems: list[str]) -> str:

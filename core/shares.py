@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 
-from core.errors import Code, FatalError, ItemError, os_reason
+from core.errors import Code, FatalError, ItemError, is_shortage, os_reason, unexpected
 from core.names import identity, split_unc
 from core.settings import ShareSetting
 
@@ -159,11 +159,14 @@ class Shares:
 
         An empty root counts as absent: that is what a mount point looks like while nothing
         is mounted on it, and an empty share has nothing to archive.
+        Raises ``FatalError(MACHINE_SHORT)`` when this machine could not even ask.
         """
         try:
             # What a check-up tries there in this moment does not make it a share.
             return any(not is_probe(name) for name, _ in self.fs.list(str(share.directory)))
-        except OSError:
+        except OSError as exc:
+            if is_shortage(exc):
+                raise unexpected(exc) from exc
             return False
 
     def require_mounted(self, shares: Iterable[ShareSetting]) -> None:
@@ -211,7 +214,15 @@ class Shares:
 
     def explain(self, exc: OSError, share: ShareSetting) -> ItemError:
         """Return the failure of one file; raises ``FatalError`` when the share is gone."""
-        self.require_mounted([share])
+        if is_shortage(exc):
+            # It says nothing about the share, and the next file may find what it needs.
+            return _short(unexpected(exc))
+        try:
+            self.require_mounted([share])
+        except FatalError as gone:
+            if gone.code is Code.MACHINE_SHORT:
+                return _short(gone)
+            raise
         if exc.errno in (errno.ENOENT, errno.ENOTDIR):
             return ItemError(Code.SOURCE_NOT_FOUND)
         if exc.errno in (errno.EISDIR, errno.ENXIO):
@@ -219,6 +230,10 @@ class Shares:
         if exc.errno == errno.ELOOP:
             return ItemError(Code.LINK_LOOP)
         return ItemError(Code.SOURCE_UNREADABLE, os_reason(exc))
+
+
+def _short(exc: FatalError) -> ItemError:
+    return ItemError(exc.code, exc.detail)
 
 
 def name_fits(name: str) -> bool:

@@ -157,9 +157,11 @@ def show_end(record: RunRecord, folder: Path, *, as_json: bool, code: int | None
 
 def _numbers(record: RunRecord) -> str:
     if record.kind == KIND:
+        unrequested = record.unrequested_files
         return (
             f"配置済み {record.placed_files:,}件 / 準備中 {record.thawing_files:,}件 / "
-            f"失敗 {record.failed_files:,}件 / 対象外 {record.left_out_rows:,}行"
+            + (f"未要求 {unrequested:,}件 / " if unrequested else "")
+            + f"失敗 {record.failed_files:,}件 / 対象外 {record.left_out_rows:,}行"
         )
     return (
         f"成功 {record.archived_files:,}件 / アーカイブ済み {record.unchanged_files:,}件 / "
@@ -188,6 +190,7 @@ def _counts(record: RunRecord) -> dict[str, int]:
         return counts | {
             "bytes": record.total_bytes,
             "thawing": record.thawing_files,
+            "unrequested": record.unrequested_files,
             "placed": record.placed_files,
             "placed_bytes": record.placed_bytes,
             "left_out": record.left_out_rows,

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Generic, TypeVar
 
+from core.errors import FatalError
+from core.threads import start_thread
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -39,7 +42,8 @@ def parallel(
     """Yield ``(item, work(item))`` as they finish, in no particular order.
 
     Begins with one thread and takes up to ``threads`` while the answers come slowly. An
-    error of ``work`` is raised here and ends the rest. Raises ``Cancelled`` when
+    error of ``work`` is raised here and ends the rest. Raises ``FatalError(MACHINE_SHORT)``
+    when not one thread can be started, ``Cancelled`` when
     ``cancelled()`` turns true, even while every thread hangs; threads are daemons, so that
     a hanging network mount cannot keep the process from ending.
     """
@@ -72,7 +76,8 @@ class _Crew(Generic[T, R]):
         self._busy: dict[int, float] = {}
         """Processor seconds that each thread has used."""
         self._looked_at, self._busy_then = time.monotonic(), 0.0
-        self._grow()
+        if self._most:
+            self._grow()
 
     @property
     def finished(self) -> bool:
@@ -106,12 +111,17 @@ class _Crew(Generic[T, R]):
         return cores < _BUSY_CORES
 
     def _grow(self) -> None:
-        """Double the threads."""
+        """Double the threads; with one at least, as many as there can be do the work."""
         more = min(max(1, self._started), self._most - self._started)
         for _ in range(more):
-            name = f"himuro-check-{self._started}"
             number = self._started
-            threading.Thread(target=self._run, args=(number,), name=name, daemon=True).start()
+            try:
+                start_thread(self._run, number, name=f"himuro-check-{number}")
+            except FatalError:
+                if not self._started:
+                    raise
+                self._most = self._started
+                return
             self._started += 1
 
     def _run(self, number: int) -> None:

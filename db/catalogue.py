@@ -58,16 +58,13 @@ class SqlCatalogue:
             self._current = True
 
     def find(self, search_keys: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
-        """Return all rows with one of these ``検索キー``, oldest first, grouped by it."""
+        """Return all rows with one of these ``検索キー`` as they were stored, grouped by it."""
         found: dict[str, list[Entry]] = {}
         keys = iter({key for key in search_keys if storable(key)})
         with self._transaction(self._engine) as connection:
             while batch := list(islice(keys, _BATCH)):
-                statement = (
-                    select(*COLUMNS)
-                    .where(File.search_key.in_(batch))
-                    .order_by(File.archived_at, File.id)
-                )
+                # Never by time: a clock that was ahead once would make old rows the newest.
+                statement = select(*COLUMNS).where(File.search_key.in_(batch)).order_by(File.id)
                 for row in connection.execute(statement):
                     one = entry(row)
                     found.setdefault(one.search_key, []).append(one)

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from core.database_url import WRONG_SQLITE, read_url
 from core.errors import Code, FatalError, SettingsError
 
 LOCK_WAIT_SECONDS = 30
@@ -25,15 +26,15 @@ def make_engine(url: str, *, migrating: bool = False) -> Engine:
     Raises ``SettingsError`` for a URL that names no database; the URL is not in it.
     """
     try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        # Without the cause, which may quote the password.
-        raise SettingsError(["HIMURO_DATABASE_URL の書き方が正しくありません"]) from None
+        parsed = make_url(str(read_url(url)))
+    except ArgumentError:  # an sqlite URL with too few slashes
+        # Without the cause, which quotes it.
+        raise SettingsError([WRONG_SQLITE]) from None
+    except ValueError as exc:
+        raise SettingsError([str(exc)]) from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, create=migrating)
-    if parsed.get_backend_name() == "postgresql":
-        return _postgresql(parsed, unlimited=migrating)
-    raise SettingsError(["HIMURO_DATABASE_URL は sqlite または postgresql で始めてください"])
+    return _postgresql(parsed, unlimited=migrating)
 
 
 def writing(engine: Engine) -> Engine:
@@ -59,7 +60,7 @@ def sqlite_file(url: URL) -> Path:
     """Return where an SQLite database lies, absolute."""
     name = url.database or ""
     if not name or name == ":memory:" or url.query:
-        raise SettingsError(["HIMURO_DATABASE_URL は sqlite:///ファイルのパス と書いてください"])
+        raise SettingsError([WRONG_SQLITE])
     return Path(name).absolute()
 
 

@@ -64,6 +64,7 @@ _CONNECTING = (
     ("starting up", "データベースが起動中です"),
     ("shutting down", "データベースが停止中です"),
     ("too many clients", "接続数が上限に達しています"),
+    ("too many open files", "このプログラムが開けるファイルの数の上限に達しました"),
     ("refused", "データベースが起動していません"),
     ("no such file", "データベースが起動していません"),
     ("does not exist", "指定されたデータベースまたはユーザーがありません"),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from core import requesting
 from core.__main__ import WIRING
 from core.commands import main
 from core.restore_folder import RestoreFolder
@@ -65,6 +66,8 @@ def crash_at(moment: int) -> Callable[[], int]:
 
         return step
 
+    # One request for a copy at a time: all of several threads would begin before any ends.
+    requesting.THREADS = 1
     for owner, name in STEPS:
         setattr(owner, name, counted(getattr(owner, name)))
     return lambda: last[0]

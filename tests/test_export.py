@@ -22,6 +22,8 @@ from core import export, export_list, export_xlsx
 from core.errors import ListError
 from core.export import Form
 from core.export_csv import COLUMNS, LocalTime
+from core.list_cells import SheetReader, unescaped
+from core.list_xlsx import Workbook
 from core.model import Entry, ListKind, ListSource
 from core.ports import Hits
 from core.request_list import parse
@@ -216,6 +218,36 @@ def test_excel_of_any_rows(rows: list[Entry]) -> None:
             assert cells[10] in (naive, naive.date() if naive.time() == time() else None)
         elif row.modified_at < datetime(1900, 2, 27, tzinfo=UTC):
             assert cells[10] == local.text(row.modified_at)
+
+
+ESCAPES = st.lists(
+    st.sampled_from(
+        ["_", "x", "_x0041", "_x000D", "_x005F_", "0041", "_x", "\r", "\x01", "\n", "a"]
+    ),
+    max_size=10,
+).map("".join)
+
+
+@given(ESCAPES)
+@example("_x0041\r")
+@example("_x0041\x01_")
+@example("_x0041_x0041\r_")
+@example("_x005F\r_x000D_")
+def test_what_looks_like_an_escape_comes_back_as_it_was(text: str) -> None:
+    """A control letter is written as an escape, whose underline may close one that was none."""
+    # A cell of our reader is a path: what surrounds it tells where it ends.
+    row = entry("a", rf"\\s\d\b{text}c", comment=f"b{text}c")
+    content, _ = written(Form.XLSX, [row])
+    ((_, (_, cells)),) = sheets(content).items()
+    assert cells[7] == f"b{text}c"
+    # openpyxl leaves every escape as it is.
+    opened = openpyxl.load_workbook(io.BytesIO(content)).active
+    assert unescaped(str(opened["H2"].value)) == f"b{text}c"
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        book = Workbook(archive)
+        with book.opened(book.sheets[0]) as part:
+            (_, (_, found, _)) = SheetReader(book.book).rows(part)
+    assert [found[1], found[7]] == [rf"\\s\d\b{text}c", f"b{text}c"]
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ def test_a_machine_without_threads_is_asked_again(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refused)
         for _ in range(3):
-            with pytest.raises(RuntimeError):
+            with pytest.raises(FatalError, match="スレッドを開始できません"):
                 bench.exports.start(SearchQuery(), Form.CSV)
     assert bench.make().state is ExportState.DONE
 

@@ -129,21 +129,30 @@ def test_date_cells_that_are_no_dates() -> None:
     ]
 
 
-def test_first_fitting_visible_sheet_is_read_and_others_are_mentioned() -> None:
+def test_every_visible_sheet_with_headings_is_read_and_the_others_are_named() -> None:
     book = workbook(("説明",))
+    book.active.title = "書き方"
     hidden = book.create_sheet("隠し")
     hidden.sheet_state = "hidden"
     for title, sheet in (("隠し", hidden), ("一覧", None), ("追加", None)):
         target = sheet or book.create_sheet(title)
         target.append(HEADER)
         target.append((r"\\s\d", f"{title}.txt"))
+    book.create_sheet("空")
     book.create_chartsheet("グラフ").add_chart(BarChart())
     parsed = read(book)
-    assert entries(parsed) == [(2, r"\\s\d\一覧.txt")]
-    assert [(p.code, p.detail) for p in parsed.problems] == [
-        (Code.SHEET_IGNORED, "「追加」。読み取ったのは「一覧」です")
+    assert [(row.source, row.line, row.path) for row in parsed.rows] == [
+        ("list.xlsx「一覧」", 2, r"\\s\d\一覧.txt"),
+        ("list.xlsx「追加」", 2, r"\\s\d\追加.txt"),
     ]
-    assert not parsed.problems[0].is_error
+    assert [(p.code, p.detail, p.is_error) for p in parsed.problems] == [
+        (Code.SHEET_UNREAD, "「書き方」", True),
+        (Code.SHEET_IGNORED, "「隠し」", False),
+    ]
+    assert [(d.source, d.rows) for d in parsed.detected] == [
+        ("list.xlsx「一覧」", 1),
+        ("list.xlsx「追加」", 1),
+    ]
 
 
 def test_path_list() -> None:
@@ -162,7 +171,6 @@ def test_columns_without_headings_are_refused(rows: list[Row]) -> None:
 def test_merged_directory_cells_are_an_error_not_a_guess() -> None:
     book = workbook(HEADER, (r"\\s\d", "a.txt"), (None, "b.txt"))
     book.active.merge_cells("A2:A3")
-    book.active.row_dimensions[2].hidden = True
     parsed = read(book)
     assert entries(parsed) == [(2, r"\\s\d\a.txt")]
     assert [(p.line, p.code) for p in parsed.problems] == [(3, Code.PATH_SYNTAX)]
@@ -195,7 +203,12 @@ def test_formulas_of_sheets_that_are_not_read_do_not_matter() -> None:
     book["隠し"].sheet_state = "hidden"
     book.create_sheet("メモ").append(("作成日",))
     book["メモ"].append(("=TODAY()",))
-    assert entries(read(book)) == [(2, r"\\s\d\a.txt")]
+    parsed = read(book)
+    assert entries(parsed) == [(2, r"\\s\d\a.txt")]
+    assert [(p.code, p.detail) for p in parsed.problems] == [
+        (Code.SHEET_UNREAD, "「メモ」"),
+        (Code.SHEET_IGNORED, "「隠し」"),
+    ]
 
 
 def test_wrong_size_of_the_sheet_is_ignored() -> None:

@@ -113,6 +113,7 @@ def test_a_restore_from_request_to_last_file(desk: Desk) -> None:
         "failed": 0,
         "bytes": 300_007,
         "thawing": 3,
+        "unrequested": 0,
         "placed": 0,
         "placed_bytes": 0,
         "left_out": 0,

@@ -264,6 +264,52 @@ def test_what_expires_is_said_and_can_be_requested_again(office: Office) -> None
     assert "again" not in keys(app)
 
 
+def test_what_was_never_requested_is_asked_for_with_one_click(office: Office) -> None:
+    """The requests were stopped after the first one; nobody is told that the rest thaws."""
+    draft_id = office.checked(QUOTE, PLAN)
+
+    def stop(call: str, _key: str) -> None:
+        if call == "state":
+            office.jobs.stop(office.jobs.active()[0].run_id)
+
+    office.store.before = stop
+    run_id = office.jobs.start_restore(draft_id, Tier.BULK, 7)
+    office.idle()
+    office.store.before = lambda _call, _key: None
+    assert office.store.requests == []
+    first = next(key for key in office.store.objects if "見積" in key)
+    office.store.thaw(first, Tier.BULK, 7)  # by somebody else
+    app = office.open(run_id)
+    text = shown(app)
+    assert "1 件は、途中で終わったため、まだ要求していません" in text
+    assert "1 件は取り出し準備中です" in text
+    assert table(app, "状況") == ["未要求", "取り出し準備中"]
+    office.known(run_id)
+    listed = page()
+    assert f"open-{run_id}" in keys(listed)
+    assert app.button(key="rest").label == "残りの 1 件を要求する"
+    assert "again" not in keys(app)
+    app.button(key="rest").click().run()
+    office.idle()
+    assert len(office.store.requests) == 2
+    app.run()
+    office.known(run_id)
+    app.run()
+    assert table(app, "状況") == ["取り出し準備中"] * 2
+    assert "rest" not in keys(app)
+    record = office.jobs.record(run_id)
+    assert record is not None
+    assert record.last_by == guard.seat()
+
+
+def test_the_history_counts_what_was_never_requested(office: Office) -> None:
+    run_id = office.requested(QUOTE)
+    record = office.jobs.record(run_id)
+    assert record is not None
+    assert "未要求" not in dict(words.numbers(record))
+    assert dict(words.numbers(replace(record, unrequested_files=1200)))["未要求"] == "1,200 件"
+
+
 def test_a_directory_that_may_not_be_used(office: Office, tmp_path: Path) -> None:
     run_id = office.requested(QUOTE)
     app = office.later(run_id, 2 * DAY)

@@ -21,7 +21,7 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
-from core import s3_client
+from core import aws_session, s3_client
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.ports import Lane, NewObject, ObjectStore, Part
 from core.s3 import MAX_PARTS, PART_BYTES, S3ObjectStore
@@ -289,7 +289,7 @@ def test_what_the_user_set_for_instance_metadata_counts(
     monkeypatch.delenv("AWS_METADATA_SERVICE_TIMEOUT", raising=False)
     if given:
         monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", given)
-    session = s3_client.make_session()
+    session = aws_session.make_session()
     assert session.get_config_variable("metadata_service_timeout") == seconds
 
 
@@ -396,7 +396,7 @@ def boto_client(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> Any
         monkeypatch.setenv(name, value)
     if "AWS_ENDPOINT_URL_S3" not in environ:
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    return s3_client.make_session().create_client(
+    return aws_session.make_session().create_client(
         "s3", config=s3_client.client_config(1, connect=1, read=1)
     )
 
@@ -413,16 +413,20 @@ def test_certificates_that_cannot_be_read_are_said_at_once(
     monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere/ca.pem")
     with pytest.raises(FatalError) as caught:
         bucket.store()
-    assert caught.value.code is Code.S3_UNREACHABLE
+    assert caught.value.code is Code.CERTIFICATE_UNTRUSTED
+    assert caught.value.detail == "AWS_CA_BUNDLE /nowhere/ca.pem を読み取れません: 存在しません"
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (RuntimeError("refreshed credentials are still expired"), Code.NO_CREDENTIALS),
-        (MetadataRetrievalError(error_msg="x"), Code.NO_CREDENTIALS),
-        (ClientError({"Error": {"Code": "Throttling"}}, "AssumeRole"), Code.NO_CREDENTIALS),
-        (ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole"), Code.ACCESS_DENIED),
+        (RuntimeError("refreshed credentials are still expired"), Code.CREDENTIALS_UNAVAILABLE),
+        (MetadataRetrievalError(error_msg="x"), Code.CREDENTIALS_UNAVAILABLE),
+        (
+            ClientError({"Error": {"Code": "Throttling"}}, "AssumeRole"),
+            Code.CREDENTIALS_UNAVAILABLE,
+        ),
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole"), Code.ROLE_REFUSED),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -454,11 +458,11 @@ def client_error(code: str) -> ClientError:
         (client_error("NoSuchBucket"), (FatalError, Code.NO_SUCH_BUCKET)),
         (client_error("AccessDenied"), (FatalError, Code.ACCESS_DENIED)),
         (client_error("403"), (FatalError, Code.ACCESS_DENIED)),
-        (client_error("InvalidAccessKeyId"), (FatalError, Code.CREDENTIALS_REJECTED)),
-        (client_error("SignatureDoesNotMatch"), (FatalError, Code.CREDENTIALS_REJECTED)),
+        (client_error("InvalidAccessKeyId"), (FatalError, Code.ACCESS_KEY_UNKNOWN)),
+        (client_error("SignatureDoesNotMatch"), (FatalError, Code.SECRET_KEY_WRONG)),
         (client_error("ExpiredToken"), (FatalError, Code.CREDENTIALS_REJECTED)),
-        (client_error("RequestTimeTooSkewed"), (FatalError, Code.CREDENTIALS_REJECTED)),
-        (client_error("PermanentRedirect"), (FatalError, Code.S3_UNREACHABLE)),
+        (client_error("RequestTimeTooSkewed"), (FatalError, Code.CLOCK_WRONG)),
+        (client_error("PermanentRedirect"), (FatalError, Code.REGION_WRONG)),
         (NoCredentialsError(), (FatalError, Code.NO_CREDENTIALS)),
         (client_error("BadDigest"), (ItemError, Code.CHANGED_WHILE_READING)),
         (client_error("XAmzContentSHA256Mismatch"), (ItemError, Code.CHANGED_WHILE_READING)),

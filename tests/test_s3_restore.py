@@ -272,7 +272,7 @@ def test_credentials_that_cannot_be_renewed_stop_the_run(bucket: Bucket) -> None
     for call in (lambda: store.thaw("k", Tier.BULK, 7), lambda: through_a_lane(store, [("k", 1)])):
         with pytest.raises(FatalError) as caught:
             call()
-        assert caught.value.code is Code.NO_CREDENTIALS
+        assert caught.value.code is Code.CREDENTIALS_UNAVAILABLE
     assert bucket.proxy.seen == []
 
 

@@ -11,11 +11,34 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
 
+from core.errors import FatalError
+from core.threads import start_thread
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+async def _apart(close: Callable[[], None]) -> None:
+    """Call ``close`` in a thread of its own; where there is none left, the others wait for it."""
+    ended: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            close()
+        except BaseException as exc:  # noqa: BLE001 - handed to whoever waits for the end
+            ended.set_exception(exc)
+        else:
+            ended.set_result(None)
+
+    try:
+        start_thread(run, name="himuro-close")
+    except FatalError:
+        run()
+    await asyncio.wrap_future(ended)
 
 
 @asynccontextmanager
@@ -29,7 +52,7 @@ async def ending_with(close: Callable[[], None]) -> AsyncIterator[None]:
 
     def begin() -> None:
         if not closing:
-            closing.append(loop.create_task(asyncio.to_thread(close)))
+            closing.append(loop.create_task(_apart(close)))
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         # A handler may do no more than this: it interrupts the main thread anywhere.

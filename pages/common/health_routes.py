@@ -19,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from core.errors import Code, FatalError, SettingsError
+from core.errors import Code, FatalError, SettingsError, unexpected
+from core.threads import start_thread
 from pages.common import services
 
 _PATIENCE_SECONDS = 2.0
@@ -63,10 +64,12 @@ class Readiness:
             if self._asked is None:
                 if time.monotonic() < self._answer.until:
                     return self._answer.problem
-                self._asked = Future()
-                threading.Thread(
-                    target=self._ask, args=(self._asked,), name="himuro-ready", daemon=True
-                ).start()
+                asked: Future[Answer] = Future()
+                try:
+                    start_thread(self._ask, asked, name="himuro-ready")
+                except FatalError as exc:
+                    return f"{exc.code.name} {exc.code.what}"
+                self._asked = asked
             asked = self._asked
         try:
             # Shielded: the others who wait for the same answer go on waiting.
@@ -78,9 +81,10 @@ class Readiness:
     def _ask(self, asked: Future[Answer]) -> None:
         try:
             problem = self._probe()
-        except Exception:
+        except Exception as exc:
             _logger.exception("the readiness check failed")
-            problem = f"{Code.INTERNAL.name} {Code.INTERNAL.what}"
+            code = unexpected(exc).code
+            problem = f"{code.name} {code.what}"
         answer = Answer(problem, time.monotonic() + self._remembered)
         with self._lock:
             self._answer, self._asked = answer, None

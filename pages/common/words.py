@@ -204,11 +204,14 @@ def numbers(record: RunRecord) -> tuple[tuple[str, str], ...]:
         return (first, ("対象サイズ", size(record.total_bytes)), *last)
     done, done_bytes = succeeded(record)
     if record.kind == RESTORE:
+        number = record.unrequested_files
+        unrequested = (("未要求", count(number)),) if number else ()
         return (
             first,
             ("配置済み", count(done)),
             ("サイズ", size(done_bytes)),
             ("準備中", count(record.thawing_files)),
+            *unrequested,
             ("失敗・期限切れ", count(record.failed_files)),
             ("対象外の行", count(record.left_out_rows)),
         )

@@ -27,10 +27,10 @@ _AGAIN = (Stage.EXPIRED, Stage.EXPIRING, Stage.UNREQUESTED, Stage.FAILED)
 """What a new request may help."""
 _ORDER = (
     Stage.FAILED,
+    Stage.UNREQUESTED,
     Stage.EXPIRED,
     Stage.EXPIRING,
     Stage.READY,
-    Stage.UNREQUESTED,
     Stage.REQUESTED,
     Stage.THAWING,
     Stage.PLACED,
@@ -123,12 +123,8 @@ def _now(here: services.Services, record: RunRecord) -> None:
             args=(record.run_id,),
             disabled=found.working,
         )
-        again = known.count(*_AGAIN) if known else 0
-        if known and again:
-            expired = known.count(Stage.EXPIRED)
-            label = "期限切れを" if expired else "残りを"
-            if st.button(f"{label}もう一度要求する", key="again", icon=":material/replay:"):
-                _confirm_again(record.run_id)
+        if known:
+            _asking(record.run_id, known)
         if found.working:
             status.watch((record.run_id,))
         elif known:
@@ -140,6 +136,30 @@ def _now(here: services.Services, record: RunRecord) -> None:
         _table(here, record, known)
 
 
+def _asking(run_id: str, known: RestoreStatus) -> None:
+    """Offer to ask S3. What was confirmed with the list and never asked for takes one click;
+    what was asked for already costs once more, which somebody has to confirm."""
+    rest, again = known.count(Stage.UNREQUESTED), known.count(*_AGAIN)
+    if rest == again > 0:
+        label = f"残りの {words.count(rest)}を要求する"
+        if st.button(label, key="rest", type="primary", icon=":material/replay:"):
+            _ask_again(run_id)
+    elif again:
+        label = "期限切れを" if known.count(Stage.EXPIRED) else "残りを"
+        if st.button(f"{label}もう一度要求する", key="again", icon=":material/replay:"):
+            _confirm_again(run_id)
+
+
+def _ask_again(run_id: str) -> None:
+    """Queue the requests and draw the page anew."""
+    try:
+        services.current().open_jobs().request_again(run_id, guard.seat())
+    except HimuroError as exc:
+        view.trouble(exc)
+        return
+    st.rerun()
+
+
 def _look_again(run_id: str) -> None:
     guard.require_operator()
     services.current().restores.forget(run_id)
@@ -148,6 +168,7 @@ def _look_again(run_id: str) -> None:
 def _advice(record: RunRecord, known: RestoreStatus, timezone: ZoneInfo) -> None:
     """Say what the numbers mean and what to do."""
     ready, waiting = known.count(*READY_STAGES), known.count(*OPEN_STAGES)
+    unrequested = known.count(Stage.UNREQUESTED)
     expiring, expired = known.count(Stage.EXPIRING), known.count(Stage.EXPIRED)
     until = words.moment(known.first_expiry, timezone) if known.first_expiry else ""
     if ready:
@@ -161,6 +182,12 @@ def _advice(record: RunRecord, known: RestoreStatus, timezone: ZoneInfo) -> None
         )
     if waiting:
         view.notice("info", f"{waiting:,} 件は取り出し準備中です。{_expected(record, timezone)}")
+    if unrequested:
+        view.notice(
+            "warning",
+            f"{unrequested:,} 件は、途中で終わったため、まだ要求していません。"
+            "下のボタンで要求するまで、取り出せるようになりません。",
+        )
     if expired:
         view.notice(
             "warning", f"{expired:,} 件は期限が切れて読み取れません。もう一度要求できます。"
@@ -258,12 +285,7 @@ def _confirm_again(run_id: str) -> None:
     if back:
         st.rerun()
     if go:
-        try:
-            here.open_jobs().request_again(run_id, guard.seat())
-        except HimuroError as exc:
-            view.trouble(exc)
-            return
-        st.rerun()
+        _ask_again(run_id)
 
 
 def _downloads(here: services.Services, record: RunRecord) -> None:

@@ -118,11 +118,14 @@ def _confirm(run_id: str, directory: str) -> None:
 
 def _carried_over(seen: PlacePreview) -> None:
     waiting = seen.status.count(*OPEN_STAGES)
+    unrequested = seen.status.count(Stage.UNREQUESTED)
     expired = seen.status.count(Stage.EXPIRED)
     if not (seen.ready or seen.lost):
         view.notice("info", "いま配置するファイルはありません。")
     if waiting:
         st.text(f"準備中の {words.count(waiting)}は、次の回に持ち越します。")
+    if unrequested:
+        st.text(f"未要求の {words.count(unrequested)}は配置しません。先に要求してください。")
     if expired:
         st.text(f"期限切れの {words.count(expired)}は配置しません。もう一度要求してください。")
 

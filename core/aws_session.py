@@ -1,0 +1,190 @@
+"""botocore's session: which services it knows, how long it waits, where credentials come from.
+
+Everything between here and AWS is botocore's own chain (README, "Who Himuro is to AWS"). What it
+raises when credentials cannot be had is translated here, because it does so in the middle of any
+call: a role, a token or a process is asked anew whenever the last answer nears its end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Protocol
+
+import botocore.session
+from botocore.config import Config
+from botocore.configprovider import ConstantProvider
+from botocore.exceptions import NoCredentialsError, ProfileNotFound
+from botocore.loaders import create_loader
+from botocore.utils import parse_timestamp
+
+from core.aws_errors import MfaRefusedError, credentials_problem, unreadable_file
+from core.errors import FatalError
+from core.s3_sign import Credentials
+
+_SERVICES = ["s3", "signin", "sso", "sso-oidc", "sts"]
+"""What Himuro asks, and what botocore's providers of credentials ask."""
+_IDENTITY = Config(
+    connect_timeout=2,
+    read_timeout=5,
+    retries={"mode": "standard", "total_max_attempts": 3},
+)
+"""For clients that botocore makes by itself. Its own limits let a dead STS hold a start for
+five minutes."""
+_FILES = ("config_file", "credentials_file")
+
+
+def open_session() -> tuple[Any, LiveCredentials]:
+    """Return a session and its credentials, which are looked up once for all its clients.
+
+    Raises ``FatalError`` that says why there are none.
+    """
+    try:
+        session = make_session()
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError
+    except (NoCredentialsError, ProfileNotFound) as exc:
+        raise _unread() or credentials_problem(exc) from exc
+    except Exception as exc:  # whatever a source of credentials does
+        raise credentials_problem(exc) from exc
+    return session, credentials
+
+
+def make_session() -> Any:
+    """Return a session that hears soon that there is no instance metadata.
+
+    Of botocore, without boto3's layer of resources, documentation and transfers above it:
+    nobody uses that here, and a command would wait for it.
+
+    An instance answers within milliseconds; elsewhere the address may swallow all that is
+    sent to it, twice for each lookup. What the user set for it counts.
+    """
+    _forget_empty()
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    session.set_default_client_config(_IDENTITY)
+    parsers = session.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=_timestamp)
+    given = session.get_scoped_config().get("metadata_service_timeout")
+    if not given and "AWS_METADATA_SERVICE_TIMEOUT" not in os.environ:
+        # set_config_variable would make it a whole number.
+        variables = session.get_component("config_store")
+        variables.set_config_provider("metadata_service_timeout", ConstantProvider(0.5))
+    chain = session.get_component("credential_provider")
+    # Otherwise it would read a code from the terminal, and a console has none.
+    chain.get_provider("assume-role")._prompter = _refuse_mfa
+    session.register_component("credential_provider", _Chain(chain))
+    return session
+
+
+class Source(Protocol):
+    """What botocore calls credentials: fixed ones, or ones that are renewed when due."""
+
+    def get_frozen_credentials(self) -> Credentials: ...
+
+
+class LiveCredentials:
+    """botocore's credentials; whatever goes wrong when they are renewed is a ``FatalError``.
+
+    Every signature asks them, boto3's and the lean client's alike, so that none is made with
+    credentials that have ended. Safe in any thread.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def get_frozen_credentials(self) -> Credentials:
+        """Return credentials as they are now; raises ``FatalError``."""
+        return frozen(self._source)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else botocore wants to know of credentials."""
+        return getattr(self._source, name)
+
+
+def frozen(source: Source) -> Credentials:
+    """Return credentials as they are now, renewed where that is due; raises ``FatalError``."""
+    try:
+        return source.get_frozen_credentials()
+    except Exception as exc:  # whatever a source of credentials does
+        raise credentials_problem(exc) from exc
+
+
+class _Chain:
+    """botocore's chain of providers, with what it finds made ``LiveCredentials``."""
+
+    def __init__(self, chain: Any) -> None:
+        self._chain = chain
+
+    def load_credentials(self) -> LiveCredentials | None:
+        found = self._chain.load_credentials()
+        return None if found is None else LiveCredentials(found)
+
+
+def _refuse_mfa(_prompt: str) -> str:
+    raise MfaRefusedError
+
+
+def _forget_empty() -> None:
+    """Take empty ``AWS_*`` out of the environment: they mean as much as none.
+
+    A compose file passes every variable on that it names. For botocore an empty profile is one
+    that does not exist, an empty Region a host name with two dots.
+    """
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        if not os.environ.get(name, "").strip():
+            os.environ.pop(name, None)
+
+
+def _unread() -> FatalError | None:
+    """Return what is to be said of a file that botocore passed over without a word."""
+    session = botocore.session.get_session()
+    for name in _FILES:
+        problem = unreadable_file(session.get_config_variable(name))
+        if problem:
+            return problem
+    return None
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Return botocore's loader of service descriptions for sessions that know few services.
+
+    To say which services there are it reads some 800 folders, a tenth of a second at each start;
+    S3's own description takes as long, once for all sessions. The others are read when a
+    profile needs them.
+    """
+    loader = create_loader(data_path)
+    loader.list_available_services = lambda *_args, **_options: _SERVICES
+    return loader
+
+
+def _timestamp(value: Any) -> datetime | None:
+    """Read a time of an answer; the form of listings without guessing, which took more than
+    half of the time that a page of a thousand objects needs. None: nobody understands it, which
+    must not cost the rest of the answer."""
+    parsed: datetime
+    try:
+        parsed = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        try:
+            parsed = parse_timestamp(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+class _WithoutTraceback(logging.Filter):
+    """Renewals that fail are reported by whoever needed them; what botocore adds to its warning
+    may quote what a process printed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = record.exc_text = None
+        return True
+
+
+for _name in ("botocore.credentials", "botocore.tokens"):
+    logging.getLogger(_name).addFilter(_WithoutTraceback(_name))

@@ -1,0 +1,196 @@
+"""Records of a table → rows of a list, and what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from sys import getsizeof
+from zoneinfo import ZoneInfo
+
+from core.errors import Code, ItemError
+from core.list_headings import shown
+from core.list_table import DATED, Cell, Columns, Merge, Record, Unclear
+from core.model import ListRow, Problem
+from core.names import printable
+from core.unc import as_written, exactly, join
+
+_EXCEL_ERRORS = frozenset(
+    (
+        *("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA"),
+        *("#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#BUSY!", "#UNKNOWN!"),
+        *("#EXTERNAL!", "#PYTHON!"),
+    )
+)
+_DATE_FORM = re.compile(
+    r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6})\d*)?)?"
+    r" *(Z|[+-]\d{2}:?\d{2})?",
+    re.ASCII,
+)
+_LONGEST_PATH = 32_767
+"""Letters of a path on Windows."""
+_SHOWN = 1000
+"""Letters of a longer one that are kept to be shown."""
+_TOO_LONG = f"パスが長すぎます（Windowsで使えるのは{_LONGEST_PATH:,}文字まで）"
+_MERGED = "セルが結合されています（{}）。結合を解除し、すべての行に書いてください"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record that names something: a row, or what is wrong with it."""
+
+    line: int
+    text: str
+    row: ListRow | None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def memory(self) -> int:
+        """Bytes of its texts."""
+        if self.row is None:
+            return getsizeof(self.text)
+        texts = {id(t): t for t in (self.row.text, self.row.path, self.row.exact)}
+        return sum(map(getsizeof, texts.values()))
+
+
+def entry(
+    source: str, record: Record, columns: Columns | None, timezone: ZoneInfo, *, strict: bool
+) -> Entry | None:
+    """Return what a record names; None when its cells of ours are blank.
+
+    ``strict`` refuses names that Windows does not allow.
+    """
+    if record.fault:
+        text = str(record.cells[0])
+        problem = Problem(Code.PATH_SYNTAX, text, source, record.line, record.fault)
+        return Entry(record.line, text, None, (problem,))
+    if columns:
+        directory, name = _pick(record, columns.directory), _pick(record, columns.name)
+        if not directory and not name:
+            return None
+    else:
+        directory, name = record.filled[0], ""
+    text = as_written(shown(directory), shown(name))
+    path, date, faults = "", None, []
+    try:
+        path = join(_text(directory), _text(name), strict=strict)
+    except ItemError as exc:
+        faults.append(exc)
+    if len(text) > _LONGEST_PATH:
+        text, faults = text[:_SHOWN], [ItemError(Code.PATH_SYNTAX, _TOO_LONG)]
+    try:
+        date = _date(_pick(record, columns.date), timezone) if columns else None
+    except ItemError as exc:
+        faults.append(exc)
+    if faults:
+        problems = (Problem(f.code, text, source, record.line, f.detail) for f in faults)
+        return Entry(record.line, text, None, tuple(problems))
+    exact = _exact(record, columns) if record.raw else path
+    # Most texts are the path itself: one object then.
+    text = path if text == path else text
+    row = ListRow(source, record.line, text, path, date, exact if exact != path else "")
+    return Entry(record.line, text, row)
+
+
+def without_merged(
+    source: str, entries: Sequence[Entry], merges: Iterable[Merge], used: Collection[int]
+) -> Iterator[Entry]:
+    """Yield entries in their order; one with a cell that is covered by a merge is refused:
+    what its sender sees there stands in another cell."""
+    waiting = sorted(merges, reverse=True)
+    reaching: dict[int, Merge] = {}
+    """By column, the merge that reaches furthest down."""
+    for found in entries:
+        while waiting and waiting[-1].top <= found.line:
+            merge = waiting.pop()
+            for column in used:
+                known = reaching.get(column)
+                inside = merge.left <= column <= merge.right
+                if inside and (known is None or known.bottom < merge.bottom):
+                    reaching[column] = merge
+        covers = [
+            merge
+            for column, merge in reaching.items()
+            if found.line <= merge.bottom and (found.line, column) != (merge.top, merge.left)
+        ]
+        if not covers:
+            yield found
+            continue
+        detail = _MERGED.format(_where(covers[0]))
+        problem = Problem(Code.PATH_SYNTAX, found.text, source, found.line, detail)
+        yield Entry(found.line, found.text, None, (problem,))
+
+
+def _where(merge: Merge) -> str:
+    return f"{_letters(merge.left)}{merge.top}:{_letters(merge.right)}{merge.bottom}"
+
+
+def _letters(column: int) -> str:
+    head, last = divmod(column, 26)
+    return (_letters(head - 1) if head else "") + chr(ord("A") + last)
+
+
+def _pick(record: Record, column: int | None) -> Cell:
+    return "" if column is None or column >= len(record.cells) else record.cells[column]
+
+
+def _exact(record: Record, columns: Columns | None) -> str:
+    """Return the path of a record with the spaces as written."""
+    if columns is None:
+        raw, name = (
+            next(raw for raw, cell in zip(record.raw, record.cells, strict=True) if cell),
+            "",
+        )
+    else:
+        written = record._replace(cells=record.raw)
+        raw, name = _pick(written, columns.directory), shown(_pick(written, columns.name))
+    return exactly(shown(raw), name)
+
+
+def _text(cell: Cell) -> str:
+    """Return a cell of a path; raises ``ItemError`` for what Excel has made something else."""
+    if isinstance(cell, datetime):
+        raise ItemError(Code.PATH_SYNTAX, DATED)
+    if isinstance(cell, Unclear):
+        raise ItemError(Code.PATH_SYNTAX, cell.why)
+    if cell in _EXCEL_ERRORS:
+        raise ItemError(Code.PATH_SYNTAX, f"セルの数式がエラーです（{cell}）")
+    return cell
+
+
+def _date(cell: Cell, timezone: ZoneInfo) -> datetime | None:
+    """Return the generation that a cell names, None when it is blank.
+
+    Raises ``ItemError(NAMED_DATE)``.
+    """
+    try:
+        if isinstance(cell, datetime):
+            # Excel counts days in floating point: 10:15:00 may come as 10:14:59.999.
+            rounded = (cell + timedelta(milliseconds=500)).replace(microsecond=0)
+            return rounded.replace(tzinfo=timezone)
+        if isinstance(cell, Unclear):
+            raise ItemError(Code.NAMED_DATE, printable(cell.text)[:50])
+        text = unicodedata.normalize("NFKC", cell[:200])
+        return _read_date(text, timezone) if text else None
+    except (ValueError, OverflowError) as exc:
+        raise ItemError(Code.NAMED_DATE, printable(shown(cell))[:50]) from exc
+
+
+def _read_date(text: str, timezone: ZoneInfo) -> datetime:
+    """Return a date as aware datetime; ``ValueError`` when it is none.
+
+    Excel drops leading zeros, and often the seconds, when it saves a date into a CSV.
+    """
+    match = _DATE_FORM.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    year, month, day, hour, minute, second, fraction, offset = match.groups()
+    micro = int((fraction or "").ljust(6, "0"))
+    naive = datetime(  # noqa: DTZ001 - the zone follows in the next lines
+        int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micro
+    )
+    if not offset:
+        return naive.replace(tzinfo=timezone)
+    return datetime.fromisoformat(naive.isoformat() + ("+00:00" if offset == "Z" else offset))
