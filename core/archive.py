@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, islice
@@ -72,6 +72,10 @@ class Archiver:
         """Return a way for one thread to send what ``read_small`` gave; None: there is none."""
         return self._store.lane()
 
+    def require_life(self) -> None:
+        """Raise ``FatalError(S3_STALLED)`` when nothing has been stored for too long."""
+        self._store.require_life()
+
     def in_parts(self, item: ArchiveItem) -> bool:
         """Return whether a file is too large for a single request."""
         return self._store.part_size(item.size) is not None
@@ -123,25 +127,42 @@ class Archiver:
         with self._opened(item) as file:
             size = file.status.st_size
             part_size = self._store.part_size(size)
-            with self._memory.hold(part_size or size):
+            if part_size is not None:
+                return self._store_parts(
+                    item, file, part_size, sent=sent, cancelled=cancelled, stopping=stopping
+                )
+            with self._memory.hold(size):
                 if stopping():
                     raise ItemError(Code.STOPPED)
-                content = self._read(item, file, part_size, cancelled)
-                if newest := _unchanged(item, content):
-                    sent(content.size)
-                    return newest
-                if content.data is not None:
-                    entry = self._store_content(item, content)
-                    sent(content.size)
-                    return entry
-                key = self._upload(
-                    item,
-                    content,
-                    lambda new: self._store.create_in_parts(
-                        new, parts_of(file, content, sent, cancelled)
-                    ),
-                )
-        return self._entry(item, content, key)
+                content = self._read(item, file, None, cancelled)
+                entry = _unchanged(item, content) or self._store_content(item, content)
+                sent(content.size)
+                return entry
+
+    def _store_parts(
+        self,
+        item: ArchiveItem,
+        file: OpenFile,
+        part_size: int,
+        *,
+        sent: Callable[[int], None],
+        cancelled: Callable[[], bool],
+        stopping: Callable[[], bool],
+    ) -> Entry:
+        """Do the same with a file that goes in parts, each of which waits for its own memory."""
+        content = self._read(item, file, part_size, cancelled)
+        if newest := _unchanged(item, content):
+            sent(content.size)
+            return newest
+        if stopping():  # hashing may have taken long, and nothing has been sent yet
+            raise ItemError(Code.STOPPED)
+
+        def create(new: NewObject) -> bool:
+            # Closed here: a part that was given up must not keep its memory.
+            with closing(parts_of(file, content, self._memory, sent, cancelled)) as parts:
+                return self._store.create_in_parts(new, parts)
+
+        return self._entry(item, content, self._upload(item, content, create))
 
     @contextmanager
     def _opened(self, item: ArchiveItem) -> Iterator[OpenFile]:

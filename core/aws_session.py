@@ -184,14 +184,19 @@ def _loader(data_path: str | None) -> Any:
     return loader
 
 
-def _timestamp(value: Any) -> datetime:
+def _timestamp(value: Any) -> datetime | None:
     """Read a time of an answer; the form of listings without guessing, which took more than
-    half of the time that a page of a thousand objects needs."""
+    half of the time that a page of a thousand objects needs. None: nobody understands it, which
+    must not cost the rest of the answer."""
+    parsed: datetime
     try:
-        return datetime.fromisoformat(value)
+        parsed = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        parsed: datetime = parse_timestamp(value)
-        return parsed
+        try:
+            parsed = parse_timestamp(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 class _WithoutTraceback(logging.Filter):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,25 +23,60 @@ _BLOCK = 1024 * 1024
 
 
 class MemoryBudget:
-    """Lets threads hold so many bytes at a time; the others wait."""
+    """Lets threads hold so many bytes at a time; the others wait, in the order in which they came.
 
-    def __init__(self, total: int) -> None:
+    Parts of large files may wait for S3 for long while they are held. All of them together get
+    no more than leaves room for one file that goes whole: such a file never waits for a large one.
+    """
+
+    def __init__(self, total: int, parts: int | None = None) -> None:
+        """``parts``: the most that parts may hold together; None: two thirds."""
         self._total = self._free = total
+        self._most_parts = self._free_parts = total * 2 // 3 if parts is None else parts
         self._changed = threading.Condition()
+        self._waiting: list[_Share] = []
 
     @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Wait for ``size`` bytes, or for all there are when it is more than that."""
-        share = min(size, self._total)
+    def hold(self, size: int, *, part: bool = False) -> Iterator[None]:
+        """Wait for ``size`` bytes, or for all there are when it is more than that.
+
+        ``part``: they are one part of a large file. A thread holds one share at a time.
+        """
+        share = _Share(min(size, self._most_parts if part else self._total), part)
         with self._changed:
-            self._changed.wait_for(lambda: self._free >= share)
-            self._free -= share
+            self._waiting.append(share)
+            self._grant()
+            self._changed.wait_for(lambda: share.granted)
         try:
             yield
         finally:
             with self._changed:
-                self._free += share
-                self._changed.notify_all()
+                self._free += share.size
+                self._free_parts += share.size * share.part
+                self._grant()
+
+    def _grant(self) -> None:
+        """Give what can be given. A part that only waits for other parts holds nobody up; whoever
+        waits for memory does, or those with less would pass for ever."""
+        for share in list(self._waiting):
+            if share.part and share.size > self._free_parts:
+                continue
+            if share.size > self._free:
+                break
+            self._free -= share.size
+            self._free_parts -= share.size * share.part
+            self._waiting.remove(share)
+            share.granted = True
+        self._changed.notify_all()
+
+
+@dataclass(eq=False, slots=True)
+class _Share:
+    """Bytes that one thread wants."""
+
+    size: int
+    part: bool
+    granted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +131,26 @@ def _hash(
 def parts_of(
     file: OpenFile,
     content: Content,
+    memory: MemoryBudget,
     sent: Callable[[int], None],
     cancelled: Callable[[], bool],
-) -> Iterator[Part]:
+) -> Generator[Part, None, None]:
     """Yield the parts of a large file, each the same as when the file was hashed.
 
-    Raises ``ItemError(CHANGED_WHILE_READING)`` for one that is not, before it is sent.
+    ``memory`` is held from one part to the next one, not between two of them. Raises
+    ``ItemError(CHANGED_WHILE_READING)`` for a part that is not the same, before it is sent.
     """
     file.rewind()
+    left = content.size
     for digest in content.part_digests:
-        if cancelled():
-            raise ItemError(Code.STOPPED)
-        data = file.read(content.part_size)
-        if hashlib.sha256(data).digest() != digest:
-            raise ItemError(Code.CHANGED_WHILE_READING)
-        yield Part(data, digest)
-        sent(len(data))
+        size = min(left, content.part_size)
+        with memory.hold(size, part=True):
+            if cancelled():
+                raise ItemError(Code.STOPPED)
+            data = file.read(size)
+            if hashlib.sha256(data).digest() != digest:
+                raise ItemError(Code.CHANGED_WHILE_READING)
+            yield Part(data, digest)
+            del data
+        left -= size
+        sent(size)

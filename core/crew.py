@@ -26,6 +26,8 @@ LARGE_BYTES = 1024 * 1024
 begin at once, because what so few files an instant tell about growth is chance."""
 FATAL_DRAIN_SECONDS = 30.0
 """How long files that are under way may go on after the environment broke."""
+STALLED_DRAIN_SECONDS = 5.0
+"""The same when nothing has succeeded for so long that nothing will."""
 MOST_UNSETTLED = 1000
 """Items that may have been begun and not yet been brought to their end by the collector. All
 threads together have 256 on their way to S3; a commit that hangs must not let more objects
@@ -92,6 +94,7 @@ class Crew(ABC, Generic[I, D]):
         self._over = threading.Event()
         self._tallies: list[Tally] = []
         self._growth = Growth()
+        self._drain = FATAL_DRAIN_SECONDS
         self._abandon_at: float | None = None
         self.results: deque[D] = deque()
         self.lost: FatalError | None = None
@@ -119,8 +122,10 @@ class Crew(ABC, Generic[I, D]):
         begun."""
         self._settled = items
 
-    def halt(self) -> None:
-        """Let no item be begun any more; those under way go on."""
+    def halt(self, drain: float | None = None) -> None:
+        """Let no item be begun any more; those under way go on for ``drain`` seconds."""
+        if drain is not None:
+            self._drain = drain
         self._halted.set()
 
     def dismiss(self) -> None:
@@ -140,7 +145,7 @@ class Crew(ABC, Generic[I, D]):
         if self._stop.expired:
             limit = now + GIVE_UP_SECONDS
         elif self._halted.is_set():
-            limit = now + FATAL_DRAIN_SECONDS
+            limit = now + self._drain
         else:
             return False
         self._abandon_at = min(limit, self._abandon_at or limit)

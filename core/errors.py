@@ -192,6 +192,10 @@ class Code(Enum):
         "S3へのアップロードに失敗しました",
         "しばらく待ってから、エラーファイル一覧を再実行してください",
     )
+    OBJECT_DENIED = Explanation(
+        "S3がこのファイルだけを許可していません",
+        "管理者に連絡し、このS3キーに対するIAMポリシー、バケットポリシー、KMSキーの許可を確認してください",
+    )
     KEY_OCCUPIED = Explanation(
         "S3キーが別の内容で使われています",
         "管理者に連絡してください",
@@ -323,6 +327,10 @@ class Code(Enum):
     PROXY_FAILED = Explanation(
         "プロキシを通して接続できません",
         "HTTPS_PROXY と NO_PROXY の設定、プロキシの稼働を確認してください",
+    )
+    S3_STALLED = Explanation(
+        "S3は応答しますが、何も成功しません",
+        "AWSの障害情報と、S3までの通信経路（プロキシ、VPCエンドポイント）を確認してください",
     )
     NO_SUCH_BUCKET = Explanation(
         "S3バケットが存在しません",
@@ -466,4 +474,6 @@ class FatalError(HimuroError):
     def __init__(self, code: Code, detail: str = "") -> None:
         self.code = code
         self.detail = detail
+        self.at = ""
+        """Path or S3 key of the file at which it was met; empty when at none."""
         super().__init__(f"{sentence(code, detail)}。{code.remedy}。")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.crew import THREADS, Crew, Tally
+from core.crew import STALLED_DRAIN_SECONDS, THREADS, Crew, Tally
 from core.errors import Code, FatalError, HimuroError, ItemError, unexpected
 from core.model import Progress
 from core.placing import Names, Placed, Placer
@@ -56,6 +56,7 @@ class PlaceRunner:
         threads: int = THREADS,
     ) -> None:
         self._items = {item.key: item for item in items}
+        self._store = store
         self._target = target
         self._folder = folder
         self._stop = stop
@@ -90,6 +91,7 @@ class PlaceRunner:
             idle = self._crew.is_idle(self._returned)
             if self._crew.lost:
                 self._break(self._crew.lost)
+            self._require_life()
             now = time.monotonic()
             if now - reported >= REPORT_SECONDS:
                 reported = now
@@ -123,7 +125,7 @@ class PlaceRunner:
                     RestoreOutcome(item.key, Step.FAILED, self._now(), result.code, result.detail)
                 )
             elif isinstance(result, FatalError):
-                self._break(result)
+                self._break(result, item.path)
         self._crew.settled(self._returned)
         if not events:
             return
@@ -134,9 +136,20 @@ class PlaceRunner:
         except FatalError as exc:
             self._break(exc)
 
-    def _break(self, error: FatalError) -> None:
-        self._crew.halt()
-        self._fatal = self._fatal or error
+    def _require_life(self) -> None:
+        """Stop when nothing has come for too long, whatever the threads still hope for."""
+        try:
+            if self._fatal is None:
+                self._store.require_life()
+        except FatalError as exc:
+            self._break(exc, self._crew.current)
+
+    def _break(self, error: FatalError, at: str = "") -> None:
+        """Note why placing stops; ``at``: path or key of the file at which it does."""
+        self._crew.halt(STALLED_DRAIN_SECONDS if error.code is Code.S3_STALLED else None)
+        if self._fatal is None:
+            error.at = error.at or at
+            self._fatal = error
 
     def _report(self) -> None:
         """Tell how far it is. A screen that breaks must not cost the run its end."""

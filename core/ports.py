@@ -146,7 +146,8 @@ class Lane(Protocol[T]):
     def wait(self) -> Sequence[tuple[T, bool | FatalError]]:
         """Return what has ended, at least one while any is busy.
 
-        True: it is created. False: nothing is known; ``ObjectStore.create`` finds out.
+        True: it is created, which is proven. False: nothing is known; ``ObjectStore.create``
+        finds out.
         """
 
     def close(self) -> None:
@@ -163,13 +164,20 @@ class ObjectStore(Protocol):
     def check(self) -> None:
         """Raise ``FatalError`` unless the bucket answers; without credentials at once."""
 
+    def require_life(self) -> None:
+        """Raise ``FatalError(S3_STALLED)`` when calls have waited too long without a success.
+
+        Asked while others wait in their calls; sends nothing.
+        """
+
     def part_size(self, size: int) -> int | None:
         """Return the part size in bytes for an object of ``size``; None: a single request."""
 
     def create(self, new: NewObject, data: bytes) -> bool:
-        """Store a new object in Deep Archive; False when the key exists already.
+        """Store a new object in Deep Archive; True only where S3's answer proves it.
 
-        Never overwrites. S3 compares what it received with ``new.sha256``.
+        False: the key exists already, or the answer proves nothing; ``head`` tells. Never
+        overwrites. S3 compares what it received with ``new.sha256``.
         """
 
     def lane(self) -> Lane[T] | None:
@@ -225,6 +233,12 @@ class RestoreStore(Protocol):
 
     def check(self) -> None:
         """Raise ``FatalError`` unless the bucket answers; without credentials at once."""
+
+    def require_life(self) -> None:
+        """Raise ``FatalError(S3_STALLED)`` when calls have waited too long without a success.
+
+        Asked while others wait in their calls; sends nothing.
+        """
 
     def states(
         self, keys: Iterable[str], cancelled: Callable[[], bool] = lambda: False

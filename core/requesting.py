@@ -101,6 +101,10 @@ class Requests:
     def _cancelled(self) -> bool:
         return self._stop.requested
 
+    def _given_up(self) -> bool:
+        self._store.require_life()
+        return self._stop.expired
+
     def _look(self) -> None:
         """Learn what S3 says of every object; settle those that need no request."""
         for key, state in self._store.states(self._standings, self._cancelled):
@@ -126,7 +130,7 @@ class Requests:
                 wanted.append(key)
         self._done = len(self._standings) - len(wanted)
         for key, answer in parallel(
-            self._request, wanted, threads=THREADS, cancelled=lambda: self._stop.expired
+            self._request, wanted, threads=THREADS, cancelled=self._given_up
         ):
             if answer is None:
                 self._result.stopped = True
@@ -158,6 +162,9 @@ class Requests:
             return self._store.thaw(key, self._tier, self._days)
         except ItemError as exc:
             return exc
+        except FatalError as exc:
+            exc.at = exc.at or key
+            raise
 
     def _note(self, key: str, step: Step) -> None:
         self._events.append(RestoreOutcome(key, step, self._now()))

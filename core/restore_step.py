@@ -208,9 +208,9 @@ class RestoreStep:
             self._now(),
         )
         if fatal:
-            self._folder.log(
-                self._now(), Severity.ERROR, self._settings.bucket or "-", str(fatal), fatal.code
-            )
+            paths = {s.item.key: s.item.path for s in standings}
+            where = paths.get(fatal.at, fatal.at) or self._settings.bucket or "-"
+            self._folder.log(self._now(), Severity.ERROR, where, str(fatal), fatal.code)
         self._folder.write_lists(standings, status.stages)
         self._run.record = summed_up(self._run.record, status)
         state, message = ending(self._run.record, status, fatal, stopped=stopped)

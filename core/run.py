@@ -156,9 +156,8 @@ class Run(ABC, Generic[P, F]):
         self.folder.create(self.record, self._sources)
 
     def _log_fatal(self, error: FatalError) -> None:
-        self.folder.log(
-            self._now(), Severity.ERROR, self._settings.bucket or "-", str(error), error.code
-        )
+        where = error.at or self._settings.bucket or "-"
+        self.folder.log(self._now(), Severity.ERROR, where, str(error), error.code)
 
     def _end(self, state: RunState, message: str) -> RunRecord:
         self.record = replace(self.record, state=state, message=message, finished_at=self._now())

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from core.archive import Archiver
 from core.archive_crew import ArchiveCrew, Done, Mark, failure
-from core.crew import THREADS
+from core.crew import STALLED_DRAIN_SECONDS, THREADS
 from core.errors import Code, FatalError, HimuroError, Severity, sentence, unexpected
 from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
@@ -129,6 +129,7 @@ class ArchiveRunner:
                 batch = []
             if self._crew.lost:
                 self._break(self._crew.lost, "")
+            self._require_life()
             marking += self._ask_for_marks()
             self._write_outcomes()
             # What is to be stored again waits for all others: it must not hold them back.
@@ -149,6 +150,14 @@ class ArchiveRunner:
         if batch:
             self._register(batch)
             self._write_outcomes()
+
+    def _require_life(self) -> None:
+        """Stop when nothing has been stored for too long, whatever the threads still hope for."""
+        try:
+            if self._fatal is None:
+                self._archiver.require_life()
+        except FatalError as exc:
+            self._break(exc, self._crew.current)
 
     def _ask_for_marks(self) -> int:
         """Hand the crew what is to be marked; returns how many markers that is."""
@@ -270,8 +279,9 @@ class ArchiveRunner:
 
     def _break(self, error: FatalError, path: str) -> None:
         """Note why the run stops; the first reason is the one that counts."""
-        self._crew.halt()
+        self._crew.halt(STALLED_DRAIN_SECONDS if error.code is Code.S3_STALLED else None)
         if self._fatal is None:
+            error.at = error.at or path
             self._fatal = error
             _logger.info("run %s stops at %s: %s", self._folder.run_id, path or "-", error)
 

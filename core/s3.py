@@ -7,26 +7,30 @@ failures, and does again whatever the other one could not simply do.
 How long one call may take: what passes (503, 500, a reset, a lost answer) is tried once by the
 lean client, then by five attempts of boto3, which pauses up to 1, 2, 4 and 8 s after a 503 and
 for less than a second in all after the rest. So in a storm of 503 every file costs its thread
-up to 20 s before it goes to the error file list. An endpoint that takes connections and never
-answers is told apart by the bucket's own check after the first time-out: within 15 s for a
-small object, 70 s for the largest.
+up to 20 s before it goes to the error file list, and after 40 s without a single success the run
+stops (``s3_watch.py``). An endpoint that takes connections and never answers is told apart by the
+bucket's own check after the first time-out: within 15 s for a small object, 70 s for the largest.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from core.errors import Code, HimuroError, ItemError
 from core.names import decode_metadata
 from core.ports import STORAGE_CLASS, Lane, NewObject, Part, StoredObject
-from core.s3_client import S3Connection, error_code
+from core.s3_client import ERRORS, S3Connection, error_code
 from core.s3_codes import EXISTS_CODES
-from core.s3_lean import S3Lane, checksum, lean_put, user_metadata
-from core.s3_put import PutClient
+from core.s3_denials import ACTIONS
+from core.s3_lean import S3Lane, lean_put, user_metadata
+from core.s3_proof import FOREIGN, checksum, checksum_of, is_s3s, proves_content, proves_parts
+from core.s3_put import PutClient, is_proof
+from core.s3_watch import Pieces, Watch
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -38,6 +42,8 @@ SMALL_BYTES = MIB // 2
 SMALL_SECONDS, LARGE_SECONDS = 8.0, 60.0
 PART_BYTES = 64 * MIB
 MAX_PARTS = 10_000
+_ATTEMPTS = 3
+"""How often a part is sent whose answer was none of S3's."""
 
 T = TypeVar("T")
 
@@ -45,8 +51,9 @@ T = TypeVar("T")
 class S3ObjectStore:
     """``ObjectStore`` on Amazon S3. Safe in any thread. Nothing is sent before ``check``."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises ``FatalError`` when there are no credentials or no Region."""
+    def __init__(self, settings: Settings, watch: Watch | None = None) -> None:
+        """``watch``: over what is stored. Raises ``FatalError`` when there are no credentials
+        or no Region."""
         self._bucket = settings.bucket
         self._s3 = S3Connection(settings)
         self._client = self._s3.client(read=20)
@@ -55,9 +62,16 @@ class S3ObjectStore:
         self._large = self._s3.client(read=LARGE_SECONDS)
         self._lean = self._s3.lean(PutClient, SMALL_SECONDS)
         self._lean_large = self._s3.lean(PutClient, LARGE_SECONDS)
+        self._watch = watch or Watch()
+        for lean in (self._lean, self._lean_large):
+            if lean:
+                lean.moved = self._watch.moved
 
     def check(self) -> None:
         self._s3.check()
+
+    def require_life(self) -> None:
+        self._watch.require()
 
     def part_size(self, size: int) -> int | None:
         if size <= PART_BYTES:
@@ -66,88 +80,165 @@ class S3ObjectStore:
         return max(PART_BYTES, -(-size // (MAX_PARTS * MIB)) * MIB)
 
     def create(self, new: NewObject, data: bytes) -> bool:
+        with self._watch.call():
+            created = self._created(new, data)
+            if created is not None:
+                self._stored()
+        return bool(created)
+
+    def _created(self, new: NewObject, data: bytes) -> bool | None:
+        """Return whether the object is stored; False: something has its key, None: S3 has not
+        said anything that counts."""
         put = lean_put(new, data)
         small = len(data) <= SMALL_BYTES
         lean = self._lean if small else self._lean_large
-        status = self._s3.attempt(lambda: lean.put(put)) if lean else None
-        if status in (HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED):
-            return status == HTTPStatus.OK
+        reply = self._s3.attempt(lambda: lean.put(put)) if lean else None
+        if reply is not None and is_proof(put, reply):
+            return True
+        if reply is not None and reply.status == HTTPStatus.PRECONDITION_FAILED:
+            return False
         try:
-            (self._client if small else self._large).put_object(
+            answer = (self._client if small else self._large).put_object(
                 Bucket=self._bucket,
                 Key=new.key,
-                Body=data,
+                Body=data if small else Pieces(data, self._watch.moved),
                 StorageClass=STORAGE_CLASS,
                 Metadata=user_metadata(new),
-                ChecksumSHA256=checksum(bytes.fromhex(new.sha256)),
+                ChecksumSHA256=checksum_of(new.sha256),
                 IfNoneMatch="*",
             )
-        except (ClientError, BotoCoreError) as exc:
+        except ERRORS as exc:
             if error_code(exc) in EXISTS_CODES:
                 return False
-            raise self._s3.cause(exc) from exc
-        return True
+            return self._after(exc, new.key)
+        found, etag = answer.get("ChecksumSHA256", ""), answer.get("ETag", "")
+        return proves_content(found, etag, new.sha256, data) or None
+
+    def _after(self, exc: Exception, key: str) -> bool:
+        """Raise what a failure means; False where only its answer was lost, or was none."""
+        cause = self._s3.cause(exc)
+        if isinstance(cause, ItemError) and cause.code is Code.UPLOAD_FAILED:
+            with contextlib.suppress(*ERRORS):
+                if is_s3s(self._s3.quick.head_object(Bucket=self._bucket, Key=key)):
+                    return False
+        raise cause from exc
+
+    def _stored(self) -> None:
+        self._watch.answered()
+        self._s3.denials.granted(ACTIONS["PutObject"])
 
     def lane(self) -> Lane[T] | None:
-        return S3Lane(self._lean, self._s3.check_again) if self._lean else None
+        if not self._lean:
+            return None
+        return S3Lane(self._lean, self._s3.check_again, self._watch)
 
     def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
-        where = {"Bucket": self._bucket, "Key": new.key}
+        with self._watch.call():
+            begun = self._begun(new)
+        where = {"Bucket": self._bucket, "Key": new.key, "UploadId": begun.upload_id}
+        stored: list[dict[str, Any]] = []
         try:
-            begun = self._client.create_multipart_upload(
-                **where,
-                StorageClass=STORAGE_CLASS,
-                Metadata=user_metadata(new),
-                ChecksumAlgorithm="SHA256",
-            )
-        except (ClientError, BotoCoreError) as exc:
-            raise self._s3.cause(exc) from exc
-        where["UploadId"] = begun["UploadId"]
-        try:
-            stored = [self._upload_part(where, n, part) for n, part in enumerate(parts, start=1)]
-            self._large.complete_multipart_upload(
-                **where, MultipartUpload={"Parts": stored}, IfNoneMatch="*"
-            )
-        except (ClientError, BotoCoreError) as exc:
+            for number, part in enumerate(parts, start=1):
+                with self._watch.call():
+                    stored.append(self._upload_part(where, number, part))
+                    self._watch.progressed()
+            with self._watch.call():
+                return self._completed(where, stored)
+        except HimuroError:
+            self._abort(where)
+            raise
+        except ERRORS as exc:
             self._abort(where)
             # NoSuchUpload: the answer to an earlier try of the completion was lost, so the
             # object may well be there; the caller looks.
             if error_code(exc) in EXISTS_CODES | {"NoSuchUpload"}:
                 return False
-            raise self._s3.cause(exc) from exc
+            if stored:
+                self._watch.in_vain()
+            return self._after(exc, new.key)
         except BaseException:
             self._abort(where)
             raise
-        return True
+        finally:
+            if begun.others:
+                self._abort_others(new.key)
+
+    def _begun(self, new: NewObject) -> _Begun:
+        """Begin an upload in parts. Tries whose answers were lost leave uploads of their own."""
+        try:
+            answer = self._client.create_multipart_upload(
+                Bucket=self._bucket,
+                Key=new.key,
+                StorageClass=STORAGE_CLASS,
+                Metadata=user_metadata(new),
+                ChecksumAlgorithm="SHA256",
+            )
+            tries = answer.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+            begun = _Begun(str(answer["UploadId"]), others=tries > 0)
+        except ERRORS as exc:
+            cause = self._s3.cause(exc)
+            if isinstance(cause, ItemError):
+                self._abort_others(new.key)
+            raise cause from exc
+        return begun
 
     def _upload_part(self, where: dict[str, Any], number: int, part: Part) -> dict[str, Any]:
         digest = checksum(part.digest)
-        answer = self._large.upload_part(
-            **where, PartNumber=number, Body=part.data, ChecksumSHA256=digest
-        )
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": digest}
+        for _ in range(_ATTEMPTS):
+            answer = self._large.upload_part(
+                **where,
+                PartNumber=number,
+                Body=Pieces(part.data, self._watch.moved),
+                ChecksumSHA256=digest,
+            )
+            found, etag = answer.get("ChecksumSHA256", digest), answer.get("ETag")
+            # An ETag of somebody else's does not harm: with it nothing can be completed.
+            if etag and found == digest:
+                return {"PartNumber": number, "ETag": etag, "ChecksumSHA256": digest}
+            self._watch.try_failed()
+        raise ItemError(Code.UPLOAD_FAILED, FOREIGN)
+
+    def _completed(self, where: dict[str, Any], stored: list[dict[str, Any]]) -> bool:
+        """Return whether the answer proves that S3 holds the whole; else the caller looks."""
+        with self._watch.patience():
+            answer = self._large.complete_multipart_upload(
+                **where, MultipartUpload={"Parts": stored}, IfNoneMatch="*"
+            )
+        digests = [base64.b64decode(part["ChecksumSHA256"]) for part in stored]
+        if proves_parts(answer, digests, [part["ETag"] for part in stored]):
+            self._stored()
+            return True
+        # It may not have come to S3 at all. Of what is complete there is nothing to give up.
+        self._abort(where)
+        return False
 
     def _abort(self, where: dict[str, Any]) -> None:
         """Give up the parts; where even that fails, the next run of the list does it."""
-        try:
+        with contextlib.suppress(*ERRORS):
             self._s3.quick.abort_multipart_upload(**where)
-        except (ClientError, BotoCoreError):
-            return
+
+    def _abort_others(self, key: str) -> None:
+        """Give up what tries for this key have begun of which nobody heard. A run has its turn
+        alone, so that no upload of this key is anybody else's."""
+        with contextlib.suppress(HimuroError):
+            self.abort_unfinished([key])
 
     def head(self, key: str) -> StoredObject | None:
         try:
             answer = self._client.head_object(Bucket=self._bucket, Key=key)
-        except (ClientError, BotoCoreError) as exc:
+            if not is_s3s(answer):
+                raise ItemError(Code.UPLOAD_FAILED, FOREIGN)
+            metadata = answer.get("Metadata", {})
+            return StoredObject(
+                size=answer["ContentLength"],
+                sha256=metadata.get("sha256", ""),
+                source_path=decode_metadata(metadata.get("source-path", "")),
+                storage_class=answer.get("StorageClass", "STANDARD"),
+            )
+        except ERRORS as exc:
             if error_code(exc) in ("404", "NoSuchKey"):
                 return None
             raise self._s3.cause(exc) from exc
-        metadata = answer.get("Metadata", {})
-        return StoredObject(
-            size=answer["ContentLength"],
-            sha256=metadata.get("sha256", ""),
-            source_path=decode_metadata(metadata.get("source-path", "")),
-            storage_class=answer.get("StorageClass", "STANDARD"),
-        )
 
     def abort_unfinished(self, keys: Iterable[str]) -> int:
         wanted = set(keys)
@@ -162,6 +253,14 @@ class S3ObjectStore:
                             Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                         )
                         aborted += 1
-        except (ClientError, BotoCoreError) as exc:
+        except ERRORS as exc:
             raise self._s3.cause(exc) from exc
         return aborted
+
+
+class _Begun(NamedTuple):
+    """An upload in parts."""
+
+    upload_id: str
+    others: bool
+    """Whether there may be uploads of the same key that nobody heard of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.config import Config
@@ -13,6 +14,7 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from core.aws_errors import (
     CREDENTIALS,
@@ -24,9 +26,12 @@ from core.aws_errors import (
 from core.aws_session import frozen, open_session
 from core.errors import Code, FatalError, HimuroError, ItemError, shortage_behind, unexpected
 from core.s3_codes import HIDDEN_CODES, meaning
+from core.s3_denials import ACTIONS, OBJECT_CODES, Denials
 from core.s3_lean import bucket_endpoint
+from core.s3_proof import FOREIGN
 from core.s3_sign import Credentials, Signer
-from core.s3_wire import AnswerError, LeanClient
+from core.s3_watch import answered, try_failed
+from core.s3_wire import AnswerError, LeanClient, Reply
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -34,6 +39,14 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound=LeanClient)
 
 _logger = logging.getLogger(__name__)
+
+ERRORS = (ClientError, BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError)
+"""What a call of a client raises, and what comes of an answer that is none of S3's: a page of
+HTML has none of the elements and numbers that botocore or its caller expects."""
+_SINGLE = frozenset({Code.ACCESS_DENIED, Code.CREDENTIALS_REJECTED})
+"""What a refusal may mean that is said of one object only."""
+_PASSING = frozenset({"RequestTimeout", "SlowDown", "408", "429"})
+"""Below 500, and yet no answer to what was asked."""
 
 
 class S3Connection:
@@ -52,6 +65,7 @@ class S3Connection:
             """For what has to be known soon."""
             trusted = self._session.get_config_variable("ca_bundle")
             self._endpoint = bucket_endpoint(self.bucket, self.quick, trusted)
+            self.denials = Denials(self.quick, self.bucket, settings.key_prefix, self.check_again)
         except (BotoCoreError, ClientError, OSError, ValueError) as exc:
             raise fatal(exc) from exc
 
@@ -99,7 +113,9 @@ class S3Connection:
             if not error_code(exc.__cause__).startswith("5"):
                 raise
 
-    def _look_before_retry(self, caught_exception: Exception | None, **_: object) -> None:
+    def _look_before_retry(
+        self, caught_exception: Exception | None, response: Any = None, **_: object
+    ) -> None:
         """Called by botocore after each attempt: retries of a dead endpoint take minutes.
 
         Only a time-out is looked into. A reset or a refused connection costs nothing, so the
@@ -107,35 +123,61 @@ class S3Connection:
         """
         if timed_out(caught_exception):
             self.check_again()
+        if response is None or response[0].status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            try_failed()
 
-    def attempt(self, call: Callable[[], int]) -> int | None:
+    def attempt(self, call: Callable[[], Reply]) -> Reply | None:
         """Return what S3 said to a lean client; None when that cannot be known.
 
         Raises ``FatalError`` when nobody answers any more.
         """
+        reply = None
         try:
-            return call()
+            reply = call()
         except TimeoutError:
             self.check_again()
         except (OSError, AnswerError) as exc:
             _logger.debug("asking again: %s", type(exc).__name__)
-        return None
+        if reply is None or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            try_failed()
+        return reply
 
     def cause(self, exc: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroError:
         """Return what a failure means; one that may be everybody's is looked into.
 
         ``otherwise``: the code of a failure that concerns this object only.
         """
-        cause = explain(exc, otherwise)
-        if isinstance(cause, ItemError) and cause.code is Code.MACHINE_SHORT:
+        if isinstance(exc, HimuroError):
+            return exc
+        if isinstance(exc, ClientError):
+            return self._refused(exc, otherwise)
+        if isinstance(exc, (BotoCoreError, *CREDENTIALS)):
+            cause = explain(exc, otherwise)
+        else:
+            cause = ItemError(otherwise, FOREIGN)
+        if isinstance(cause, FatalError) or cause.code is Code.MACHINE_SHORT:
             return cause
-        hidden = error_code(exc) in HIDDEN_CODES
-        if hidden or (isinstance(cause, ItemError) and not isinstance(exc, ClientError)):
-            try:
-                self.check_again()
-            except FatalError as gone:
-                return gone
-        return ItemError(otherwise, error_code(exc)) if hidden else cause
+        return self._gone() or cause
+
+    def _refused(self, exc: ClientError, otherwise: Code) -> HimuroError:
+        """Return what a refusal of S3's means."""
+        if _is_definite(exc):
+            answered()
+        code, cause = error_code(exc), explain(exc, otherwise)
+        # That a key of KMS is denied is not said of one object.
+        same = not isinstance(cause, FatalError) or cause.code in _SINGLE
+        if exc.operation_name in ACTIONS and code in OBJECT_CODES and same:
+            return self.denials.meaning(exc.operation_name, code, otherwise)
+        if code in HIDDEN_CODES:
+            return self._gone() or ItemError(otherwise, code)
+        return cause
+
+    def _gone(self) -> FatalError | None:
+        try:
+            self.check_again()
+        except FatalError as gone:
+            return gone
+        return None
 
 
 def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroError:
@@ -156,6 +198,12 @@ def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroErr
         meant = unexpected(short)
         return ItemError(meant.code, meant.detail)
     return ItemError(otherwise, type(error).__name__)
+
+
+def _is_definite(exc: ClientError) -> bool:
+    """Return whether S3 has decided; what passes is no decision."""
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status < HTTPStatus.INTERNAL_SERVER_ERROR and error_code(exc) not in _PASSING
 
 
 def fatal(exc: Exception) -> FatalError:

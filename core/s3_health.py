@@ -168,7 +168,9 @@ class S3Health:
                 **self._bucket, Prefix=self._settings.key_prefix
             )
             for number, page in enumerate(pages, start=1):
-                initiated.extend(upload["Initiated"] for upload in page.get("Uploads", []))
+                initiated.extend(
+                    upload["Initiated"] for upload in page.get("Uploads", []) if upload["Initiated"]
+                )
                 if number == _MOST_PAGES:
                     return
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable
 from http import HTTPStatus
@@ -15,8 +14,11 @@ from botocore.utils import get_environ_proxies
 from core.errors import FatalError
 from core.names import encode_metadata
 from core.ports import STORAGE_CLASS, NewObject
-from core.s3_put import Put, PutClient, PutLane
+from core.s3_proof import checksum_of
+from core.s3_put import Put, PutClient, PutLane, is_proof
 from core.s3_sign import Endpoint
+from core.s3_watch import Watch
+from core.s3_wire import Reply
 
 LANE_BYTES = 256 * 1024
 LANE_CONNECTIONS = 16
@@ -75,7 +77,7 @@ def _prepared(bucket: str, client: Any) -> tuple[str, str]:
 
 def lean_put(new: NewObject, data: bytes) -> Put:
     headers = {f"x-amz-meta-{name}": value for name, value in user_metadata(new).items()}
-    headers[_CHECKSUM] = checksum(bytes.fromhex(new.sha256))
+    headers[_CHECKSUM] = checksum_of(new.sha256)
     headers["x-amz-storage-class"] = STORAGE_CLASS
     return Put(new.key, data, new.sha256, headers)
 
@@ -88,20 +90,16 @@ def user_metadata(new: NewObject) -> dict[str, str]:
     return values
 
 
-def checksum(digest: bytes) -> str:
-    """Return a digest as S3's checksum headers want it."""
-    return base64.b64encode(digest).decode()
-
-
 class S3Lane(Generic[T]):
     """``Lane`` over the lean client."""
 
     most_bytes = LANE_BYTES
 
-    def __init__(self, client: PutClient, check: Callable[[], None]) -> None:
+    def __init__(self, client: PutClient, check: Callable[[], None], watch: Watch) -> None:
         """``check`` raises ``FatalError`` when S3 is out of reach."""
-        self._lane = PutLane[T](client, LANE_CONNECTIONS)
+        self._lane = PutLane[tuple[T, Put]](client, LANE_CONNECTIONS)
         self._check = check
+        self._watch = watch
 
     @property
     def busy(self) -> int:
@@ -112,18 +110,30 @@ class S3Lane(Generic[T]):
         return self._lane.is_full
 
     def begin(self, new: NewObject, data: bytes, token: T) -> None:
-        self._lane.begin(lean_put(new, data), token)
+        put = lean_put(new, data)
+        self._lane.begin(put, (token, put))
 
     def wait(self) -> list[tuple[T, bool | FatalError]]:
+        # What is under way while the thread reads its next file is not waited for.
+        self._watch.begin()
+        try:
+            return self._wait()
+        finally:
+            self._watch.end()
+
+    def _wait(self) -> list[tuple[T, bool | FatalError]]:
         ended = self._lane.wait()
         gone: FatalError | None = None
-        if any(status == HTTPStatus.REQUEST_TIMEOUT for _, status in ended):
+        if any(reply == HTTPStatus.REQUEST_TIMEOUT for _, reply in ended):
             # Once for all of them: to find out that S3 is gone takes seconds.
             gone = out_of_reach(self._check)
-        return [
-            (token, gone if gone and status != HTTPStatus.OK else status == HTTPStatus.OK)
-            for token, status in ended
-        ]
+        told: list[tuple[T, bool | FatalError]] = []
+        for (token, put), reply in ended:
+            stored = isinstance(reply, Reply) and is_proof(put, reply)
+            if stored:
+                self._watch.answered()
+            told.append((token, gone if gone and not stored else stored))
+        return told
 
     def close(self) -> None:
         self._lane.close()

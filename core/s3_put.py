@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TypeVar
 
+from core.s3_proof import checksum_of, proves_content
 from core.s3_wire import (
     MOST_HEADER_BYTES,
     AnswerError,
     Exchange,
     LeanClient,
+    Reply,
     WireLane,
     parse_answer,
 )
@@ -31,11 +34,23 @@ class Put:
     """Lower-case names, values of visible ASCII (no spaces: their signature would differ)."""
 
 
+def is_proof(put: Put, reply: Reply) -> bool:
+    """Return whether an answer says that S3 holds just what was sent."""
+    if reply.status != HTTPStatus.OK:
+        return False
+    # As S3 writes it; anything else is read header by header.
+    if b"\r\nx-amz-checksum-sha256: %s\r\n" % checksum_of(put.sha256).encode() in reply.head:
+        return True
+    return proves_content(
+        reply.header("x-amz-checksum-sha256"), reply.header("etag"), put.sha256, put.data
+    )
+
+
 class PutClient(LeanClient):
     """Creates objects in one bucket."""
 
-    def put(self, put: Put) -> int:
-        """Send one conditional put and return the HTTP status; 200: the object is stored.
+    def put(self, put: Put) -> Reply:
+        """Send one conditional put and return the answer; ``is_proof`` says what a 200 means.
 
         Raises as ``exchange`` does; the object may be stored all the same. A second call never
         overwrites: S3 answers 412.
@@ -47,8 +62,8 @@ class PutClient(LeanClient):
         return self.signer.head("PUT", put.key, headers, size=len(put.data), sha256=put.sha256)
 
 
-class PutLane(WireLane[T, int]):
-    """Several puts at once by one thread. ``wait`` tells the HTTP status of each."""
+class PutLane(WireLane[T, Reply]):
+    """Several puts at once by one thread. ``wait`` tells the answer to each."""
 
     def __init__(self, client: PutClient, connections: int) -> None:
         super().__init__(client, connections)
@@ -69,10 +84,10 @@ class PutLane(WireLane[T, int]):
         block = exchange.connection.recv(MOST_HEADER_BYTES)
         exchange.moved_at = time.monotonic()
         exchange.answer += block
-        parsed = parse_answer(exchange.answer)
+        reply = parse_answer(exchange.answer)
         if not block:
             raise AnswerError("no answer")
-        if parsed is None:
+        if reply is None:
             return False
-        self._end(exchange, *parsed)
+        self._end(exchange, reply, reply.keep)
         return True

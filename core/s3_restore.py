@@ -17,18 +17,21 @@ from hashlib import sha256
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import HTTPError
 
 from core.errors import Code, FatalError, ItemError
 from core.pacer import Pacer
 from core.ports import FetchLane
-from core.restore_model import Answer, ObjectState, Tier
-from core.s3_client import S3Connection, error_code, timed_out
+from core.restore_model import Answer, ObjectState, Thaw, Tier
+from core.s3_client import ERRORS, S3Connection, error_code, timed_out
+from core.s3_denials import ACTIONS
 from core.s3_get import BrokenStreamError, GetLane, Stream
-from core.s3_lean import LANE_BYTES, LANE_CONNECTIONS, checksum, out_of_reach
+from core.s3_lean import LANE_BYTES, LANE_CONNECTIONS, out_of_reach
+from core.s3_proof import FOREIGN, checksum, is_s3s
 from core.s3_states import MISSING_CODES, S3States
-from core.s3_wire import LeanClient
+from core.s3_watch import Watch
+from core.s3_wire import LeanClient, Reply
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -57,12 +60,15 @@ class S3RestoreStore:
         settings: Settings,
         pacer: Pacer | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        watch: Callable[[], Watch] = Watch,
     ) -> None:
-        """Raises ``FatalError`` when there are no credentials or no Region."""
+        """``watch`` makes one for each kind of call. Raises ``FatalError`` when there are no
+        credentials or no Region."""
         self._s3 = S3Connection(settings)
         self._client = self._s3.client(read=20)
         self._lean = self._s3.lean(LeanClient, _SECONDS)
-        self._states = S3States(self._s3, self._client)
+        self._looks, self._thaws, self._fetches = watch(), watch(), watch()
+        self._states = S3States(self._s3, self._client, self._looks)
         self._pacer = pacer or Pacer(MOST_A_SECOND)
         self._sleep = sleep
         # Each attempt of boto3 counts as well.
@@ -74,22 +80,39 @@ class S3RestoreStore:
     def check(self) -> None:
         self._s3.check()
 
+    def require_life(self) -> None:
+        for watch in (self._looks, self._thaws, self._fetches):
+            watch.require()
+
     def states(
         self, keys: Iterable[str], cancelled: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[str, ObjectState | ItemError]]:
-        return self._states.of(keys, cancelled)
+        def given_up() -> bool:
+            self._looks.require()
+            return cancelled()
+
+        return self._states.of(keys, given_up)
 
     def thaw(self, key: str, tier: Tier, days: int) -> Answer:
-        status = self._asked(key, tier, days)
-        if status in _ANSWERS:
-            return _ANSWERS[HTTPStatus(status)]
+        with self._thaws.call():
+            answer = self._thawed(key, tier, days)
+            self._thaws.answered()
+        self._s3.denials.granted(ACTIONS["RestoreObject"])
+        return answer
+
+    def _thawed(self, key: str, tier: Tier, days: int) -> Answer:
+        reply = self._asked(key, tier, days)
+        if reply is not None and reply.status in _ANSWERS:
+            said = _ANSWERS[HTTPStatus(reply.status)]
+            if _is_plain(reply) or self._is_under_way(key):
+                return said
         try:
             answer = self._client.restore_object(
                 Bucket=self._s3.bucket,
                 Key=key,
                 RestoreRequest={"Days": days, "GlacierJobParameters": {"Tier": tier.value}},
             )
-        except (ClientError, BotoCoreError) as exc:
+        except ERRORS as exc:
             code = error_code(exc)
             if code == "RestoreAlreadyInProgress":
                 return Answer.IN_PROGRESS
@@ -98,9 +121,17 @@ class S3RestoreStore:
             if code in MISSING_CODES:
                 raise ItemError(Code.OBJECT_MISSING) from exc
             raise self._s3.cause(exc, Code.RESTORE_REFUSED) from exc
-        return _ANSWERS[HTTPStatus(answer["ResponseMetadata"]["HTTPStatusCode"])]
+        told = _ANSWERS.get(answer["ResponseMetadata"]["HTTPStatusCode"])
+        if told and (is_s3s(answer) or self._is_under_way(key)):
+            return told
+        raise ItemError(Code.RESTORE_REFUSED, FOREIGN)
 
-    def _asked(self, key: str, tier: Tier, days: int) -> int | None:
+    def _is_under_way(self, key: str) -> bool:
+        """Return whether S3 says of an object that a copy is there or on its way."""
+        ((_, state),) = self._states.of([key], lambda: False)
+        return isinstance(state, ObjectState) and state.thaw in (Thaw.THAWING, Thaw.READABLE)
+
+    def _asked(self, key: str, tier: Tier, days: int) -> Reply | None:
         """Return what S3 says to the lean client; None when that cannot be known."""
         lean = self._lean
         if lean is None:
@@ -119,11 +150,21 @@ class S3RestoreStore:
         return self._s3.attempt(lambda: lean.exchange(head, body))
 
     def fetch(self, key: str, size: int, write: Write) -> None:
+        def moved(block: memoryview) -> None:
+            self._fetches.answered()
+            write(block)
+
+        with self._fetches.call():
+            self._fetch(key, size, moved)
+            self._fetches.answered()
+        self._s3.denials.granted(ACTIONS["GetObject"])
+
+    def _fetch(self, key: str, size: int, write: Write) -> None:
         place, etag = self._streamed(key, size, write)
         breaks = 0
         while not place or place < size:
             answer = self._opened(key, size, place, etag)
-            etag = answer["ETag"]
+            etag = answer.get("ETag", "")
             before = place
             place, broken = _poured(answer["Body"], place, size, write)
             if broken is None:
@@ -131,6 +172,10 @@ class S3RestoreStore:
             if timed_out(broken):
                 self._s3.check_again()
             breaks = 1 if place > before else breaks + 1
+            if place > before:
+                self._fetches.answered()
+            else:
+                self._fetches.try_failed()
             if breaks > _MOST_BREAKS:
                 raise self._s3.cause(broken, Code.DOWNLOAD_FAILED) from broken
             self._sleep(0.1 * 2 ** (breaks - 1))
@@ -160,7 +205,7 @@ class S3RestoreStore:
         rest = {"Range": f"bytes={place}-", "IfMatch": etag} if place else {}
         try:
             answer = self._client.get_object(Bucket=self._s3.bucket, Key=key, **rest)
-        except (ClientError, BotoCoreError) as exc:
+        except ERRORS as exc:
             code = error_code(exc)
             if code == "InvalidObjectState":
                 raise ItemError(Code.NOT_READABLE) from exc
@@ -173,11 +218,21 @@ class S3RestoreStore:
         wanted = f"bytes {place}-{size - 1}/{size}" if place else None
         if length != size - place or answer.get("ContentRange") != wanted:
             answer["Body"].close()
+            if not is_s3s(answer):
+                raise ItemError(Code.DOWNLOAD_FAILED, FOREIGN)
             raise ItemError(Code.CONTENT_MISMATCH, f"{size - place} → {length}バイト")
         return answer
 
     def fetch_lane(self) -> FetchLane[T] | None:
-        return S3FetchLane(self._lean, self._s3.check_again) if self._lean else None
+        if not self._lean:
+            return None
+        return S3FetchLane(self._lean, self._s3.check_again, self._fetches)
+
+
+def _is_plain(reply: Reply) -> bool:
+    """Return whether an answer to a request for a copy can be S3's: it has no body."""
+    signed = reply.header("x-amz-request-id") or reply.header("x-amzn-requestid")
+    return bool(signed) and reply.header("content-length") in ("0", "")
 
 
 def _poured(body: Any, place: int, size: int, write: Write) -> tuple[int, Exception | None]:
@@ -203,8 +258,9 @@ class S3FetchLane(Generic[T]):
 
     most_bytes = LANE_BYTES
 
-    def __init__(self, client: LeanClient, check: Callable[[], None]) -> None:
+    def __init__(self, client: LeanClient, check: Callable[[], None], watch: Watch) -> None:
         """``check`` raises ``FatalError`` when S3 is out of reach."""
+        self._watch = watch
         self._lane = GetLane[T](client, LANE_CONNECTIONS)
         self._check = check
         self.begin = self._lane.begin
@@ -219,7 +275,13 @@ class S3FetchLane(Generic[T]):
         return self._lane.is_full
 
     def wait(self) -> list[tuple[T, bytes | None | FatalError]]:
-        ended = self._lane.wait()
+        self._watch.begin()
+        try:
+            ended = self._lane.wait()
+            if any(isinstance(data, bytes) for _, data in ended):
+                self._watch.answered()
+        finally:
+            self._watch.end()
         gone: FatalError | None = None
         if any(answer == HTTPStatus.REQUEST_TIMEOUT for _, answer in ended):
             # Once for all of them: to find out that S3 is gone takes seconds.

@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from core.errors import Code, ItemError
+from core.errors import Code, FatalError, ItemError
 from core.restore_model import ObjectState, Thaw
-from core.s3_client import S3Connection, error_code
+from core.s3_client import ERRORS, S3Connection, error_code
+from core.s3_denials import ACTIONS
+from core.s3_proof import FOREIGN, is_s3s
+from core.s3_watch import Watch
 from core.workers import Cancelled, parallel
 
 MISSING_CODES = frozenset({"404", "NoSuchKey"})
@@ -30,7 +31,7 @@ _SAMPLE = 8
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _MAY_BE_ARCHIVED = "INTELLIGENT_TIERING"
 """Only HEAD tells whether such an object is."""
-_DONE = re.compile(r'ongoing-request="false", *expiry-date="([^"]+)"')
+_ATTRIBUTE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s,;"']+))""")
 
 State = ObjectState | ItemError
 States = dict[str, State]
@@ -39,8 +40,9 @@ States = dict[str, State]
 class S3States:
     """Asks one bucket. Safe in any thread."""
 
-    def __init__(self, connection: S3Connection, client: Any) -> None:
+    def __init__(self, connection: S3Connection, client: Any, watch: Watch | None = None) -> None:
         self._s3 = connection
+        self._watch = watch or Watch()
         self._client = client
         self._listings_tell: bool | None = None
         """Whether this server's listings have ``RestoreStatus``; None: not known yet."""
@@ -92,17 +94,19 @@ class S3States:
         A page that does not come settles nothing: HEAD has the last word.
         """
         try:
-            answer = self._client.list_objects_v2(
-                Bucket=self._s3.bucket,
-                StartAfter=after,
-                OptionalObjectAttributes=["RestoreStatus"],
-            )
-        except (ClientError, BotoCoreError) as exc:
+            with self._watch.call():
+                answer = self._client.list_objects_v2(
+                    Bucket=self._s3.bucket,
+                    StartAfter=after,
+                    OptionalObjectAttributes=["RestoreStatus"],
+                )
+                self._watch.answered()
+        except ERRORS as exc:
             cause = self._s3.cause(exc, Code.DOWNLOAD_FAILED)
             if isinstance(cause, ItemError):
                 return {}, after
             raise cause from exc
-        listed = {item["Key"]: item for item in answer.get("Contents", [])}
+        listed = {item["Key"]: item for item in answer.get("Contents", []) if "Key" in item}
         if any(item.get("RestoreStatus") for item in listed.values()):
             self._listings_tell = True
         return listed, max(listed, default=after) if answer.get("IsTruncated") else None
@@ -113,14 +117,15 @@ class S3States:
         settled: States = {}
         silent: dict[str, ObjectState] = {}
         for key in wanted:
-            item = listed.get(key)
-            storage_class = item.get("StorageClass") if item else _MAY_BE_ARCHIVED
-            if item is None or storage_class == _MAY_BE_ARCHIVED:
+            item = listed.get(key, {})
+            storage_class = item.get("StorageClass") or _MAY_BE_ARCHIVED
+            if "Size" not in item or storage_class == _MAY_BE_ARCHIVED:
                 continue
             if storage_class not in _ARCHIVED:
                 settled[key] = ObjectState(Thaw.READABLE, item["Size"])
-            elif status := item.get("RestoreStatus"):
-                settled[key] = _listed_state(item["Size"], status)
+            elif "RestoreStatus" in item:
+                if state := _listed_state(item["Size"], item["RestoreStatus"] or {}):
+                    settled[key] = state
             else:
                 silent[key] = ObjectState(Thaw.FROZEN, item["Size"])
         return settled | self._believed(silent)
@@ -142,33 +147,68 @@ class S3States:
         return {**silent, **sample}
 
     def _head(self, key: str) -> State:
+        """Return what S3 says of one object; whatever that is, it concerns no other one.
+
+        Raises ``FatalError``, which was met ``at`` this one.
+        """
         try:
-            answer = self._client.head_object(Bucket=self._s3.bucket, Key=key)
-        except (ClientError, BotoCoreError) as exc:
+            with self._watch.call():
+                answer = self._client.head_object(Bucket=self._s3.bucket, Key=key)
+                if not is_s3s(answer):
+                    return ItemError(Code.DOWNLOAD_FAILED, FOREIGN)
+                state = head_state(answer)
+                self._watch.answered()
+        except ERRORS as exc:
             if error_code(exc) in MISSING_CODES:
+                self._watch.answered()
                 return ObjectState(Thaw.MISSING)
             cause = self._s3.cause(exc, Code.DOWNLOAD_FAILED)
             if isinstance(cause, ItemError):
                 return cause
+            if isinstance(cause, FatalError):
+                cause.at = key
             raise cause from exc
-        return head_state(answer)
+        self._s3.denials.granted(ACTIONS["HeadObject"])
+        return state
 
 
 def head_state(answer: Mapping[str, Any]) -> ObjectState:
-    """Return what an answer to a HEAD says."""
+    """Return what an answer to a HEAD says. What is not understood is not readable."""
     size = answer["ContentLength"]
     if answer.get("StorageClass") not in _ARCHIVED and not answer.get("ArchiveStatus"):
         return ObjectState(Thaw.READABLE, size)
-    restore = answer.get("Restore", "")
-    if 'ongoing-request="true"' in restore:
+    found = restore_attributes(answer.get("Restore", ""))
+    ongoing = found.get("ongoing-request", "").lower()
+    if ongoing == "true":
         return ObjectState(Thaw.THAWING, size)
-    if done := _DONE.search(restore):
-        return ObjectState(Thaw.READABLE, size, parsedate_to_datetime(done[1]))
+    until = moment(found.get("expiry-date", ""))
+    if ongoing == "false" and until:
+        return ObjectState(Thaw.READABLE, size, until)
     return ObjectState(Thaw.FROZEN, size)
 
 
-def _listed_state(size: int, status: Mapping[str, Any]) -> ObjectState:
+def restore_attributes(header: str) -> dict[str, str]:
+    """Return what ``x-amz-restore`` says, names in lower case, in whatever order it does."""
+    return {
+        name.lower(): (double or single or bare).strip()
+        for name, double, single, bare in _ATTRIBUTE.findall(header)
+    }
+
+
+def moment(text: str) -> datetime | None:
+    """Return a time as HTTP or ISO 8601 write it, UTC where it does not say; None: neither."""
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            found = read(text)
+            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except (ValueError, TypeError, OverflowError, IndexError):
+            continue
+    return None
+
+
+def _listed_state(size: int, status: Mapping[str, Any]) -> ObjectState | None:
+    """Return what a listing says of a copy; None: nothing that can be understood."""
     if status.get("IsRestoreInProgress"):
         return ObjectState(Thaw.THAWING, size)
     until: datetime | None = status.get("RestoreExpiryDate")
-    return ObjectState(Thaw.READABLE if until else Thaw.FROZEN, size, until)
+    return ObjectState(Thaw.READABLE, size, until) if until else None

@@ -16,10 +16,11 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from core.s3_sign import Endpoint, Signer
 
@@ -38,8 +39,30 @@ _GATHERS = hasattr(socket.socket, "sendmsg")
 _READ_WRITE = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 
+def _nobody() -> None:
+    """Hear that bytes have gone, and do nothing."""
+
+
 class AnswerError(Exception):
     """The connection ended, or what came is no answer that this client understands."""
+
+
+class Reply(NamedTuple):
+    """An answer without its body. A status alone proves nothing: gateways say 200 as well."""
+
+    status: int
+    keep: bool
+    """Whether the connection can be used again."""
+    head: bytes
+    """Status line and headers as they came, the blank line included."""
+
+    def header(self, name: str) -> str:
+        """Return a header's value, empty when there is none. ``name`` in lower case."""
+        for line in self.head.split(b"\r\n")[1:]:
+            found, _, value = line.partition(b":")
+            if found.decode("latin-1").strip().lower() == name:
+                return value.decode("latin-1").strip()
+        return ""
 
 
 class LeanClient:
@@ -53,12 +76,14 @@ class LeanClient:
         )
         self.signer = signer
         self.seconds = seconds
+        self.moved: Callable[[], None] = _nobody
+        """Hears that bytes of a large request have gone."""
         self._idle: deque[socket.socket] = deque()
         # Nobody is asked to close a client: its connections go with it.
         weakref.finalize(self, _close_all, self._idle)
 
-    def exchange(self, head: bytes, data: bytes) -> int:
-        """Send one request and return the HTTP status of the answer.
+    def exchange(self, head: bytes, data: bytes) -> Reply:
+        """Send one request and return the answer.
 
         Raises ``OSError`` (``TimeoutError`` when nobody answered in time) or ``AnswerError``;
         S3 may have done what was asked all the same. Where a kept connection breaks, the
@@ -90,20 +115,19 @@ class LeanClient:
             raise
         return connection
 
-    def _exchange(self, connection: socket.socket, head: bytes, data: bytes) -> int:
-        keep = False
+    def _exchange(self, connection: socket.socket, head: bytes, data: bytes) -> Reply:
+        reply: Reply | None = None
         try:
-            send_all(connection, head, data)
+            send_all(connection, head, data, self.moved)
             answer = b""
-            while (parsed := parse_answer(answer)) is None:
+            while (reply := parse_answer(answer)) is None:
                 block = connection.recv(MOST_HEADER_BYTES)
                 if not block:
                     raise AnswerError("no answer")
                 answer += block
-            status, keep = parsed
         finally:
-            self.give_back(connection, keep=keep)
-        return status
+            self.give_back(connection, keep=reply is not None and reply.keep)
+        return reply
 
     def give_back(self, connection: socket.socket, *, keep: bool) -> None:
         """Keep a connection for the next request, or let go of it."""
@@ -280,12 +304,18 @@ def wait_for_all(connection: socket.socket, seconds: float) -> int:
     return socket.MSG_WAITALL
 
 
-def send_all(connection: socket.socket, head: bytes, data: bytes) -> None:
-    """Send a request over a connection that waits; raises ``OSError``."""
+def send_all(
+    connection: socket.socket, head: bytes, data: bytes, moved: Callable[[], None] = _nobody
+) -> None:
+    """Send a request over a connection that waits; raises ``OSError``.
+
+    ``moved`` hears of every piece after the first, which the machine itself may still hold.
+    """
     rest = _send_first(connection, head, data)
     while rest:
         # Piece by piece: the time limit counts for each.
         rest = rest[connection.send(rest[:_BLOCK]) :]
+        moved()
 
 
 def _send_first(connection: socket.socket, head: bytes, data: bytes) -> memoryview:
@@ -318,21 +348,20 @@ def _sent(connection: socket.socket, data: memoryview) -> int:
         return 0
 
 
-def parse_answer(answer: bytes | bytearray) -> tuple[int, bool] | None:
-    """Return the status of an answer and whether its connection can be used again.
-
-    None while more is to come. Raises ``AnswerError``.
-    """
+def parse_answer(answer: bytes | bytearray) -> Reply | None:
+    """Return an answer; None while more is to come. Raises ``AnswerError``."""
     end = answer.find(b"\r\n\r\n")
     if end < 0:
         if len(answer) > MOST_HEADER_BYTES:
             raise AnswerError("too long")
         return None
-    head = answer[: end + 4].lower()
-    status = status_of(head)
+    head = bytes(answer[: end + 4])
+    lower = head.lower()
+    status = status_of(lower)
     # Only an empty body is waited for: that of an error is for boto3, which asks again.
-    empty = b"\r\ncontent-length: 0\r\n" in head and len(answer) == len(head)
-    return status, empty and b"\r\nconnection: close\r\n" not in head
+    empty = b"\r\ncontent-length: 0\r\n" in lower and len(answer) == len(head)
+    keep = empty and b"\r\nconnection: close\r\n" not in lower
+    return Reply(status, keep, head)
 
 
 def status_of(head: bytes | bytearray) -> int:

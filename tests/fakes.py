@@ -143,11 +143,16 @@ class MemoryStore:
         self.unfinished: set[str] = set()
         self.part_bytes = part_bytes
         self.before: Callable[[str, str], None] = lambda _call, _key: None
+        self.life: Callable[[], None] = lambda: None
+        """Raises when nothing succeeds any more."""
         self.after: Callable[[str, str], None] = lambda _call, _key: None
         self._lock = threading.Lock()
 
     def check(self) -> None:
         self.before("check", "")
+
+    def require_life(self) -> None:
+        self.life()
 
     def part_size(self, size: int) -> int | None:
         return None if size <= self.part_bytes else self.part_bytes

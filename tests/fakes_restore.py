@@ -84,9 +84,14 @@ class MemoryRestoreStore:
         self.altered: dict[str, bytes] = {}
         """What is fetched instead of the content."""
         self.before: Callable[[str, str], None] = lambda _call, _key: None
+        self.life: Callable[[], None] = lambda: None
+        """Raises when nothing succeeds any more."""
 
     def check(self) -> None:
         self.before("check", "")
+
+    def require_life(self) -> None:
+        self.life()
 
     def states(
         self, keys: Iterable[str], cancelled: Callable[[], bool] = lambda: False

@@ -17,6 +17,7 @@ from core import s3_client
 from core.s3 import S3ObjectStore
 from core.s3_client import S3Connection
 from core.s3_restore import S3RestoreStore
+from core.s3_watch import SILENT_SECONDS, Watch
 from core.settings import load_settings
 from tests.proxy import FaultyProxy, faulty_proxy
 from tests.servers import (
@@ -40,13 +41,19 @@ class Bucket:
     client: Any
     """A boto3 client that goes to the server directly."""
 
-    def store(self) -> S3ObjectStore:
-        """Return the real client, through the proxy."""
-        return S3ObjectStore(load_settings({"HIMURO_BUCKET": self.name}))
+    def store(self, limit: float = SILENT_SECONDS) -> S3ObjectStore:
+        """Return the real client, through the proxy; ``limit``: seconds without a success."""
+        return S3ObjectStore(load_settings({"HIMURO_BUCKET": self.name}), Watch(limit))
 
-    def restores(self, sleep: Callable[[float], None] = lambda _seconds: None) -> S3RestoreStore:
+    def restores(
+        self,
+        sleep: Callable[[float], None] = lambda _seconds: None,
+        limit: float = SILENT_SECONDS,
+    ) -> S3RestoreStore:
         """Return the real client for restores, through the proxy."""
-        return S3RestoreStore(load_settings({"HIMURO_BUCKET": self.name}), sleep=sleep)
+        return S3RestoreStore(
+            load_settings({"HIMURO_BUCKET": self.name}), sleep=sleep, watch=lambda: Watch(limit)
+        )
 
     def object_keys(self) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
@@ -99,6 +106,17 @@ def new_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucke
         client = boto3.client("s3", endpoint_url=endpoint)
         yield Bucket(name, proxy, environ, client)
         client.close()
+
+
+@pytest.fixture
+def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 does nothing twice: its pauses take up to 15 s."""
+    config = s3_client.client_config
+    monkeypatch.setattr(
+        s3_client,
+        "client_config",
+        lambda _attempts, *, connect, read: config(1, connect=connect, read=read),
+    )
 
 
 @pytest.fixture

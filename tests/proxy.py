@@ -30,6 +30,13 @@ class Fault(Enum):
     CUT = "the answer's body broken off in the middle"
     TORN = "the answer's body broken in the middle by a reset"
     SHORT = "half of the answer's body, and a length that says so"
+    PAGE = "200 with a gateway's page, not forwarded"
+    PAGE_AFTER = "forwarded, and answered by a gateway's page with 200"
+    EMPTY = "200 without anything, not forwarded"
+    ERROR_200 = "200 with an error of S3's in the body, not forwarded"
+    STATUS_LINE = "the end after a status line of 200, not forwarded"
+    WRONG_SUM = "200 with the checksum of something else, not forwarded"
+    HANG = "taken, never answered, not forwarded"
 
 
 _ANSWERS = {
@@ -38,6 +45,26 @@ _ANSWERS = {
     Fault.EXPIRED: (400, "ExpiredToken"),
     Fault.DENIED: (403, "AccessDenied"),
 }
+PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome<br></body></html>"
+_HTML = {"Content-Type": "text/html; charset=utf-8", "Server": "gateway"}
+_FOREIGN = {
+    Fault.PAGE: (_HTML, PAGE),
+    Fault.PAGE_AFTER: (_HTML, PAGE),
+    Fault.EMPTY: ({}, b""),
+    Fault.ERROR_200: (
+        {"Content-Type": "application/xml", "x-amz-request-id": "1"},
+        b"<Error><Code>InternalError</Code><Message>test</Message></Error>",
+    ),
+    Fault.WRONG_SUM: (
+        {
+            "x-amz-request-id": "1",
+            "x-amz-checksum-sha256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+            "ETag": '"d41d8cd98f00b204e9800998ecf8427e"',
+        },
+        b"",
+    ),
+}
+"""Answers with 200 that are none to what was asked."""
 Decide = Callable[[str, str], Fault]
 
 
@@ -60,6 +87,8 @@ class FaultyProxy:
         self.date = ""
         """What answers say the time is; empty leaves the server's word."""
         self.lock = threading.Lock()
+        self._hanging = threading.Event()
+        """Set in the end, for those who hang."""
         self._target = urlsplit(endpoint)
         proxy = self
 
@@ -94,6 +123,16 @@ class FaultyProxy:
             status, code = _ANSWERS[fault]
             xml = f"<Error><Code>{code}</Code><Message>test</Message></Error>".encode()
             _answer(request, status, {"Content-Type": "application/xml"}, xml)
+        elif fault is Fault.STATUS_LINE:
+            request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            request.close_connection = True
+        elif fault is Fault.HANG:
+            self._hanging.wait()
+            request.close_connection = True
+        elif fault in _FOREIGN:
+            if fault is Fault.PAGE_AFTER:
+                self._forward(request, body)
+            _answer(request, 200, *_FOREIGN[fault])
         else:
             if fault is Fault.CORRUPTED and body:
                 body = bytes([body[0] ^ 1]) + body[1:]
@@ -161,6 +200,7 @@ def faulty_proxy(endpoint: str) -> Iterator[FaultyProxy]:
     try:
         yield proxy
     finally:
+        proxy._hanging.set()
         proxy._server.shutdown()
         proxy._server.server_close()
         thread.join()

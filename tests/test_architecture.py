@@ -58,12 +58,11 @@ def test_only_s3_talks_to_s3() -> None:
     assert found == {
         "core/aws_errors.py",
         "core/aws_session.py",
-        "core/s3.py",
         "core/s3_client.py",
+        "core/s3_denials.py",
         "core/s3_health.py",
         "core/s3_lean.py",
         "core/s3_restore.py",
-        "core/s3_states.py",
     }
 
 

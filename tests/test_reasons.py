@@ -290,11 +290,10 @@ def test_a_head_of_one_object_that_hides_its_reason(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bucket is asked: where it answers, only this object is concerned."""
-    store = S3ObjectStore(desk.settings)
     hidden = Refusal(400, "InvalidRequest", Code.UPLOAD_FAILED, "")
     monkeypatch.setattr(Counter, "refusal", hidden)
     with pytest.raises(FatalError):
-        store.head("k")
+        S3ObjectStore(desk.settings).head("k")
 
     def only_objects(self: Counter) -> None:
         refused = self.command == "HEAD" and self.path.endswith("/k")
@@ -303,7 +302,7 @@ def test_a_head_of_one_object_that_hides_its_reason(
     monkeypatch.setattr(Counter, "do_HEAD", only_objects)
     monkeypatch.setattr(Counter, "refusal", None)
     with pytest.raises(ItemError) as caught:
-        store.head("k")
+        S3ObjectStore(desk.settings).head("k")  # what the bucket said is remembered for a moment
     assert caught.value.code is Code.UPLOAD_FAILED
 
 

@@ -50,17 +50,6 @@ def only(bucket: Bucket, method: str, faults: list[Fault]) -> None:
     bucket.proxy.decide = lambda m, _path: faults.pop(0) if m == method and faults else Fault.NONE
 
 
-@pytest.fixture
-def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3 does nothing twice: its pauses take up to 15 s."""
-    config = s3_client.client_config
-    monkeypatch.setattr(
-        s3_client,
-        "client_config",
-        lambda _attempts, *, connect, read: config(1, connect=connect, read=read),
-    )
-
-
 # Fetching
 
 
@@ -371,7 +360,7 @@ def error(code: str) -> ClientError:
         ("SlowDown", (ItemError, Code.RESTORE_REFUSED)),
         ("GlacierExpeditedRetrievalNotAvailable", (ItemError, Code.RESTORE_REFUSED)),
         ("InvalidArgument", (ItemError, Code.RESTORE_REFUSED)),
-        ("AccessDenied", (FatalError, Code.ACCESS_DENIED)),
+        ("AccessDenied", (ItemError, Code.OBJECT_DENIED)),  # the bucket itself answers
         ("NoSuchBucket", (FatalError, Code.NO_SUCH_BUCKET)),
     ],
 )

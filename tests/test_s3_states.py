@@ -166,7 +166,8 @@ class FarApart:
 
 def test_pages_are_tried_less_and_less_often() -> None:
     client = FarApart()
-    connection: Any = SimpleNamespace(bucket="himuro-x")
+    unheard = SimpleNamespace(granted=lambda _action: None)
+    connection: Any = SimpleNamespace(bucket="himuro-x", denials=unheard)
     keys = [f"{n:03}" for n in range(1000)]
     said = dict(S3States(connection, client).of(keys, lambda: False))
     assert said == dict.fromkeys(keys, ObjectState(Thaw.FROZEN, 1))

@@ -1,0 +1,217 @@
+"""An answer of 200 proves nothing: gateways that answer in S3's place, on the wire.
+
+Whatever they say, an object counts as stored only when it is in the bucket, and a copy as on
+its way only when S3 says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from core.errors import Code, HimuroError, ItemError
+from core.ports import NewObject, ObjectStore, Part, StoredObject
+from core.restore_model import Answer, ObjectState, Thaw, Tier
+from tests.plugin_s3 import Bucket
+from tests.proxy import PAGE, Fault
+from tests.test_s3 import new, parts, through_a_lane
+
+MIB = 1024 * 1024
+FOREIGN = [
+    Fault.PAGE,
+    Fault.PAGE_AFTER,
+    Fault.EMPTY,
+    Fault.ERROR_200,
+    Fault.STATUS_LINE,
+    Fault.WRONG_SUM,
+    Fault.LOST,
+]
+
+
+def always(bucket: Bucket, fault: Fault, wanted: Callable[[str, str], bool]) -> None:
+    bucket.proxy.decide = lambda m, path: fault if wanted(m, path) else Fault.NONE
+
+
+def once(bucket: Bucket, fault: Fault, wanted: Callable[[str, str], bool]) -> None:
+    left = [fault]
+    bucket.proxy.decide = lambda m, path: left.pop() if left and wanted(m, path) else Fault.NONE
+
+
+def is_put(method: str, _path: str) -> bool:
+    return method == "PUT"
+
+
+def is_completion(method: str, path: str) -> bool:
+    return method == "POST" and "uploadId" in path
+
+
+def is_beginning(method: str, path: str) -> bool:
+    return method == "POST" and path.endswith("?uploads")
+
+
+def is_in_bucket(bucket: Bucket, key: str, data: bytes) -> bool:
+    return key in bucket.object_keys() and (
+        bucket.client.head_object(Bucket=bucket.name, Key=key)["Metadata"]["sha256"]
+        == hashlib.sha256(data).hexdigest()
+    )
+
+
+def ours(data: bytes) -> StoredObject:
+    wanted = new("k", data)
+    return StoredObject(len(data), wanted.sha256, wanted.source_path, "DEEP_ARCHIVE")
+
+
+def stored(store: ObjectStore, data: bytes, create: Callable[[], bool]) -> bool:
+    """Return whether a caller takes the object for stored: created, or adopted after a look."""
+    try:
+        return create() or store.head("k") == ours(data)
+    except ItemError:
+        return False
+
+
+@pytest.mark.usefixtures("one_attempt")
+@pytest.mark.parametrize("fault", FOREIGN)
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_put_counts_as_stored_only_when_it_is(bucket: Bucket, fault: Fault, size: int) -> None:
+    data = os.urandom(size)
+    store = bucket.store()
+    always(bucket, fault, is_put)
+    counts = stored(store, data, lambda: store.create(new("k", data), data))
+    assert counts is is_in_bucket(bucket, "k", data)
+    assert counts is (fault in (Fault.PAGE_AFTER, Fault.LOST))
+
+
+@pytest.mark.usefixtures("one_attempt")
+@pytest.mark.parametrize("fault", FOREIGN)
+def test_a_lane_says_created_only_of_what_is_proven(bucket: Bucket, fault: Fault) -> None:
+    always(bucket, fault, lambda m, path: m == "PUT" and path.endswith("/bad"))
+    ended = through_a_lane(bucket.store(), {"a": b"1", "bad": b"2", "z": b"3"})
+    assert ended == {"a": True, "bad": False, "z": True}
+
+
+@pytest.mark.usefixtures("one_attempt")
+@pytest.mark.parametrize("fault", FOREIGN)
+def test_a_completion_counts_only_when_it_is(bucket: Bucket, fault: Fault) -> None:
+    data = os.urandom(6 * MIB)
+    store = bucket.store()
+    always(bucket, fault, is_completion)
+    counts = stored(
+        store, data, lambda: store.create_in_parts(new("k", data), parts(data, 5 * MIB))
+    )
+    assert counts is is_in_bucket(bucket, "k", data)
+    assert bucket.unfinished() == []
+
+
+@pytest.mark.parametrize("fault", [Fault.PAGE, Fault.EMPTY, Fault.PAGE_AFTER])
+def test_a_part_whose_answer_is_none_of_s3s_is_sent_again(bucket: Bucket, fault: Fault) -> None:
+    data = os.urandom(6 * MIB)
+    store = bucket.store()
+    once(bucket, fault, is_put)
+    assert store.create_in_parts(new("k", data), parts(data, 5 * MIB)) is True
+    assert is_in_bucket(bucket, "k", data)
+
+
+@pytest.mark.usefixtures("one_attempt")
+@pytest.mark.parametrize("fault", [Fault.PAGE, Fault.EMPTY])
+def test_a_part_that_never_comes_to_s3_fails_the_file(bucket: Bucket, fault: Fault) -> None:
+    data = os.urandom(6 * MIB)
+    store = bucket.store()
+    always(bucket, fault, is_put)
+    with pytest.raises(ItemError) as caught:
+        store.create_in_parts(new("other", data), parts(data, 5 * MIB))
+    assert caught.value.code is Code.UPLOAD_FAILED
+    assert bucket.unfinished() == []
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.PAGE_AFTER, Fault.PAGE, Fault.EMPTY])
+def test_no_upload_of_which_nobody_heard_stays_behind(bucket: Bucket, fault: Fault) -> None:
+    """S3 bills the parts of unfinished uploads, and nobody would ever find them."""
+    data = os.urandom(6 * MIB)
+    store = bucket.store()
+    bucket.client.create_multipart_upload(Bucket=bucket.name, Key="k2")  # somebody else's
+    once(bucket, fault, is_beginning)
+    with contextlib.suppress(ItemError):
+        store.create_in_parts(new("k", data), parts(data, 5 * MIB))
+    assert bucket.unfinished() == ["k2"]
+
+
+def test_an_upload_that_breaks_off_leaves_none_of_its_tries(bucket: Bucket) -> None:
+    store = bucket.store()
+
+    def breaking() -> Iterator[Part]:
+        yield from parts(os.urandom(5 * MIB), 5 * MIB)
+        raise ItemError(Code.CHANGED_WHILE_READING)
+
+    once(bucket, Fault.LOST, is_beginning)
+    with pytest.raises(ItemError, match="変更"):
+        store.create_in_parts(new("k", b""), breaking())
+    assert bucket.unfinished() == []
+
+
+@pytest.mark.usefixtures("one_attempt")
+@pytest.mark.parametrize("fault", [Fault.PAGE, Fault.EMPTY])
+def test_a_look_that_a_gateway_answers_says_nothing(bucket: Bucket, fault: Fault) -> None:
+    """Neither that something has the key, nor that an archived object can be read."""
+    store, restores = bucket.store(), bucket.restores()
+    store.create(new("k", b"x"), b"x")
+    always(bucket, fault, lambda m, path: m == "HEAD" and path.endswith("/k"))
+    with pytest.raises(ItemError) as caught:
+        store.head("k")
+    assert caught.value.code is Code.UPLOAD_FAILED
+    ((_, state),) = restores.states(["k"])
+    assert isinstance(state, ItemError)
+    assert state.code is Code.DOWNLOAD_FAILED
+
+
+# Restores
+
+
+@pytest.mark.usefixtures("one_attempt")
+@pytest.mark.parametrize("fault", [Fault.PAGE, Fault.EMPTY, Fault.STATUS_LINE])
+def test_a_request_for_a_copy_that_never_came_to_s3_is_not_accepted(
+    strict_bucket: Bucket, fault: Fault
+) -> None:
+    store = strict_bucket.restores()
+    strict_bucket.store().create(new("k", b"x"), b"x")
+    always(strict_bucket, fault, lambda m, _path: m == "POST")
+    with pytest.raises(ItemError) as caught:
+        store.thaw("k", Tier.BULK, 7)
+    assert caught.value.code is Code.RESTORE_REFUSED
+    strict_bucket.proxy.decide = lambda _m, _path: Fault.NONE
+    assert dict(store.states(["k"])) == {"k": ObjectState(Thaw.FROZEN, 1)}
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_a_request_that_a_page_answers_for_s3_is_found_under_way(strict_bucket: Bucket) -> None:
+    strict_bucket.store().create(new("k", b"x"), b"x")
+    always(strict_bucket, Fault.PAGE_AFTER, lambda m, _path: m == "POST")
+    assert strict_bucket.restores().thaw("k", Tier.BULK, 7) in (Answer.ACCEPTED, Answer.EXTENDED)
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_a_page_is_never_the_content(bucket: Bucket) -> None:
+    always(bucket, Fault.PAGE, lambda m, path: m == "GET" and path.endswith("/k"))
+    content = bytearray()
+    with pytest.raises(HimuroError) as caught:
+        bucket.restores().fetch("k", 7, content.extend)
+    assert isinstance(caught.value, ItemError)
+    assert (caught.value.code, bytes(content)) == (Code.DOWNLOAD_FAILED, b"")
+    # One of just the right length is for the caller, who knows the SHA-256.
+    bucket.restores().fetch("k", len(PAGE), content.extend)
+    assert content == PAGE
+
+
+@pytest.mark.usefixtures("one_attempt")
+@pytest.mark.parametrize("fault", [Fault.PAGE, Fault.EMPTY, Fault.ERROR_200])
+def test_a_listing_that_is_a_page_leaves_all_to_head(strict_bucket: Bucket, fault: Fault) -> None:
+    keys = [f"{n:02}" for n in range(20)]
+    store = strict_bucket.store()
+    for key in keys:
+        store.create(NewObject(key, 1, hashlib.sha256(b"x").hexdigest(), key), b"x")
+    always(strict_bucket, fault, lambda m, path: m == "GET" and "list-type" in path)
+    said = dict(strict_bucket.restores().states(keys))
+    assert said == dict.fromkeys(keys, ObjectState(Thaw.FROZEN, 1))
