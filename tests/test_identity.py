@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from core.aws_session import RENEWAL_SECONDS, LiveCredentials, open_session
-from core.errors import Code, FatalError
+from core.doctor import Check, run
+from core.errors import Code, FatalError, sentence
+from core.findings import Status
 from core.ports import Lane, NewObject
 from core.s3 import S3ObjectStore
+from core.s3_health import S3Health
 from core.settings import load_settings
 from tests.aws_identity import Gate, Identity, guard, identity_server
 from tests.plugin_s3 import Bucket
@@ -59,10 +62,15 @@ class Home:
         file.write_text(json.dumps(token | more))
 
     def refusal(self) -> FatalError:
-        """Return why there is no store."""
+        """Return why there is no store, which the check-up says as well."""
+        settings = load_settings({"HIMURO_BUCKET": "himuro-test"})
         with pytest.raises(FatalError) as caught:
-            S3ObjectStore(load_settings({"HIMURO_BUCKET": "himuro-test"}))
-        return caught.value
+            S3ObjectStore(settings)
+        why = caught.value
+        (found,) = run([Check("s3", S3Health(settings).reach)], 60)
+        assert found.status is Status.FAILED
+        assert (found.what, found.remedy) == (sentence(why.code, why.detail), why.code.remedy)
+        return why
 
 
 @pytest.fixture
@@ -320,7 +328,7 @@ def test_a_token_file_that_is_replaced_is_read_again(
 
 
 def test_a_role_that_is_taken_away_in_the_middle_stops_the_run(
-    bucket: Bucket, home: Home, gate: Gate
+    bucket: Bucket, home: Home, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.identity.lifetime = SOON
     with_source_profile(home)
@@ -341,6 +349,9 @@ def test_a_role_that_is_taken_away_in_the_middle_stops_the_run(
             call()
         assert caught.value.code is Code.ROLE_REFUSED
         assert caught.value.detail == "AssumeRole: AccessDenied"
+    # botocore warns of each failure, without quoting it.
+    assert "mandatory refresh" in caplog.text
+    assert ROLE not in caplog.text
 
 
 # Nobody to be
