@@ -420,6 +420,8 @@ class RunRecord:
     """When all files asked for can be read at the latest, with time zone."""
     target: str = ""
     """Directory of the last placing, as it was typed."""
+    target_mount: str = ""
+    """What that lay on (``core.mounts.Mount`` as text); empty: not known."""
     last_by: str = ""
     """Who started the last step after the first."""
     settings: dict[str, str] = field(default_factory=dict)

@@ -258,6 +258,12 @@ def _show_preview(seen: PlacePreview, *, again: bool) -> None:
         terminal.say(f"  {path} → {name}（同じ名前があるため）")
     if len(seen.renamed) > _MOST_SHOWN:
         terminal.say(f"  ほか {len(seen.renamed) - _MOST_SHOWN:,}件も名前が変わります")
+    if seen.unseen:
+        first = seen.unseen[0].placed
+        terminal.say(
+            f"配置済みの {len(seen.unseen):,}件は、いま確認できません"
+            f"（配置した場所に接続していません: {first.place if first else ''}）"
+        )
     if seen.lost:
         what = "もう一度配置します" if again else "配置しません（配置するには --again）"
         terminal.say(f"配置後に無くなったか変更されたファイル {len(seen.lost):,}件: {what}")
