@@ -11,7 +11,7 @@ from typing import Any
 from core import terminal
 from core.errors import FatalError, ListError
 from core.history import past_runs
-from core.model import EXIT_CODES, ListSource, RunRecord, RunRequest, RunState
+from core.model import EXIT_CODES, HiddenRows, ListSource, RunRecord, RunRequest, RunState
 from core.names import typed
 from core.place_preview import PlacePreview, preview
 from core.ports import Catalogue, RestoreStore
@@ -52,13 +52,22 @@ def request(
     asked: RunRequest,
     choice: Choice,
     *,
+    hidden_rows: HiddenRows,
     as_json: bool,
 ) -> int:
     """Check a list and send its requests; returns the exit code.
 
     That it takes hours until the files can be fetched is no reason for another code than 0.
     """
-    run = RestoreRun(settings, catalogue, sources, asked, tier=choice.tier, days=choice.days)
+    run = RestoreRun(
+        settings,
+        catalogue,
+        sources,
+        asked,
+        tier=choice.tier,
+        days=choice.days,
+        hidden_rows=hidden_rows,
+    )
     with stoppable() as stop, terminal.progress_bar() as bar:
         progress = announced(stop, bar, terminal.say)
         try:
