@@ -69,7 +69,7 @@ def request(
         days=choice.days,
         hidden_rows=hidden_rows,
     )
-    with stoppable() as stop, terminal.progress_bar() as bar:
+    with stoppable(catalogue.hurry) as stop, terminal.progress_bar() as bar:
         progress = announced(stop, bar, terminal.say)
         try:
             plan = run.check(progress, lambda: stop.requested)
