@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from sys import getsizeof
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from core.csvfile import unmarked_cell
@@ -31,8 +32,7 @@ _TOO_LONG = f"パスが長すぎます（Windowsで使えるのは{_LONGEST_PATH
 _MERGED = "セルが結合されています（{}）。結合を解除し、すべての行に書いてください"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One record that names something: a row, or what is wrong with it."""
 
     line: int
