@@ -146,8 +146,9 @@ def _exact(record: Record, columns: Columns | None) -> str:
 def _restoring(row: ListRow, record: Record, columns: Columns, named: Named) -> ListRow:
     """Return a row with all that a restore list says besides its path."""
     unmarked = []
-    for cells in (record.raw or record.cells, record.cells):
-        directory, name = _pick_texts(record._replace(cells=cells), columns)
+    untidied = record._replace(cells=record.raw or record.cells)
+    for written in (untidied, record):
+        directory, name = _pick_texts(written, columns)
         if (bare := unmarked_cell(name)) != name:
             unmarked.append(exactly(directory, bare))
     return replace(
@@ -155,7 +156,7 @@ def _restoring(row: ListRow, record: Record, columns: Columns, named: Named) -> 
         precision=named.precision,
         marker=columns.marker,
         unmarked=tuple(dict.fromkeys(unmarked)),
-        key=unmarked_cell(shown(_pick(record, columns.key))),
+        key=unmarked_cell(shown(_pick(untidied, columns.key))),
     )
 
 
