@@ -11,12 +11,16 @@ import pytest
 from botocore.exceptions import ClientError
 
 from core.errors import Code, FatalError, HimuroError, ItemError
-from core.model import RunState
-from core.restore_model import Tier
+from core.model import ListSource, RunState
+from core.restore_model import Stage, Tier
+from core.restore_run import OpenRestore, RestoreRun
 from core.s3_denials import DENIALS_IN_A_ROW, Denials
-from tests.arrange import UNC, Desk
+from core.stop import StopSignal
+from core.target import find_target
+from tests.arrange import REQUEST, UNC, Desk
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
+from tests.servers import administer
 from tests.test_s3 import new, parts
 
 MIB = 1024 * 1024
@@ -172,6 +176,47 @@ def test_the_log_names_the_file_at_which_a_run_stops(bucket: Bucket, desk: Desk)
     (line, _left) = done.read("error_log.txt").splitlines()
     assert rf"ERROR: {UNC}\000{DENIED}.txt - S3バケットへのアクセスが許可されていません" in line
     assert done.failed == [rf"{UNC}\000{DENIED}.txt"]
+
+
+# A restore
+
+
+@pytest.mark.parametrize("files", [5, 20])  # asked one by one, and from a listing
+def test_a_denied_file_keeps_no_other_from_being_restored(
+    strict_bucket: Bucket, desk: Desk, files: int
+) -> None:
+    bad = rf"{UNC}\003{DENIED}.txt"
+    put_of(strict_bucket, desk, files, 3)
+    assert through(desk, strict_bucket).record.archived_files == files
+    deny(strict_bucket)
+    target = desk.root / "restored"
+    target.mkdir()
+    desk.environ = {**desk.environ, "HIMURO_RESTORE_ROOTS": str(target)}
+    content = f"ディレクトリパス,復元対象ファイル名\r\n{UNC},\r\n".encode("cp932")
+    run = RestoreRun(
+        desk.settings,
+        desk.catalogue,
+        [ListSource("復元.csv", content)],
+        REQUEST,
+        tier=Tier.BULK,
+        days=7,
+    )
+    run.begin(run.check())
+    record = run.execute(strict_bucket.restores, StopSignal())
+    assert (record.state, record.failed_files) == (RunState.WAITING, 1)
+    assert record.thawing_files == files - 1
+    administer(strict_bucket.client.meta.endpoint_url, strict_bucket.name, "thaw")
+    opened = OpenRestore(desk.settings, record.run_id)
+    counts = opened.status(strict_bucket.restores()).counts
+    assert counts[Stage.READY] == files - 1
+    opened.begin("tanaka")
+    placed = opened.place(
+        strict_bucket.restores, find_target(desk.settings, str(target)), StopSignal()
+    )
+    assert (placed.placed_files, placed.failed_files) == (files - 1, 1)
+    assert len(list(target.iterdir())) == files - 1
+    log = (desk.settings.runs_dir / record.run_id / "restore_errors.txt").read_text("utf-8-sig")
+    assert f"ERROR: {bad} - S3がこのファイルだけを許可していません" in log
 
 
 # Without a server

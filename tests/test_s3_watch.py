@@ -64,11 +64,28 @@ def test_calls_that_fail_one_after_another_add_up(watch: Watch, clock: Clock) ->
     for _ in range(4):
         with watch.call():
             clock.now += 10
-        clock.now += 1000  # somebody reads a large file; nobody waits for S3
+        clock.now += 200  # somebody reads a large file; nobody waits for S3
     with pytest.raises(FatalError) as caught, watch.call():
         pass
     assert caught.value.code is Code.S3_STALLED
     assert "40秒間" in str(caught.value)
+
+
+def test_what_was_found_out_is_forgotten_when_nobody_asks(watch: Watch, clock: Clock) -> None:
+    with watch.call():
+        clock.now += 60
+        for _ in range(3):
+            watch.in_vain()
+        assert stalled(watch)
+    clock.now += 299
+    assert stalled(watch)
+    clock.now += 1
+    assert not stalled(watch)
+    with watch.call():
+        clock.now += 39
+        assert not stalled(watch)
+        clock.now += 1
+        assert stalled(watch)
 
 
 def test_one_success_of_anybody_begins_anew(watch: Watch, clock: Clock) -> None:
