@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 from core.errors import Code, FatalError
 
-SILENT_SECONDS = 40.0
+SILENT_SECONDS = 45.0
 """With the few seconds in which calls under way may still end, less than a minute."""
 
 QUIET_SECONDS = 300.0

@@ -9,13 +9,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import random
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from core.errors import Code, HimuroError, ItemError
+from core.model import RunState
 from core.ports import NewObject, ObjectStore, Part, StoredObject
 from core.restore_model import Answer, ObjectState, Thaw, Tier
+from tests.arrange import UNC, Desk
 from tests.plugin_s3 import Bucket
 from tests.proxy import PAGE, Fault
 from tests.test_s3 import new, parts, through_a_lane
@@ -215,3 +220,50 @@ def test_a_listing_that_is_a_page_leaves_all_to_head(strict_bucket: Bucket, faul
     always(strict_bucket, fault, lambda m, path: m == "GET" and "list-type" in path)
     said = dict(strict_bucket.restores().states(keys))
     assert said == dict.fromkeys(keys, ObjectState(Thaw.FROZEN, 1))
+
+
+# A run
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_no_row_without_its_object_whatever_a_gateway_says(bucket: Bucket, tmp_path: Path) -> None:
+    """And the list of what failed, run again, ends as one clean run would have."""
+    desk = Desk(tmp_path, environ={"HIMURO_BUCKET": bucket.name})
+    names = [f"{n:02}.bin" for n in range(20)]
+    for n, name in enumerate(names):
+        desk.write(name, os.urandom(300_000 if n % 8 == 0 else n))
+    asked: Counter[tuple[str, str]] = Counter()
+
+    def decide(method: str, path: str) -> Fault:
+        """The same for each file, in whatever order they come."""
+        asked[method, path] += 1
+        if method not in ("PUT", "HEAD") or not path.endswith(".bin"):
+            return Fault.NONE
+        chance = random.Random(f"{method} {path[-6:]} {asked[method, path]}")  # noqa: S311
+        return chance.choice(
+            [*FOREIGN, Fault.NONE] if method == "PUT" else [Fault.NONE] * 2 + [Fault.PAGE]
+        )
+
+    bucket.proxy.decide = decide
+    desk.store = bucket.store()  # type: ignore[assignment]
+    done = desk.archive(UNC)
+    assert done.record.state is RunState.FAILED_FILES
+    stored = sums(bucket)
+    rows = {row.key: row.sha256 for row in desk.catalogue.rows}
+    assert rows.items() <= stored.items()
+    assert 0 < len(rows) < len(names)
+    assert len(done.failed) == len(names) - len(rows)
+
+    bucket.proxy.decide = lambda _m, _path: Fault.NONE
+    again = desk.run("\r\n".join(done.failed).encode())
+    assert again.record.state is RunState.DONE
+    rows = {row.key: row.sha256 for row in desk.catalogue.rows}
+    assert sorted(rows) == [f"fsx01/share/{name}" for name in names]
+    assert rows == sums(bucket)
+
+
+def sums(bucket: Bucket) -> dict[str, str]:
+    """Return the SHA-256 of what lies in a bucket, by key."""
+    keys = bucket.object_keys()
+    heads = {key: bucket.client.head_object(Bucket=bucket.name, Key=key) for key in keys}
+    return {key: head["Metadata"]["sha256"] for key, head in heads.items()}

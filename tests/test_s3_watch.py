@@ -180,7 +180,7 @@ def everything_hangs(method: str, path: str) -> Fault:
     return Fault.NONE if is_bucket else Fault.HANG
 
 
-@pytest.mark.parametrize("call", ["put", "lane", "thaw", "fetch", "states"])
+@pytest.mark.parametrize("call", ["put", "lane", "head", "thaw", "fetch", "states"])
 @pytest.mark.usefixtures("impatience")
 def test_every_kind_of_call_ends_when_nothing_succeeds(bucket: Bucket, call: str) -> None:
     store, restores = bucket.store(limit=0.1), bucket.restores(limit=0.1)
@@ -193,6 +193,7 @@ def test_every_kind_of_call_ends_when_nothing_succeeds(bucket: Bucket, call: str
     calls: dict[str, Callable[[], object]] = {
         "put": lambda: store.create(new("k", b"x"), b"x"),
         "lane": lane,
+        "head": lambda: store.head("k"),
         "thaw": lambda: restores.thaw("k", Tier.BULK, 7),
         "fetch": lambda: restores.fetch("k", 1, bytearray().extend),
         "states": lambda: list(restores.states(["k"])),
