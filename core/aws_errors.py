@@ -67,6 +67,7 @@ _CERTIFICATES = {
     "certificate is not yet valid": "証明書の期間がまだ始まっていません",
     "Hostname mismatch": "証明書の名前が違います",
     "IP address mismatch": "証明書の名前が違います",
+    "doesn't match": "証明書の名前が違います",
     "self-signed certificate": "知らない認証局の証明書です",
     "self signed certificate": "知らない認証局の証明書です",
     "unable to get local issuer": "知らない認証局の証明書です",
@@ -190,15 +191,16 @@ def untrusted_bundle(path: str | None, exc: OSError) -> FatalError:
 
 def _named(exc: Exception) -> FatalError | None:
     """Return what is wrong with the certificates or the proxy; None: it is something else."""
+    said = " ".join(str(cause) for cause in _causes(exc))
     if isinstance(exc, aws.ProxyConnectionError):
-        status = _PROXY_STATUS.search(str(exc))
+        status = _PROXY_STATUS.search(said)
         why = f"、応答 {status[1]}" if status else ""
         return FatalError(Code.PROXY_FAILED, _host(_given(exc).get("proxy_url")) + why)
-    said = str(exc)
-    if "CERTIFICATE_VERIFY_FAILED" in said:
+    if "CERTIFICATE_VERIFY_FAILED" in said or "doesn't match" in said:
         why = next((w for known, w in _CERTIFICATES.items() if known in said), "検証できません")
         return FatalError(Code.CERTIFICATE_UNTRUSTED, f"{_asked(exc)}、{why}")
-    if "CA certificate bundle" in said:
+    unread = any(isinstance(one, FileNotFoundError | PermissionError) for one in _causes(exc))
+    if isinstance(exc, aws.SSLError) and (unread or "NO_CERTIFICATE" in said):
         return FatalError(Code.CERTIFICATE_UNTRUSTED, "AWS_CA_BUNDLE のファイルを読み取れません")
     return None
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Protocol
 
@@ -33,6 +35,9 @@ _IDENTITY = Config(
 )
 """For clients that botocore makes by itself. Its own limits let a dead STS hold a start for
 five minutes."""
+RENEWAL_SECONDS = 10.0
+"""So long nobody asks whether credentials are due."""
+_LEAST_LEFT = timedelta(minutes=1)
 _FILES = ("config_file", "credentials_file")
 
 
@@ -93,12 +98,29 @@ class LiveCredentials:
     credentials that have ended. Safe in any thread.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
+        self._clock = clock
+        self._held: tuple[Credentials, float] | None = None
 
     def get_frozen_credentials(self) -> Credentials:
-        """Return credentials as they are now; raises ``FatalError``."""
-        return frozen(self._source)
+        """Return credentials as they are now; raises ``FatalError``.
+
+        botocore renews what ends within fifteen minutes whenever it is asked. Of a role for
+        fifteen minutes, or a process that prints less, that would be once for each object: such
+        ones are good for some seconds as well.
+        """
+        held, now = self._held, self._clock()
+        if held and now - held[1] < RENEWAL_SECONDS:
+            return held[0]
+        found = frozen(self._source)
+        self._held = (found, now) if self._lasts() else None
+        return found
+
+    def _lasts(self) -> bool:
+        """Return whether the credentials are still good when they are next asked for."""
+        until: datetime | None = getattr(self._source, "_expiry_time", None)
+        return until is None or until - datetime.now(UTC) > _LEAST_LEFT
 
     def __getattr__(self, name: str) -> Any:
         """Return what else botocore wants to know of credentials."""

@@ -28,7 +28,7 @@ from core.moments import is_modified_at, modified
 from core.names import MAX_KEY_BYTES, identity, object_key, search_key, split_unc, storable
 from core.ports import Catalogue, ProgressSink, silent
 from core.resolve import Found, Located, Resolver
-from core.shares import Kind, Shares, name_fits
+from core.shares import Kind, Shares, is_leftover, name_fits
 from core.unc import comes_back
 from core.walk import ListedFile, Walk, above
 from core.workers import R as _R
@@ -114,6 +114,8 @@ class ArchiveCheck:
                 self._problem(row, result.code, result.detail)
             elif result.kind is Kind.OTHER:
                 self._problem(row, Code.NOT_A_FILE)
+            elif result.kind is Kind.FILE and is_leftover(result.path.rpartition("\\")[2]):
+                self._problem(row, Code.LEFTOVER_SKIPPED)
             else:
                 results[number] = result
         return [(rows[number], results[number]) for number in sorted(results)]

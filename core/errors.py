@@ -140,6 +140,11 @@ class Code(Enum):
         "目印はアーカイブしません。対応は不要です",
         W,
     )
+    LEFTOVER_SKIPPED = Explanation(
+        "復元の途中のファイルです",
+        "アーカイブしません。同じフォルダーにもう一度配置すると消えます。対応は不要です",
+        W,
+    )
     MARKER_NAME_TOO_LONG = Explanation(
         "ファイル名が長すぎて目印ファイルを作れません",
         "ファイル名を短くしてください（末尾に _archived.txt を付けられる長さまで）",
@@ -343,6 +348,10 @@ class Code(Enum):
         "データベースに接続できません",
         "HIMURO_DATABASE_URL の設定とデータベースの稼働を確認してください",
     )
+    DATABASE_REPLACED = Explanation(
+        "実行中にデータベースのファイルが削除されたか、別のファイルに置き換えられました",
+        "データベースをバックアップなどから戻してから、エラーファイル一覧を再実行してください",
+    )
     SEARCHES_WAITING = Explanation(
         "検索する人が多く、順番が来ませんでした",
         "しばらく待ってから、もう一度やり直してください",
@@ -397,6 +406,8 @@ _OS_REASONS = {
     errno.ENFILE: "このサーバーが開けるファイルの数の上限に達しました",
     errno.ENOMEM: "メモリが足りません",
 }
+_NO_THREAD = "can't start new thread"
+"""What Python's own ``RuntimeError`` says."""
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -407,8 +418,10 @@ def os_reason(exc: OSError) -> str:
 
 
 def is_shortage(exc: BaseException) -> bool:
-    """Return whether this machine lacks memory or descriptors: it says nothing about what was
-    asked for, neither that it is there nor that it is not."""
+    """Return whether this machine lacks threads, memory or descriptors: it says nothing about
+    what was asked for, neither that it is there nor that it is not."""
+    if isinstance(exc, RuntimeError):
+        return _NO_THREAD in str(exc)
     return isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in _SHORTAGES)
 
 
@@ -421,11 +434,13 @@ def shortage_behind(exc: BaseException | None) -> BaseException | None:
 
 def unexpected(exc: BaseException) -> FatalError:
     """Return what an error that nobody foresaw means for a run."""
-    if isinstance(exc, OSError) and is_shortage(exc):
+    if not is_shortage(exc):
+        return FatalError(Code.INTERNAL, type(exc).__name__)
+    if isinstance(exc, OSError):
         return FatalError(Code.MACHINE_SHORT, os_reason(exc))
-    if is_shortage(exc):
-        return FatalError(Code.MACHINE_SHORT, _OS_REASONS[errno.ENOMEM])
-    return FatalError(Code.INTERNAL, type(exc).__name__)
+    if isinstance(exc, RuntimeError):
+        return FatalError(Code.MACHINE_SHORT, "スレッドを開始できません")
+    return FatalError(Code.MACHINE_SHORT, _OS_REASONS[errno.ENOMEM])
 
 
 class HimuroError(Exception):

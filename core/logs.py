@@ -7,12 +7,19 @@ import os
 import sys
 from datetime import datetime
 from typing import TextIO
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.database_url import secrets_of
 from core.names import printable
 
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+)
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
 class OneRecord(logging.Formatter):
@@ -84,4 +91,8 @@ def _secrets() -> list[str]:
     """
     found = [os.environ.get(name, "") for name in _SECRETS]
     found += secrets_of(os.environ.get("HIMURO_DATABASE_URL", "").strip())
+    for proxy in (os.environ.get(name, "") for name in _PROXIES):
+        # As urllib takes it apart; the part before the last @ may hold anything.
+        password = proxy.rpartition("@")[0].partition("://")[2].partition(":")[2]
+        found += [password, unquote(password)]
     return sorted({secret for secret in found if len(secret) > 3}, key=len, reverse=True)

@@ -1,37 +1,138 @@
-"""What kind of file system a directory lies on, as far as Linux tells without asking it."""
+"""What is mounted where, and what should be, as far as Linux tells without asking a server.
+
+All answers are empty where that is not known (Windows, no ``/proc``).
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
+_FSTAB = Path("/etc/fstab")
+_UNITS = Path("/etc/systemd/system")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
+_MOUNT_ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
+_WHERE = re.compile(r"^Where\s*=\s*(/.*?)\s*$", re.MULTILINE)
 _NETWORK = frozenset(
     ("cifs", "smb3", "smbfs", "nfs", "nfs4", "ncpfs", "afs", "ceph", "glusterfs", "lustre")
 )
 
 
-def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str:
-    """Return the type of the network file system that ``path`` lies on.
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A line of proc(5), ``/proc/[pid]/mountinfo``."""
 
-    Empty for a local one and where it is not known (Windows, no ``/proc``). ``path`` need not
-    exist. ``mounts`` is in the form of proc(5), ``/proc/[pid]/mountinfo``.
+    number: str
+    """As ``mnt_id`` of a descriptor says which one it was opened in."""
+    point: str
+    """Directory, without a separator at its end; empty for the root."""
+    kind: str
+    """Type of the file system."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another machine holds the files."""
+        return self.kind in _NETWORK or self.kind.startswith("fuse.")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.point or '/'}"
+
+
+def network_file_system(path: Path, mounts: Path | None = None) -> str:
+    """Return the type of the network file system that ``path`` lies on; empty for a local one.
+
+    ``path`` need not exist. ``mounts``: where the mounts stand; None: those of this process.
     """
+    mount = mount_of(path, mounts)
+    return mount.kind if mount and mount.is_remote else ""
+
+
+def mount_of(path: str | Path, mounts: Path | None = None) -> Mount | None:
+    """Return what a path lies on, with all links followed; it need not exist."""
+    real = _closed(os.path.realpath(path))
+    found: Mount | None = None
+    # Of several on one place the last was mounted over the others.
+    for mount in _mounted(mounts):
+        if real.startswith(mount.point + "/") and len(mount.point) >= len(
+            found.point if found else ""
+        ):
+            found = mount
+    return found
+
+
+def mount_at(descriptor: int) -> Mount | None:
+    """Return what an open file or directory lies on, wherever its path leads by now."""
+    match = _MOUNT_ID.search(_text(Path(f"/proc/self/fdinfo/{descriptor}")))
+    if match is None:
+        return None
+    return next((mount for mount in _mounted(None) if mount.number == match[1]), None)
+
+
+def not_mounted(path: str | Path) -> str:
+    """Return the directory at or above ``path`` on which something should be mounted, by
+    ``/etc/fstab`` or a unit of systemd, and is not; empty when there is none."""
+    mounted = {mount.point for mount in _mounted(None)}
+    if not mounted:
+        return ""
+    real = _closed(os.path.realpath(path))
+    for point in _wanted():
+        where = os.path.realpath(point).rstrip("/")
+        if real.startswith(where + "/") and where not in mounted:
+            return where
+    return ""
+
+
+def is_gone(before: str, path: str | Path) -> bool:
+    """Return whether ``path`` no longer lies on the mount that ``before`` names.
+
+    ``before``: ``str`` of an earlier ``mount_of`` the same path; empty: not known. Something
+    else on the same place is no loss, but where another machine had the files it has to be
+    the same kind of place: below a mount that is absent lies a local disk.
+    """
+    kind, _, point = before.partition(" ")
+    now = mount_of(path)
+    if not kind or now is None:
+        return False
+    return (now.point or "/") != point or (Mount("", point, kind).is_remote and not now.is_remote)
+
+
+def _mounted(mounts: Path | None) -> Iterator[Mount]:
+    for line in _text(mounts or _MOUNTS).splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) >= 5:
+            yield Mount(fields[0], _unescaped(fields[4]).rstrip("/"), after.split(" ")[0])
+
+
+def _wanted() -> Iterator[str]:
+    """Yield directories on which something is to be mounted."""
+    for line in _text(_FSTAB).splitlines():
+        fields = line.split()
+        if len(fields) >= 3 and not fields[0].startswith("#") and fields[1].startswith("/"):
+            yield _unescaped(fields[1])
     try:
-        text = mounts.read_text("utf-8", "surrogateescape")
+        units = sorted(_UNITS.glob("*.mount"))
+    except OSError:
+        units = []
+    for unit in units:
+        if match := _WHERE.search(_text(unit)):
+            yield match[1]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "surrogateescape")
     except OSError:
         return ""
-    real = os.path.realpath(path).rstrip("/") + "/"
-    # Of several on one place the last was mounted over the others.
-    kind, longest = "", -1
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kinds = before.split(" "), after.split(" ")
-        if len(fields) < 5:
-            continue
-        point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]).rstrip("/") + "/"
-        if real.startswith(point) and len(point) >= longest:
-            kind, longest = kinds[0], len(point)
-    return kind if kind in _NETWORK or kind.startswith("fuse.") else ""
+
+
+def _closed(path: str) -> str:
+    return path.rstrip("/") + "/"
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)

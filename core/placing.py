@@ -55,9 +55,12 @@ class Names:
                 self._alike.setdefault(original, []).append(name)
 
     def temporary(self) -> str:
+        """Return a name for a file that is not finished; one that could not be removed stays."""
         with self._lock:
             self._count += 1
-            return temporary_name(self._run_id, self._count)
+            while identity(name := temporary_name(self._run_id, self._count)) in self._taken:
+                self._count += 1
+            return name
 
     def claim(self, name: str) -> str:
         """Return a name for a file of this name that nobody has, and take it."""

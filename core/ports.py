@@ -35,6 +35,12 @@ class Catalogue(Protocol):
     def check(self) -> None:
         """Answer whether the database can be used, within about two seconds."""
 
+    def origin(self) -> str:
+        """Return what is another text once another archive list has taken this one's place.
+
+        Raises ``FatalError(DATABASE_REPLACED)`` when there is none at all any more.
+        """
+
     def find(self, search_keys: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
         """Return all rows with one of these ``検索キー`` as they were stored, grouped by it.
 

@@ -180,7 +180,11 @@ class RestoreStep:
                 progress=progress,
                 now=self._now,
             )
-            return runner.execute()
+            result = runner.execute()
+            if result.fatal is None:
+                # What could not be removed in its moment must not stay for ever.
+                clear_leftovers(directory, {_short_id(self._folder.run_id)})
+            return result
         finally:
             directory.close()
 
@@ -188,7 +192,7 @@ class RestoreStep:
         """Remove what runs that were killed have left half done in the target."""
         runs = self._settings.runs_dir
         # While this run has its turn no other one of this installation is placing anything.
-        known = {path.name.rpartition("-")[2] for path in runs.glob(f"*-{KIND}-*")}
+        known = {_short_id(path.name) for path in runs.glob(f"*-{KIND}-*")}
         clear_leftovers(directory, known)
 
     def _started(self, **changes: object) -> None:
@@ -228,6 +232,10 @@ class RestoreStep:
                 yield key, state
             elif failed[key] is Code.NOT_READABLE:
                 yield key, ObjectState(Thaw.FROZEN)
+
+
+def _short_id(run_id: str) -> str:
+    return run_id.rpartition("-")[2]
 
 
 def owned_names(target: Target, standings: Iterable[Standing]) -> list[str]:

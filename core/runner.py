@@ -72,6 +72,9 @@ class ArchiveRunner:
         self._done_bytes = 0
         self._failed = 0
         self._fatal: FatalError | None = None
+        self._origin = ""
+        self._list_gone = False
+        """True once the rows of this run lie where nobody finds them any more."""
         self._refused = False
         """True once the database took no rows."""
 
@@ -82,10 +85,15 @@ class ArchiveRunner:
         what was not done can still be written.
         """
         try:
+            self._origin = self._catalogue.origin()
             self._crew.begin()
             self._collect()
+            self._require_same_list()
         except FatalError as exc:
             self._break(exc, "")
+            if exc.code is Code.DATABASE_REPLACED:
+                self._take_back()
+                self._write_outcomes()
         except Exception as exc:
             # The lists of what was not done are still owed, so it ends like any broken run.
             _logger.exception("the collector of run %s failed", self._folder.run_id)
@@ -175,11 +183,15 @@ class ArchiveRunner:
         rows = [(d.item, d.value) for d in batch if isinstance(d.value, Entry)]
         try:
             refused = {(e.path, e.key) for e in self._catalogue.add([row for _, row in rows])}
+            self._require_same_list()
         except FatalError as exc:
             self._refused = True
-            self._break(exc, "")
+            gone = self._list_that_is_gone()
+            self._break(gone or exc, "")
             for item, _ in rows:
                 self._finish(Outcome(item.path, Result.FAILED, code=Code.NOT_REGISTERED))
+            if gone:
+                self._take_back()
             return
         for item, row in rows:
             if (row.path, row.key) in refused and row.key not in item.taken_keys:
@@ -191,6 +203,26 @@ class ArchiveRunner:
             else:
                 archived = Outcome(item.path, Result.ARCHIVED, row.size, row.key, row.sha256)
                 self._to_mark.append((item, archived))
+
+    def _require_same_list(self) -> None:
+        """Raise ``FatalError(DATABASE_REPLACED)`` when rows went into a list that is no more."""
+        if gone := self._list_that_is_gone():
+            raise gone
+
+    def _list_that_is_gone(self) -> FatalError | None:
+        try:
+            same = self._catalogue.origin() == self._origin
+        except FatalError as exc:
+            return exc
+        return None if same else FatalError(Code.DATABASE_REPLACED)
+
+    def _take_back(self) -> None:
+        """Count nothing as done: the rows of this run are gone with their list."""
+        self._list_gone = True
+        for outcome in list(self._outcomes.values()):
+            if outcome.settled:
+                self._done_bytes -= outcome.size
+                self._finish(outcome)
 
     def _store_again(self, item: ArchiveItem) -> list[Done]:
         """Store a file under its next key, and return what is to be registered.
@@ -217,6 +249,8 @@ class ArchiveRunner:
         return []
 
     def _finish(self, outcome: Outcome) -> None:
+        if self._list_gone and outcome.settled:
+            outcome = Outcome(outcome.path, Result.FAILED, code=Code.NOT_REGISTERED)
         self._outcomes[outcome.path] = outcome
         self._finished.append(outcome)
         self._done_bytes += outcome.size

@@ -164,8 +164,8 @@ class S3Connection:
         if _is_definite(exc):
             answered()
         code, cause = error_code(exc), explain(exc, otherwise)
-        # That a key of KMS is denied is not said of one object.
-        same = not isinstance(cause, FatalError) or cause.code in _SINGLE
+        # That a key of KMS is denied has a sentence of its own.
+        same = isinstance(cause, FatalError) and cause.code in _SINGLE
         if exc.operation_name in ACTIONS and code in OBJECT_CODES and same:
             return self.denials.meaning(exc.operation_name, code, otherwise)
         if code in HIDDEN_CODES:

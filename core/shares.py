@@ -33,6 +33,15 @@ def is_probe(name: str) -> bool:
     return _PROBE.fullmatch(name) is not None
 
 
+LEFTOVER = re.compile(r"\.himuro-(?P<run>[0-9a-f]{4,16})-[0-9]{1,9}\.tmp")
+"""A restored file that is not finished, and the end of the id of the run that it belongs to."""
+
+
+def is_leftover(name: str) -> bool:
+    """Return whether a file is one that a restore has not finished, or left when it died."""
+    return LEFTOVER.fullmatch(name) is not None
+
+
 class Kind(Enum):
     """What a directory entry is, without following links."""
 

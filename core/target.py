@@ -9,23 +9,22 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import re
 import shutil
 import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import Code, FatalError, ItemError, ListError, os_reason
+from core.mounts import Mount, mount_at
+from core.naming import NO_SECOND_NAME, c_function, give_name, renames_exclusively
 from core.probe import leftover
 from core.settings import Settings
-from core.shares import FileSystem, Shares, name_fits
+from core.shares import LEFTOVER, FileSystem, Shares, name_fits
 from core.unc import join, tidy
 from core.units import human_size
 
-_TEMPORARY = re.compile(r"\.himuro-(?P<run>[0-9a-f]{4,16})-[0-9]{1,9}\.tmp")
 _BY_DESCRIPTOR = {os.open, os.stat, os.unlink, os.link} <= os.supports_dir_fd
 _FATAL = (
     errno.ENOSPC,
@@ -38,7 +37,7 @@ _FATAL = (
     errno.ENOTCONN,
 )
 """What the next file would meet as well."""
-_AT_FDCWD, _NOREPLACE = -100, 1
+_SYNCFS = c_function("syncfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +150,8 @@ class Directory:
         """Opens the directory, and makes it where it is missing."""
         self._target = target
         self._at: int | None = None
+        self.mount: Mount | None = None
+        """What it lies on; None: not known."""
         self._closed = False
         try:
             if not target.exists:
@@ -159,6 +160,7 @@ class Directory:
             if _BY_DESCRIPTOR:
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
                 self._at = os.open(target.local, flags)
+                self.mount = mount_at(self._at)
             self.require_in_place()
         except OSError as exc:
             self.close()
@@ -236,12 +238,28 @@ class Directory:
     def publish(self, temporary: str, name: str) -> bool:
         """Give a finished file its name; False when anything has that name already."""
         try:
-            _rename(self._path(temporary), self._path(name), self._at)
+            give_name(
+                self._path(temporary),
+                self._path(name),
+                self._at,
+                exclusive_rename=renames_exclusively(self.mount),
+            )
         except FileExistsError:
             return False
         except OSError as exc:
+            if exc.errno in NO_SECOND_NAME:
+                raise self._no_second_name() from exc
             raise self.explain(exc) from exc
         return True
+
+    def _no_second_name(self) -> FatalError:
+        kind = self.mount.kind if self.mount else "種類は不明"
+        detail = (
+            f"{self._target.typed}: このファイルシステム（{kind}）では、ほかの人のファイルを"
+            "置き換えないことを保証できません。ハードリンクを作れる共有か、"
+            "このサーバーのディスクを配置先にしてください"
+        )
+        return FatalError(Code.TARGET_UNWRITABLE, detail)
 
     def set_time(self, descriptor: int, name: str, nanoseconds: int) -> None:
         """Set the modification time of a file that was just written; raises ``OSError``."""
@@ -259,7 +277,7 @@ class Directory:
     def leftovers(self) -> Iterator[tuple[str, str]]:
         """Yield temporary files and the short id of the run that each belongs to."""
         for name in self.names():
-            if match := _TEMPORARY.fullmatch(name):
+            if match := LEFTOVER.fullmatch(name):
                 yield name, match["run"]
 
     def explain(self, exc: OSError) -> ItemError | FatalError:
@@ -306,37 +324,6 @@ def split_name(name: str) -> tuple[str, str]:
     """Return stem and suffix, the latter with its dot; a name that begins with a dot has none."""
     stem, dot, suffix = name.rpartition(".")
     return (stem, dot + suffix) if stem else (name, "")
-
-
-def _c_function(name: str) -> Callable[..., int] | None:
-    """Return a function of Linux that Python does not offer; None where there is none."""
-    if sys.platform != "linux":
-        return None
-    try:
-        function: Callable[..., int] = getattr(ctypes.CDLL(None, use_errno=True), name)
-    except (OSError, AttributeError):
-        return None
-    return function
-
-
-_RENAMEAT2, _SYNCFS = _c_function("renameat2"), _c_function("syncfs")
-
-
-def _rename(old: str, new: str, at: int | None) -> None:
-    """Rename without replacing; raises ``FileExistsError`` or another ``OSError``."""
-    if os.name == "nt":
-        os.rename(old, new)  # refuses a name that is taken
-        return
-    if _RENAMEAT2 is not None:
-        where = _AT_FDCWD if at is None else at
-        if _RENAMEAT2(where, os.fsencode(old), where, os.fsencode(new), _NOREPLACE) == 0:
-            return
-        code = ctypes.get_errno()
-        if code not in (errno.ENOSYS, errno.EINVAL):
-            raise OSError(code, os.strerror(code), new)
-    # Not on this file system: a second name is exclusive as well.
-    os.link(old, new, src_dir_fd=at, dst_dir_fd=at)
-    os.unlink(old, dir_fd=at)
 
 
 def require_room(target: Target, needed: int, free: int) -> None:

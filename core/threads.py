@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from core.errors import Code, FatalError
+from core.errors import unexpected
 
 _logger = logging.getLogger(__name__)
 
@@ -22,5 +22,5 @@ def start_thread(work: Callable[..., object], *args: object, name: str) -> threa
         thread.start()
     except (RuntimeError, MemoryError) as exc:
         _logger.warning("the thread %s cannot be started: %r", name, exc)
-        raise FatalError(Code.MACHINE_SHORT, "スレッドを開始できません") from exc
+        raise unexpected(exc) from exc
     return thread

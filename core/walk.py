@@ -15,7 +15,7 @@ from core.errors import Code, ItemError
 from core.model import ListRow, Problem
 from core.names import storable
 from core.resolve import Found, Resolver
-from core.shares import Kind, is_probe
+from core.shares import Kind, is_leftover, is_probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,8 @@ class Walk:
                 found = self._resolver.enter(here, name, kind)
                 if found.kind is Kind.OTHER:
                     raise ItemError(Code.NOT_A_FILE)
+                if found.kind is Kind.FILE and is_leftover(name):
+                    raise ItemError(Code.LEFTOVER_SKIPPED)
             except ItemError as exc:
                 path = f"{here.path}\\{name}"
                 children.append(Problem(exc.code, path, row.source, row.line, exc.detail))

@@ -17,7 +17,7 @@ from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
 from core.ports import Hits
 from db import hits
 from db.columns import COLUMNS, NAMES, entry
-from db.engine import snapshot, writing
+from db.engine import identity, snapshot, sqlite_file, writing
 from db.errors import translated
 from db.models import ArchivedFile as File
 from db.revision import require_current
@@ -56,6 +56,16 @@ class SqlCatalogue:
         with translated(), self._engine.connect() as connection:
             require_current(connection)
             self._current = True
+
+    def origin(self) -> str:
+        """Return which file on which disk an SQLite database is; a server's stays the same."""
+        if self._engine.dialect.name != "sqlite":
+            return ""
+        path = sqlite_file(self._engine.url)
+        found = identity(path)
+        if found is None:
+            raise FatalError(Code.DATABASE_REPLACED, str(path))
+        return found
 
     def find(self, search_keys: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
         """Return all rows with one of these ``検索キー`` as they were stored, grouped by it."""

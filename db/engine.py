@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 
 from core.database_url import WRONG_SQLITE, read_url
 from core.errors import Code, FatalError, SettingsError
@@ -64,12 +64,31 @@ def sqlite_file(url: URL) -> Path:
     return Path(name).absolute()
 
 
+def identity(path: Path) -> str | None:
+    """Return which file lies at a path now; None when none does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that knows which file it has open."""
+
+    file: str | None = None
+
+
 def _sqlite(url: URL, *, create: bool) -> Engine:
     path = sqlite_file(url)
+    opened = False
 
     def connect() -> sqlite3.Connection:
         """Open the file; one that init-db never made is not made here either."""
+        nonlocal opened
         if not create and not path.exists():
+            if opened:
+                raise FatalError(Code.DATABASE_UNAVAILABLE, f"ファイルがありません: {path}")
             raise FatalError(Code.DATABASE_SCHEMA)
         connection = sqlite3.connect(
             f"{path.as_uri()}?mode={'rwc' if create else 'rw'}",
@@ -77,7 +96,10 @@ def _sqlite(url: URL, *, create: bool) -> Engine:
             timeout=LOCK_WAIT_SECONDS,
             check_same_thread=False,
             isolation_level=None,  # BEGIN comes from _begin alone
+            factory=_Connection,
         )
+        connection.file = identity(path)
+        opened = True
         try:
             # WAL syncs at checkpoints only, unless told: a committed row survives a power cut.
             connection.execute("PRAGMA synchronous = FULL")
@@ -88,6 +110,14 @@ def _sqlite(url: URL, *, create: bool) -> Engine:
 
     engine = create_engine(url.set(drivername="sqlite+pysqlite"), creator=connect, **_POOL)
     event.listen(engine, "begin", _begin)
+
+    def checkout(connection: _Connection, *_pooled: object) -> None:
+        """Let no connection be used whose file is not the one at the path any more: what it
+        stores nobody would find."""
+        if connection.file != identity(path):
+            raise InvalidatePoolError
+
+    event.listen(engine, "checkout", checkout)
     return engine
 
 

@@ -32,6 +32,9 @@ class MemoryCatalogue:
     def check(self) -> None:
         return
 
+    def origin(self) -> str:
+        return ""
+
     def find(self, search_keys: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
         found: dict[str, list[Entry]] = {}
         wanted = set(search_keys)

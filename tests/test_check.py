@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.check import ArchiveCheck
-from core.errors import Code, FatalError
+from core.errors import Code, FatalError, Severity
 from core.model import ListKind, ListSource, ParsedList, Standing
 from core.request_list import parse
 from core.resolve import Resolver
@@ -508,3 +508,27 @@ def test_a_directory_does_not_make_a_file_a_marker(desk: Desk) -> None:
         "foo_archived.txt",
         "link.txt",
     ]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_a_restore_left_half_done_is_never_archived(desk: Desk, listed: bool) -> None:
+    """It is no file of anybody; only names of exactly that form are passed over, and said."""
+    left = ".himuro-0a1b2c-17.tmp"
+    others = (
+        ".himuro-0a1b2c-17.tmp.txt",
+        ".himuro-0A1B2C-17.tmp",
+        ".himuro-0a1b2c-.tmp",
+        ".himuro-notes-1.tmp",
+        "x.himuro-0a1b2c-17.tmp",
+        ".himuro-0a1b2c-1234567890.tmp",
+    )
+    for name in (left, *others):
+        desk.write(f"復元先/{name}", "half")
+    desk.write("復元先/.himuro-0a1b2c-18.tmp/a.txt", "a folder of that name is somebody's")
+    rows = (rf"{UNC}\復元先\{name}" for name in (left, *others))
+    plan = desk.check(*rows) if listed else desk.check(UNC)
+    assert not plan.refused
+    assert {item.name for item in plan.items} == {*others} | (set() if listed else {"a.txt"})
+    (problem,) = plan.problems
+    assert (problem.code, problem.path) == (Code.LEFTOVER_SKIPPED, rf"{UNC}\復元先\{left}")
+    assert problem.severity is Severity.WARNING

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import Code, FatalError
-from core.model import Order, SearchQuery
+from core.model import EXIT_CODES, Order, RunState, SearchQuery
 from core.ports import Catalogue
 from db import SqlCatalogue, open_catalogue
 from db.engine import make_engine
+from db.schema import upgrade
+from tests.arrange import UNC, Desk, Done
 from tests.entries import entry, stored
+from tests.fakes import MemoryCatalogue
 from tests.postgres import PostgresServer
 
 CALLS: list[Callable[[Catalogue], object]] = [
@@ -229,3 +234,83 @@ def test_a_mistake_in_a_query_is_not_blamed_on_the_database(database_url: str) -
     with pytest.raises(DBAPIError):
         catalogue.check()
     engine.dispose()
+
+
+def _removed(path: Path) -> None:
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+
+
+def _replaced(path: Path) -> None:
+    other = path.with_name("other.db")
+    upgrade(f"sqlite:///{other}")
+    _removed(path)
+    other.rename(path)
+
+
+def _one_file_moved_over(path: Path) -> None:
+    """As a backup that is copied back by hand."""
+    other = path.with_name("other.db")
+    upgrade(f"sqlite:///{other}")
+    other.replace(path)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("happens", [_removed, _replaced, _one_file_moved_over])
+@pytest.mark.parametrize("registered", [0, 1, 2])
+def test_a_file_that_goes_away_under_a_run_is_noticed(
+    database_url: str, tmp_path: Path, happens: Callable[[Path], None], registered: int
+) -> None:
+    """However many files had a row in it by then: they have none any more."""
+    path = tmp_path / "catalogue.db"
+    catalogue = open_catalogue(database_url)
+    desk = Desk(tmp_path / "desk", catalogue=cast("MemoryCatalogue", catalogue))
+    for number in range(3):
+        desk.write(f"{number}.txt", str(number))
+
+    def look(call: str, key: str) -> None:
+        """Let each file be registered before the next is sent; then let it happen."""
+        number = int(Path(key).stem) if call == "create" else 3
+        if number > registered:
+            return
+        pause = threading.Event()
+        while catalogue.search(SearchQuery()).total < number:
+            pause.wait(0.01)
+        if number == registered:
+            happens(path)
+
+    desk.store.before = look
+    run = desk.new_run(UNC.encode())
+    plan = run.check()
+    run.begin(plan)
+    done = Done(run.execute(lambda: desk.store, desk.stop), run.folder.path, plan)
+    assert done.record.state is RunState.ERROR
+    assert EXIT_CODES[done.record.state] == 3
+    assert "データベースのファイル" in done.record.message
+    assert done.failed == [rf"{UNC}\{number}.txt" for number in range(3)]
+    assert (done.record.archived_files, done.record.failed_files) == (0, 3)
+    # Once there is an archive list again, the error file list brings everything into it.
+    if not path.exists():
+        upgrade(database_url)
+    desk.store.before = lambda _call, _key: None
+    again = desk.run((done.folder / "failed_uploads.txt").read_bytes())
+    assert again.record.state is RunState.DONE
+    assert again.record.archived_files + again.record.unchanged_files == 3
+    assert sorted(one.key for one in stored(catalogue)) == [
+        f"fsx01/share/{n}.txt" for n in range(3)
+    ]
+    assert len(desk.store.writes) == 3
+    catalogue.close()
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_searches_find_what_lies_at_the_path_now(database_url: str, tmp_path: Path) -> None:
+    catalogue = open_catalogue(database_url)
+    catalogue.add([entry("a.txt")])
+    _replaced(tmp_path / "catalogue.db")
+    assert catalogue.search(SearchQuery()).total == 0
+    _removed(tmp_path / "catalogue.db")
+    error = refusal(lambda: catalogue.search(SearchQuery()))
+    assert error.code is Code.DATABASE_UNAVAILABLE
+    assert str(tmp_path / "catalogue.db") in error.detail
+    catalogue.close()

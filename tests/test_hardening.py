@@ -416,6 +416,24 @@ def test_no_secret_is_written_into_the_log(monkeypatch: pytest.MonkeyPatch) -> N
     assert text == "WARNING *** *** *** *** ***"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "http://himuro:geheim@proxy.example.com:8080"),
+        ("http_proxy", "http://himuro:geheim@proxy.example.com:8080"),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "geheim"),
+        ("AWS_SECURITY_TOKEN", "geheim"),
+    ],
+)
+def test_nor_what_opens_a_proxy_or_a_role(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    text = formatted("asking %s", value)
+    assert "geheim" not in text
+    assert ("proxy.example.com:8080" in text) == ("proxy" in name.lower())
+
+
 def test_the_log_names_the_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     record = logging.LogRecord("x", logging.WARNING, "x.py", 1, "m", (), None)
     record.created = 1_790_000_000.5

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from core.aws_session import RENEWAL_SECONDS, LiveCredentials, open_session
 from core.errors import Code, FatalError
 from core.ports import Lane, NewObject
 from core.s3 import S3ObjectStore
@@ -84,7 +85,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 
 @pytest.fixture
 def gate(bucket: Bucket, home: Home) -> Gate:
-    """A bucket that lets in only whom the user's identity has given credentials."""
+    """A bucket that lets in only whom the user's identity has given credentials; whether these
+    are due is asked at each signature."""
+    home.monkeypatch.setattr("core.aws_session.RENEWAL_SECONDS", 0)
     home.set(AWS_ENDPOINT_URL_S3=bucket.proxy.endpoint)
     return guard(bucket.proxy, home.identity)
 
@@ -276,6 +279,23 @@ def test_what_ends_soon_is_fetched_anew_by_both_clients(
     asked = len(home.identity.asked)
     put(store, "later")
     assert len(home.identity.asked) == asked
+
+
+def test_a_role_for_fifteen_minutes_is_not_taken_for_each_object(home: Home) -> None:
+    home.identity.lifetime = timedelta(minutes=15)
+    with_source_profile(home)
+    now = 0.0
+    _, found = open_session()
+    credentials = LiveCredentials(found._source, lambda: now)
+    keys = {credentials.get_frozen_credentials().access_key for _ in range(50)}
+    assert keys == {"ASIAROLE1"}
+    now = RENEWAL_SECONDS
+    assert credentials.get_frozen_credentials().access_key == "ASIAROLE2"
+    # What ends sooner than that is never held.
+    home.identity.lifetime = timedelta(seconds=30)
+    now *= 2
+    keys = {credentials.get_frozen_credentials().access_key for _ in range(3)}
+    assert keys == {"ASIAROLE3", "ASIAROLE4", "ASIAROLE5"}
 
 
 def test_a_token_file_that_is_replaced_is_read_again(
