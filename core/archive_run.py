@@ -10,7 +10,16 @@ from datetime import datetime
 from core.archive import Archiver
 from core.check import ArchiveCheck, refusal, up_to_date
 from core.errors import Code, HimuroError, Severity
-from core.model import ArchiveItem, ListKind, ListSource, Plan, RunRecord, RunRequest, RunState
+from core.model import (
+    ArchiveItem,
+    HiddenRows,
+    ListKind,
+    ListSource,
+    Plan,
+    RunRecord,
+    RunRequest,
+    RunState,
+)
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.record import counted, utc_now
 from core.request_list import parse
@@ -34,19 +43,22 @@ class ArchiveRun(Run[Plan, RunFolder]):
         request: RunRequest,
         *,
         shares: Shares | None = None,
+        hidden_rows: HiddenRows = HiddenRows.ASK,
         now: Callable[[], datetime] = utc_now,
         kind: str = "archive",
     ) -> None:
         super().__init__(settings, sources, request, kind=kind, folder=RunFolder, now=now)
         self._catalogue = catalogue
         self._shares = shares or Shares(settings.shares)
+        self._hidden_rows = hidden_rows
         self.plan = Plan((), ())
         self._unlisted: deque[tuple[ArchiveItem, str]] = deque()
 
     def check(
         self, progress: ProgressSink = silent, cancelled: Callable[[], bool] = lambda: False
     ) -> Plan:
-        parsed = parse(self._sources, ListKind.ARCHIVE, self._settings.timezone)
+        timezone, hidden_rows = self._settings.timezone, self._hidden_rows
+        parsed = parse(self._sources, ListKind.ARCHIVE, timezone, hidden_rows)
         check = ArchiveCheck(
             self._shares,
             self._catalogue,

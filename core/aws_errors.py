@@ -74,7 +74,7 @@ _CERTIFICATES = {
 }
 _PROXY_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 _MOST_WORDS = 200
-_HARMLESS = ("Unsupported host", "Invalid endpoint")
+_HARMLESS = ("Unsupported host", "Invalid endpoint", "Auth token value")
 """How errors begin that repeat a setting, but no header, which may be a secret."""
 
 

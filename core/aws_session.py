@@ -7,8 +7,11 @@ call: a role, a token or a process is asked anew whenever the last answer nears 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import re
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,20 +26,24 @@ from botocore.loaders import create_loader
 from botocore.utils import parse_timestamp
 
 from core.aws_errors import MfaRefusedError, credentials_problem, unreadable_file
-from core.errors import FatalError
+from core.errors import Code, FatalError
 from core.s3_sign import Credentials
 
 _SERVICES = ["s3", "signin", "sso", "sso-oidc", "sts"]
 """What Himuro asks, and what botocore's providers of credentials ask."""
 _IDENTITY = Config(
     connect_timeout=2,
-    read_timeout=5,
-    retries={"mode": "standard", "total_max_attempts": 3},
+    read_timeout=3,
+    retries={"mode": "standard", "total_max_attempts": 2},
 )
 """For clients that botocore makes by itself. Its own limits let a dead STS hold a start for
-five minutes."""
+five minutes; a check-up hears within its nine seconds."""
+PROCESS_SECONDS = 30.0
+"""So long a ``credential_process`` may take."""
 RENEWAL_SECONDS = 10.0
 """So long nobody asks whether credentials are due."""
+_GRAPHIC = re.compile(r"[!-~]*")
+"""What credentials consist of. A line break in one would end a header of the lean client."""
 _LEAST_LEFT = timedelta(minutes=1)
 _FILES = ("config_file", "credentials_file")
 
@@ -78,11 +85,47 @@ def make_session() -> Any:
         # set_config_variable would make it a whole number.
         variables = session.get_component("config_store")
         variables.set_config_provider("metadata_service_timeout", ConstantProvider(0.5))
-    chain = session.get_component("credential_provider")
-    # Otherwise it would read a code from the terminal, and a console has none.
-    chain.get_provider("assume-role")._prompter = _refuse_mfa
-    session.register_component("credential_provider", _Chain(chain))
+    session.register_component("credential_provider", _Chain(_chain(session)))
     return session
+
+
+def _chain(session: Any) -> Any:
+    """Return botocore's chain of providers, none of which waits for somebody at a terminal."""
+    chain = session.get_component("credential_provider")
+    roles = chain.get_provider("assume-role")
+    roles._prompter = _refuse_mfa
+    chain.get_provider("custom-process")._popen = _Process
+    # Those of source profiles are made when they are needed.
+    builder = roles._profile_provider_builder
+    make = builder._create_process_provider
+
+    def made(profile_name: str) -> Any:
+        provider = make(profile_name)
+        provider._popen = _Process
+        return provider
+
+    builder._create_process_provider = made
+    return chain
+
+
+class _Process(subprocess.Popen[bytes]):
+    """A ``credential_process`` that is asked nothing and given up when it hangs."""
+
+    def __init__(self, command: list[str], stdout: int, stderr: int) -> None:
+        super().__init__(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+
+    def communicate(
+        self, input: bytes | None = None, timeout: float | None = None
+    ) -> tuple[bytes, bytes]:
+        try:
+            return super().communicate(input, timeout or PROCESS_SECONDS)
+        except subprocess.TimeoutExpired as exc:
+            self.kill()
+            self.wait()
+            for pipe in filter(None, (self.stdout, self.stderr)):
+                # Not read to its end: a child of the process may hold it open.
+                pipe.close()
+            raise TimeoutError(errno.ETIMEDOUT, "", "credential_process") from exc
 
 
 class Source(Protocol):
@@ -130,9 +173,13 @@ class LiveCredentials:
 def frozen(source: Source) -> Credentials:
     """Return credentials as they are now, renewed where that is due; raises ``FatalError``."""
     try:
-        return source.get_frozen_credentials()
+        found = source.get_frozen_credentials()
+        values = (found.access_key, found.secret_key, found.token or "")
     except Exception as exc:  # whatever a source of credentials does
         raise credentials_problem(exc) from exc
+    if not all(_GRAPHIC.fullmatch(value) for value in values):
+        raise FatalError(Code.AWS_CONFIGURATION, "認証情報に空白、改行または全角文字があります")
+    return found
 
 
 class _Chain:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from core import logs, terminal
 from core.arguments import Parser
 from core.errors import FatalError, ListError, SettingsError, unexpected
-from core.model import ListKind, ListSource, RunRequest
+from core.model import HiddenRows, ListKind, ListSource, RunRequest
 from core.named_run import is_named_run
 from core.ports import Catalogue, Health, ObjectStore, RestoreStore
 from core.recovery import recover
@@ -106,18 +106,26 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         return added
 
-    validate = add("validate", "一覧の確認だけを行う", _validate)
+    hidden = Parser(add_help=False)
+    hidden.add_argument(
+        "--hidden-rows",
+        choices=[HiddenRows.INCLUDE.value, HiddenRows.EXCLUDE.value],
+        default=HiddenRows.ASK.value,
+        help="Excelで隠れている行を、含める（include）か除く（exclude）か",
+    )
+    validate = add("validate", "一覧の確認だけを行う", _validate, hidden)
     validate.add_argument("list", metavar="LIST", nargs="+", type=Path)
     kinds = [kind.value for kind in ListKind]
     validate.add_argument("--kind", choices=kinds, default=ListKind.ARCHIVE.value)
 
-    archive = add("archive", "一覧を確認し、アーカイブする", _archive)
+    archive = add("archive", "一覧を確認し、アーカイブする", _archive, hidden)
     archive.add_argument("list", metavar="LIST", nargs="+", type=Path)
     _add_who(archive, required=True)
     requested = add(
         "restore-request",
         "一覧を照合し、復元を要求する。実行番号では、その復元の要求していないファイルを要求する",
         _restore_request,
+        hidden,
     )
     requested.add_argument(
         "list", metavar="LIST|RUN", nargs="+", type=Path, help="一覧、または実行番号かフォルダー"
@@ -217,7 +225,8 @@ def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
     settings = load_settings(needed=JOB_NEEDS)
     catalogue, store = _prepare(settings, wiring, wiring.open_store)
     recover(settings)
-    run = ArchiveRun(settings, catalogue, sources, request)
+    hidden_rows = HiddenRows(options.hidden_rows)
+    run = ArchiveRun(settings, catalogue, sources, request, hidden_rows=hidden_rows)
     with stoppable() as stop:
         with terminal.progress_bar() as bar:
             progress = announced(stop, bar, terminal.say)
@@ -236,15 +245,24 @@ def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
 
 
 def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
-    kind = ListKind(options.kind)
+    kind, hidden_rows = ListKind(options.kind), HiddenRows(options.hidden_rows)
     sources = _sources(options.list)
     settings = load_settings(needed=("HIMURO_SHARES",) if kind is ListKind.ARCHIVE else ())
     catalogue = _catalogue(settings, wiring)
     if kind is ListKind.RESTORE:
-        return _validate_restore(sources, settings, catalogue, as_json=options.json)
+        return _validate_restore(
+            sources, settings, catalogue, hidden_rows=hidden_rows, as_json=options.json
+        )
     from core.archive_run import ArchiveRun  # noqa: PLC0415
 
-    run = ArchiveRun(settings, catalogue, sources, RunRequest("", "", "", _user()), kind="validate")
+    run = ArchiveRun(
+        settings,
+        catalogue,
+        sources,
+        RunRequest("", "", "", _user()),
+        hidden_rows=hidden_rows,
+        kind="validate",
+    )
     with stoppable() as stop, terminal.progress_bar() as bar:
         try:
             plan = run.check(announced(stop, bar, terminal.say), lambda: stop.requested)
@@ -257,11 +275,23 @@ def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
 
 
 def _validate_restore(
-    sources: Sequence[ListSource], settings: Settings, catalogue: Catalogue, *, as_json: bool
+    sources: Sequence[ListSource],
+    settings: Settings,
+    catalogue: Catalogue,
+    *,
+    hidden_rows: HiddenRows,
+    as_json: bool,
 ) -> int:
     from core.restore_run import RestoreRun  # noqa: PLC0415 - no other command waits for it
 
-    run = RestoreRun(settings, catalogue, sources, RunRequest("", "", "", _user()), kind="validate")
+    run = RestoreRun(
+        settings,
+        catalogue,
+        sources,
+        RunRequest("", "", "", _user()),
+        hidden_rows=hidden_rows,
+        kind="validate",
+    )
     with stoppable() as stop, terminal.progress_bar() as bar:
         plan = run.check(announced(stop, bar, terminal.say), lambda: stop.requested)
     terminal.show_restore_plan(plan)
@@ -281,7 +311,14 @@ def _restore_request(options: argparse.Namespace, wiring: Wiring) -> int:
     catalogue, store = _prepare(settings, wiring, wiring.open_restore_store)
     recover(settings)
     return restore_command.request(
-        settings, catalogue, store, sources, request, choice, as_json=options.json
+        settings,
+        catalogue,
+        store,
+        sources,
+        request,
+        choice,
+        hidden_rows=HiddenRows(options.hidden_rows),
+        as_json=options.json,
     )
 
 

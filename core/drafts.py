@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from core.archive_run import ArchiveRun
 from core.errors import FatalError, HimuroError, ListError, unexpected
-from core.model import ListSource, Plan, Progress, RunRequest
+from core.model import HiddenRows, ListSource, Plan, Progress, RunRequest
 from core.ports import Catalogue, ObjectStore, RestoreStore
 from core.record import utc_now
 from core.restore_model import RestorePlan, Tier, least_days
@@ -84,17 +84,40 @@ class Drafts:
         """Let every check end soon; waits for none, since one on a dead share may hang."""
         self._closing = True
 
-    def check(self, sources: Sequence[ListSource], request: RunRequest) -> str:
+    def check(
+        self,
+        sources: Sequence[ListSource],
+        request: RunRequest,
+        hidden_rows: HiddenRows = HiddenRows.ASK,
+    ) -> str:
         """Begin to check lists in the background and return the draft's id."""
-        run = ArchiveRun(self._settings, self._catalogue, sources, request, now=self._now)
+        run = ArchiveRun(
+            self._settings,
+            self._catalogue,
+            sources,
+            request,
+            hidden_rows=hidden_rows,
+            now=self._now,
+        )
         return self._begin(run, sources, self._ready_to_archive)
 
-    def check_restore(self, sources: Sequence[ListSource], request: RunRequest) -> str:
+    def check_restore(
+        self,
+        sources: Sequence[ListSource],
+        request: RunRequest,
+        hidden_rows: HiddenRows = HiddenRows.ASK,
+    ) -> str:
         """The same for restore lists, with the usual tier and days."""
         # The operator chooses when the plan is there; days that fit both tiers do for now.
         days = max(self._settings.restore_days, least_days(Tier.BULK))
         run = RestoreRun(
-            self._settings, self._catalogue, sources, request, days=days, now=self._now
+            self._settings,
+            self._catalogue,
+            sources,
+            request,
+            days=days,
+            hidden_rows=hidden_rows,
+            now=self._now,
         )
         return self._begin(run, sources, self._ready_to_restore)
 

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 from zoneinfo import ZoneInfo
 
 from core.csvfile import safe_cell
@@ -131,6 +131,9 @@ class CsvWriter:
             self._text(e.modified_at),
         )
         # Hardly any row needs quotes, and csv looks at every letter to find that out.
+        if e.archived_name[:1] == " ":
+            # Readers of CSV pass over spaces before a cell that has no quotes.
+            return csv_text([row], csv.QUOTE_ALL)
         text = "".join(row)
         if "," in text or '"' in text or "\n" in text or "\r" in text:
             return csv_text([row])
@@ -148,7 +151,7 @@ def csv_lines(rows: Iterable[Sequence[object]], mark: str = "") -> bytes:
     return (mark + csv_text(rows)).encode("utf-8", "backslashreplace")
 
 
-def csv_text(rows: Iterable[Sequence[object]]) -> str:
+def csv_text(rows: Iterable[Sequence[object]], quoting: Literal[0, 1] = csv.QUOTE_MINIMAL) -> str:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    csv.writer(text, lineterminator="\r\n", quoting=quoting).writerows(rows)
     return text.getvalue()

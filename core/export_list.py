@@ -20,9 +20,9 @@ TOO_LONG = (
     "フォルダーや期間などの条件で絞り込み、何回かに分けて作ってください。"
 )
 
-_PLAIN = re.compile(r"[\w（【「].*\.[A-Za-z][A-Za-z0-9]{1,4}")
+_PLAIN = re.compile(r"(?!\d+\.[ed]\d+$)[\w（【「].*\.[A-Za-z][A-Za-z0-9]{1,4}", re.IGNORECASE)
 """Names that neither Excel nor the reader of lists takes for anything else: no formula, no
-number or date, no space that is trimmed, nothing that looks like a path."""
+number (``1.e5``) or date, no space that is trimmed, nothing that looks like a path."""
 
 
 class RestoreListWriter:
@@ -67,14 +67,15 @@ class RestoreListWriter:
             name = entry.path
             directory = "" if directory[-1:] in EDGE else directory
         when = local(entry.archived_at, self._timezone)
-        return directory, name, when.isoformat(" ")
+        return directory, name, when.isoformat(" ", "microseconds")
 
 
 def _means(row: tuple[str, str, str], entry: Entry) -> bool:
     """Return whether the reader of lists takes a row to mean an entry."""
     directory, name, _ = row
     try:
-        path = join(tidy(directory), tidy(name))
+        path = join(tidy(directory), tidy(name), strict=False)
     except ItemError:
         return False
-    return entry.path in (path, exactly(directory, name))
+    is_tidy = (directory, name) == (tidy(directory), tidy(name))
+    return entry.path == (path if is_tidy else exactly(directory, name))

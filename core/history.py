@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from core.errors import Code, FatalError, is_shortage, os_reason, unexpected
-from core.model import RunRecord
+from core.model import ListSource, RunRecord
 from core.names import fold
 from core.plainfile import plain_status
 from core.runfolder import CONTRACT_FILES, RunFolder
@@ -126,6 +126,19 @@ def files_of(settings: Settings, run_id: str) -> list[tuple[Path, int]]:
     names = (*(match[0] for match in matches), *CONTRACT_FILES)
     statuses = ((folder / name, plain_status(folder / name)) for name in names)
     return [(path, status.st_size) for path, status in statuses if status]
+
+
+def inputs_of(settings: Settings, run_id: str) -> list[ListSource]:
+    """Return the uploaded lists of a run with their names; empty when they are not all there."""
+    record = record_of(settings, run_id)
+    paths = [path for path, _ in files_of(settings, run_id) if _INPUT.fullmatch(path.name)]
+    if record is None or len(paths) != len(record.inputs):
+        return []
+    try:
+        contents = [path.read_bytes() for path in paths]
+    except OSError:
+        return []
+    return [ListSource(name, text) for name, text in zip(record.inputs, contents, strict=True)]
 
 
 def run_names(runs_dir: Path) -> tuple[list[str], list[str]]:

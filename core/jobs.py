@@ -21,12 +21,13 @@ from core.archive_run import ArchiveRun
 from core.drafts import Draft, Drafts
 from core.drafts import DraftState as DraftState
 from core.errors import HimuroError, ListError
-from core.model import ListSource, Progress, RunRecord, RunRequest
+from core.model import HiddenRows, ListSource, Progress, RunRecord, RunRequest
 from core.ports import Catalogue, ObjectStore, ProgressSink, RestoreStore
 from core.record import utc_now
 from core.recovery import recover
 from core.restore_model import Tier
 from core.restore_run import OpenRestore, RestoreRun
+from core.restore_status import KIND as RESTORE
 from core.run import AnyRun
 from core.run_index import Listing, RunIndex
 from core.settings import Settings
@@ -159,6 +160,22 @@ class Jobs:
     def check_restore(self, sources: Sequence[ListSource], request: RunRequest) -> str:
         """Begin to check restore lists in the background and return the draft's id."""
         return self._drafts.check_restore(sources, request)
+
+    def check_again(self, draft_id: str, hidden_rows: HiddenRows, started_by: str) -> str:
+        """Begin to check the lists of a refused check once more, now that it is decided what
+        becomes of rows that Excel does not show; returns the new draft's id.
+
+        Raises ``ListError`` when the lists are not there any more.
+        """
+        draft = self.draft(draft_id)
+        sources = history.inputs_of(self._settings, draft.run_id) if draft else []
+        if draft is None or not sources:
+            raise ListError("一覧が残っていません。もう一度アップロードしてください")
+        request = replace(draft.request, started_by=started_by)
+        check = self._drafts.check_restore if draft.kind == RESTORE else self._drafts.check
+        again = check(sources, request, hidden_rows)
+        self.discard(draft_id)
+        return again
 
     def retry(self, run_id: str, started_by: str) -> str:
         """Begin to check the error file list of a run, for the same request.

@@ -41,13 +41,16 @@ class Splitter:
         if len(line) > LONGEST_LINE:
             return faulty(number, line, TOO_LONG), 1
         if '"' not in line:
-            return tidied(number, [cell.lstrip(" ") for cell in line.split(self._delimiter)]), 1
+            return tidied(number, line.split(self._delimiter)), 1
         # strict: otherwise a quote that is never closed swallows the lines after it in silence.
         reader = csv.reader(
             self._ahead(), delimiter=self._delimiter, strict=True, skipinitialspace=True
         )
         try:
-            record = tidied(number, next(reader))
+            cells = next(reader)
+            if reader.line_num == 1:
+                cells = self._with_spaces(cells, line)
+            record = tidied(number, cells)
         except csv.Error:
             record = None
         count = reader.line_num
@@ -55,6 +58,20 @@ class Splitter:
             return record, count
         self._in_vain += count - 1
         return faulty(number, line, _UNCLOSED), 1
+
+    def _with_spaces(self, cells: list[str], line: str) -> list[str]:
+        """Return the cells of a line with the spaces they begin with: a name may really do so.
+
+        Where a space stands before a quote it is none of the cell's, and is passed over.
+        """
+        if f"{self._delimiter} " not in line and line[:1] != " ":
+            return cells
+        try:
+            (spaced,) = csv.reader([line], delimiter=self._delimiter, strict=True)
+        except (csv.Error, ValueError):
+            return cells
+        same = [cell.lstrip(" ") for cell in spaced] == [cell.lstrip(" ") for cell in cells]
+        return spaced if same else cells
 
     def _is_row(self, distance: int) -> bool:
         """Return whether a line inside a quoted cell looks like a row of its own: then the

@@ -10,10 +10,12 @@ from core.unc import EDGE, is_path_like
 
 _DIRECTORY = "ディレクトリパス"
 _DATE = "アーカイブ日時"
+_KEY = "S3キー"
+_MARKER = "アーカイブファイル名"
 _NAMES = {
     ListKind.ARCHIVE: ("ファイル名",),
     # The archive list as downloaded from the search page is a restore list too.
-    ListKind.RESTORE: ("復元対象ファイル名", "アーカイブファイル名", "ファイル名"),
+    ListKind.RESTORE: ("復元対象ファイル名", _MARKER, "ファイル名"),
 }
 
 
@@ -37,8 +39,11 @@ def columns_of(kind: ListKind, record: Record) -> Columns | None:
     name = next((found[fold(n)] for n in _NAMES[kind] if fold(n) in found), None)
     if name is None:
         _refuse_strange_name(record)
-    date = found.get(fold(_DATE)) if kind is ListKind.RESTORE else None
-    return Columns(found[fold(_DIRECTORY)], name, date)
+    if kind is ListKind.ARCHIVE:
+        return Columns(found[fold(_DIRECTORY)], name)
+    marker = name is not None and name == found.get(fold(_MARKER))
+    date, key = found.get(fold(_DATE)), found.get(fold(_KEY))
+    return Columns(found[fold(_DIRECTORY)], name, date, key, marker)
 
 
 def _heading(cell: Cell) -> str:

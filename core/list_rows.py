@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from sys import getsizeof
 from zoneinfo import ZoneInfo
 
+from core.csvfile import unmarked_cell
 from core.errors import Code, ItemError
 from core.list_headings import shown
+from core.list_moment import NO_DATE, Named, moment_of
 from core.list_table import DATED, Cell, Columns, Merge, Record, Unclear
 from core.model import ListRow, Problem
-from core.names import printable
 from core.unc import as_written, exactly, join
 
 _EXCEL_ERRORS = frozenset(
@@ -23,11 +22,6 @@ _EXCEL_ERRORS = frozenset(
         *("#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#BUSY!", "#UNKNOWN!"),
         *("#EXTERNAL!", "#PYTHON!"),
     )
-)
-_DATE_FORM = re.compile(
-    r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6})\d*)?)?"
-    r" *(Z|[+-]\d{2}:?\d{2})?",
-    re.ASCII,
 )
 _LONGEST_PATH = 32_767
 """Letters of a path on Windows."""
@@ -51,7 +45,8 @@ class Entry:
         """Bytes of its texts."""
         if self.row is None:
             return getsizeof(self.text)
-        texts = {id(t): t for t in (self.row.text, self.row.path, self.row.exact)}
+        row = self.row
+        texts = {id(t): t for t in (row.text, row.path, row.exact, row.key, *row.unmarked)}
         return sum(map(getsizeof, texts.values()))
 
 
@@ -73,7 +68,7 @@ def entry(
     else:
         directory, name = record.filled[0], ""
     text = as_written(shown(directory), shown(name))
-    path, date, faults = "", None, []
+    path, named, faults = "", NO_DATE, []
     try:
         path = join(_text(directory), _text(name), strict=strict)
     except ItemError as exc:
@@ -81,7 +76,8 @@ def entry(
     if len(text) > _LONGEST_PATH:
         text, faults = text[:_SHOWN], [ItemError(Code.PATH_SYNTAX, _TOO_LONG)]
     try:
-        date = _date(_pick(record, columns.date), timezone) if columns else None
+        if columns:
+            named = moment_of(_pick(record, columns.date), timezone)
     except ItemError as exc:
         faults.append(exc)
     if faults:
@@ -90,7 +86,9 @@ def entry(
     exact = _exact(record, columns) if record.raw else path
     # Most texts are the path itself: one object then.
     text = path if text == path else text
-    row = ListRow(source, record.line, text, path, date, exact if exact != path else "")
+    row = ListRow(source, record.line, text, path, named.at, exact if exact != path else "")
+    if columns and not strict:
+        row = _restoring(row, record, columns, named)
     return Entry(record.line, text, row)
 
 
@@ -139,14 +137,30 @@ def _pick(record: Record, column: int | None) -> Cell:
 def _exact(record: Record, columns: Columns | None) -> str:
     """Return the path of a record with the spaces as written."""
     if columns is None:
-        raw, name = (
-            next(raw for raw, cell in zip(record.raw, record.cells, strict=True) if cell),
-            "",
-        )
-    else:
-        written = record._replace(cells=record.raw)
-        raw, name = _pick(written, columns.directory), shown(_pick(written, columns.name))
-    return exactly(shown(raw), name)
+        raw = next(raw for raw, cell in zip(record.raw, record.cells, strict=True) if cell)
+        return exactly(shown(raw), "")
+    directory, name = _pick_texts(record._replace(cells=record.raw), columns)
+    return exactly(directory, name)
+
+
+def _restoring(row: ListRow, record: Record, columns: Columns, named: Named) -> ListRow:
+    """Return a row with all that a restore list says besides its path."""
+    unmarked = []
+    for cells in (record.raw or record.cells, record.cells):
+        directory, name = _pick_texts(record._replace(cells=cells), columns)
+        if (bare := unmarked_cell(name)) != name:
+            unmarked.append(exactly(directory, bare))
+    return replace(
+        row,
+        precision=named.precision,
+        marker=columns.marker,
+        unmarked=tuple(dict.fromkeys(unmarked)),
+        key=unmarked_cell(shown(_pick(record, columns.key))),
+    )
+
+
+def _pick_texts(record: Record, columns: Columns) -> tuple[str, str]:
+    return shown(_pick(record, columns.directory)), shown(_pick(record, columns.name))
 
 
 def _text(cell: Cell) -> str:
@@ -158,39 +172,3 @@ def _text(cell: Cell) -> str:
     if cell in _EXCEL_ERRORS:
         raise ItemError(Code.PATH_SYNTAX, f"セルの数式がエラーです（{cell}）")
     return cell
-
-
-def _date(cell: Cell, timezone: ZoneInfo) -> datetime | None:
-    """Return the generation that a cell names, None when it is blank.
-
-    Raises ``ItemError(NAMED_DATE)``.
-    """
-    try:
-        if isinstance(cell, datetime):
-            # Excel counts days in floating point: 10:15:00 may come as 10:14:59.999.
-            rounded = (cell + timedelta(milliseconds=500)).replace(microsecond=0)
-            return rounded.replace(tzinfo=timezone)
-        if isinstance(cell, Unclear):
-            raise ItemError(Code.NAMED_DATE, printable(cell.text)[:50])
-        text = unicodedata.normalize("NFKC", cell[:200])
-        return _read_date(text, timezone) if text else None
-    except (ValueError, OverflowError) as exc:
-        raise ItemError(Code.NAMED_DATE, printable(shown(cell))[:50]) from exc
-
-
-def _read_date(text: str, timezone: ZoneInfo) -> datetime:
-    """Return a date as aware datetime; ``ValueError`` when it is none.
-
-    Excel drops leading zeros, and often the seconds, when it saves a date into a CSV.
-    """
-    match = _DATE_FORM.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    year, month, day, hour, minute, second, fraction, offset = match.groups()
-    micro = int((fraction or "").ljust(6, "0"))
-    naive = datetime(  # noqa: DTZ001 - the zone follows in the next lines
-        int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micro
-    )
-    if not offset:
-        return naive.replace(tzinfo=timezone)
-    return datetime.fromisoformat(naive.isoformat() + ("+00:00" if offset == "Z" else offset))

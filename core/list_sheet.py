@@ -101,7 +101,7 @@ def _records(book: Workbook, head: _Head, table: Table) -> Iterator[Record]:
     columns, header = head.columns, head.first.line if head.columns else 0
     reader = SheetReader(book.book)
     # The rows down to the headings are not asked for again.
-    reader.only(columns.used if columns else range(64), header)
+    reader.only(columns.read if columns else range(64), header)
     with _explained(), book.opened(head.sheet) as part:
         for row in reader.rows(part):
             if row.line <= header:

@@ -41,10 +41,19 @@ class Columns:
     directory: int
     name: int | None = None
     date: int | None = None
+    key: int | None = None
+    """Of the S3 key; told from the others only where they leave a choice."""
+    marker: bool = False
+    """Whether the names are those of markers."""
 
     @property
     def used(self) -> frozenset[int]:
         return frozenset(c for c in (self.directory, self.name, self.date) if c is not None)
+
+    @property
+    def read(self) -> frozenset[int]:
+        """Also those that need not be clear."""
+        return self.used if self.key is None else self.used | {self.key}
 
 
 class Record(NamedTuple):

@@ -7,7 +7,7 @@ spelling of the server; ``local`` is where the same file is mounted on this mach
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from core.errors import Code, Severity, sentence
@@ -61,6 +61,16 @@ class ListRow:
     exact: str = ""
     """``path`` with the spaces around its names as written: a name on the share may really
     begin or end so. Empty when there are none."""
+    # Restore lists only:
+    precision: timedelta = timedelta(seconds=1)
+    """How much of ``archived_at`` may have been cut off, by Excel or by our own downloads."""
+    marker: bool = False
+    """True when the name is a marker's: it stands in the column ``アーカイブファイル名``."""
+    unmarked: tuple[str, ...] = ()
+    """``path`` and ``exact`` without the apostrophe that our CSV puts before a name that Excel
+    would run; empty when the name has none."""
+    key: str = ""
+    """The S3 key that stands beside it. It only tells apart what path and time do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +420,8 @@ class RunRecord:
     """When all files asked for can be read at the latest, with time zone."""
     target: str = ""
     """Directory of the last placing, as it was typed."""
+    target_mount: str = ""
+    """What that lay on (``core.mounts.Mount`` as text); empty: not known."""
     last_by: str = ""
     """Who started the last step after the first."""
     settings: dict[str, str] = field(default_factory=dict)

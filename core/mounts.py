@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _UNITS = Path("/etc/systemd/system")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _MOUNT_ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
 _WHERE = re.compile(r"^Where\s*=\s*(/.*?)\s*$", re.MULTILINE)
+_TYPE = re.compile(r"^Type\s*=\s*(\S+)", re.MULTILINE)
+_AUTOMOUNT = "autofs"
 _NETWORK = frozenset(
     ("cifs", "smb3", "smbfs", "nfs", "nfs4", "ncpfs", "afs", "ceph", "glusterfs", "lustre")
 )
@@ -75,29 +78,49 @@ def mount_at(descriptor: int) -> Mount | None:
 def not_mounted(path: str | Path) -> str:
     """Return the directory at or above ``path`` on which something should be mounted, by
     ``/etc/fstab`` or a unit of systemd, and is not; empty when there is none."""
-    mounted = {mount.point for mount in _mounted(None)}
-    if not mounted:
+    if not any(_mounted(None)):
         return ""
     real = _closed(os.path.realpath(path))
-    for point in _wanted():
+    for point, kind in _wanted():
         where = os.path.realpath(point).rstrip("/")
-        if real.startswith(where + "/") and where not in mounted:
+        if real.startswith(where + "/") and _is_absent(where, kind):
             return where
     return ""
 
 
-def is_gone(before: str, path: str | Path) -> bool:
-    """Return whether ``path`` no longer lies on the mount that ``before`` names.
+def _is_absent(point: str, kind: str) -> bool:
+    there = _mounted_on(point)
+    if there and there.kind == _AUTOMOUNT:
+        # Whoever opens it first has it mounted.
+        with suppress(OSError):
+            os.close(os.open(point, os.O_RDONLY))
+        there = _mounted_on(point)
+    if there is None or there.kind == _AUTOMOUNT:
+        return True
+    # The sandbox of a service lays a directory over itself, and it looks like a mount.
+    return Mount("", point, kind).is_remote and not there.is_remote
 
-    ``before``: ``str`` of an earlier ``mount_of`` the same path; empty: not known. Something
-    else on the same place is no loss, but where another machine had the files it has to be
-    the same kind of place: below a mount that is absent lies a local disk.
+
+def _mounted_on(point: str) -> Mount | None:
+    """Return what is mounted there last of all."""
+    found = [mount for mount in _mounted(None) if mount.point == point]
+    return found[-1] if found else None
+
+
+def is_gone(before: str, path: str | Path) -> bool:
+    """Return whether a mount that was there is not there any more at or above ``path``.
+
+    ``before``: ``str`` of an earlier ``mount_of``; empty: not known. Another disk on the same
+    place is no loss, but where another machine had the files there has to be one again: under
+    a mount that is absent lies a local disk.
     """
     kind, _, point = before.partition(" ")
     now = mount_of(path)
-    if not kind or now is None:
+    point = point.rstrip("/")
+    if now is None or not point or not _closed(os.path.realpath(path)).startswith(point + "/"):
         return False
-    return (now.point or "/") != point or (Mount("", point, kind).is_remote and not now.is_remote)
+    was_remote = Mount("", point, kind).is_remote
+    return len(now.point) < len(point) or (now.point == point and was_remote and not now.is_remote)
 
 
 def _mounted(mounts: Path | None) -> Iterator[Mount]:
@@ -108,19 +131,21 @@ def _mounted(mounts: Path | None) -> Iterator[Mount]:
             yield Mount(fields[0], _unescaped(fields[4]).rstrip("/"), after.split(" ")[0])
 
 
-def _wanted() -> Iterator[str]:
-    """Yield directories on which something is to be mounted."""
+def _wanted() -> Iterator[tuple[str, str]]:
+    """Yield directories on which something is to be mounted, with its type where it is said."""
     for line in _text(_FSTAB).splitlines():
         fields = line.split()
         if len(fields) >= 3 and not fields[0].startswith("#") and fields[1].startswith("/"):
-            yield _unescaped(fields[1])
+            yield _unescaped(fields[1]), fields[2]
     try:
         units = sorted(_UNITS.glob("*.mount"))
     except OSError:
         units = []
     for unit in units:
-        if match := _WHERE.search(_text(unit)):
-            yield match[1]
+        text = _text(unit)
+        if where := _WHERE.search(text):
+            kind = _TYPE.search(text)
+            yield where[1], kind[1] if kind else ""
 
 
 def _text(path: Path) -> str:

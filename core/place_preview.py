@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
 
+from core.errors import FatalError
 from core.moments import is_modified_at
 from core.placing import Names
 from core.ports import RestoreStore
@@ -14,7 +17,15 @@ from core.restore_run import OpenRestore
 from core.restore_status import READY_STAGES, RestoreStatus
 from core.restore_step import owned_names
 from core.settings import Settings
-from core.target import Directory, Target, check_writable, free_bytes, local_of, require_room
+from core.target import (
+    Directory,
+    Target,
+    check_writable,
+    free_bytes,
+    local_of,
+    require_mounted,
+    require_room,
+)
 from core.workers import parallel
 
 
@@ -29,6 +40,8 @@ class PlacePreview:
     """UNC path of the original and the name that it gets, because its own one is taken."""
     lost: tuple[Standing, ...]
     """Files that were placed and are not there any more as they were."""
+    unseen: tuple[Standing, ...] = ()
+    """Files that were placed where nobody can look now: nothing is known of them."""
 
     @property
     def ready(self) -> int:
@@ -51,6 +64,7 @@ def preview(
     Raises ``ListError`` when the target takes no files, ``FatalError`` when it has no room
     or S3 does not answer.
     """
+    require_mounted(settings, target.typed, target.local, restore.record.target_mount)
     if target.exists:
         check_writable(target)
     status = restore.status(store, cancelled)
@@ -59,16 +73,18 @@ def preview(
     ready = [file.item for file in status.files if file.stage in READY_STAGES]
     day = f"{status.at.astimezone(settings.timezone):%Y%m%d}"
     standings = restore.standings()
-    lost = tuple(find_lost(settings, standings, cancelled))
+    lost, unseen = look_at_placed(settings, restore, cancelled)
     directory = Directory(target) if target.exists else None
     try:
+        if directory:
+            directory.require_names()
         owned = owned_names(target, standings)
         names = Names(directory, day, restore.folder.run_id, owned)
         renamed = tuple(_renamed(names, ready))
     finally:
         if directory:
             directory.close()
-    return PlacePreview(target, status, free, renamed, lost)
+    return PlacePreview(target, status, free, renamed, lost, unseen)
 
 
 def _renamed(names: Names, items: Sequence[RestoreItem]) -> Iterator[tuple[str, str]]:
@@ -80,34 +96,51 @@ def _renamed(names: Names, items: Sequence[RestoreItem]) -> Iterator[tuple[str, 
             yield item.path, name
 
 
-def find_lost(
-    settings: Settings, standings: Sequence[Standing], cancelled: Callable[[], bool]
-) -> list[Standing]:
-    """Return placed files that people have removed or altered since, in their order.
-
-    What cannot be looked at, like a share that is not mounted, does not count as lost.
-    """
-    placed = [s for s in standings if s.placed]
-
-    def is_lost(number: int) -> bool:
-        standing = placed[number]
-        return standing.placed is not None and _is_lost(
-            settings, standing.item, standing.placed.place
-        )
-
-    found = {n for n, lost in parallel(is_lost, range(len(placed)), cancelled=cancelled) if lost}
-    return [s for n, s in enumerate(placed) if n in found]
+def look_at_placed(
+    settings: Settings, restore: OpenRestore, cancelled: Callable[[], bool]
+) -> tuple[tuple[Standing, ...], tuple[Standing, ...]]:
+    """Return placed files that people have removed or altered since, and those that cannot be
+    looked at now, like on a share that is not mounted; both in their order."""
+    placed = [s for s in restore.standings() if s.placed]
+    look = _Look(settings, restore.record.target_mount)
+    found = dict(parallel(look.at, placed, cancelled=cancelled))
+    lost = tuple(s for s in placed if found.get(s) is _Found.LOST)
+    return lost, tuple(s for s in placed if found.get(s) is _Found.OUT_OF_REACH)
 
 
-def _is_lost(settings: Settings, item: RestoreItem, place: str) -> bool:
-    local = local_of(settings, place)
-    if local is None:
-        return False
-    try:
-        status = os.lstat(local)
-    except FileNotFoundError:
-        return os.path.isdir(os.path.dirname(os.path.dirname(local)))  # noqa: PTH112, PTH120
-    except OSError:
-        return False
-    same = status.st_size == item.size and is_modified_at(status.st_mtime_ns, item.modified_at)
-    return not same
+class _Found(Enum):
+    THERE = "there"
+    LOST = "lost"
+    OUT_OF_REACH = "out of reach"
+
+
+class _Look:
+    """Looks at placed files; each directory is judged once. Safe in any thread."""
+
+    def __init__(self, settings: Settings, before: str) -> None:
+        self._settings = settings
+        self._before = before
+        self._in_reach = lru_cache(maxsize=4096)(self._is_in_reach)
+
+    def at(self, standing: Standing) -> _Found:
+        place = standing.placed.place if standing.placed else ""
+        local = local_of(self._settings, place)
+        if local is None or not self._in_reach(os.path.dirname(local)):  # noqa: PTH120
+            return _Found.OUT_OF_REACH
+        try:
+            status = os.lstat(local)
+        except (FileNotFoundError, NotADirectoryError):
+            return _Found.LOST
+        except OSError:
+            return _Found.OUT_OF_REACH
+        item = standing.item
+        same = status.st_size == item.size and is_modified_at(status.st_mtime_ns, item.modified_at)
+        return _Found.THERE if same else _Found.LOST
+
+    def _is_in_reach(self, directory: str) -> bool:
+        real = os.path.realpath(directory)
+        try:
+            require_mounted(self._settings, directory, real, self._before)
+        except FatalError:
+            return False
+        return True

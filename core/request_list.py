@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -67,7 +67,7 @@ class _Collector:
         self._hidden_rows = hidden_rows
         self._entries = 0
         self._text_bytes = 0
-        self._first: dict[str | tuple[str, datetime], ListRow] = {}
+        self._first: dict[str | tuple[object, ...], ListRow] = {}
         """By exact path: whether two spellings mean one file is for the share to say."""
 
     def add(self, source: ListSource) -> None:
@@ -157,9 +157,7 @@ class _Collector:
         self.problems.append(Problem(code, source, source, line, detail))
 
     def _keep(self, row: ListRow) -> None:
-        path = row.exact or row.path
-        key = path if row.archived_at is None else (path, row.archived_at)
-        first = self._first.setdefault(key, row)
+        first = self._first.setdefault(_meant(row), row)
         if first is row:
             self.rows.append(row)
             return
@@ -187,6 +185,14 @@ def parse(
     for source in sources:
         collector.add(source)
     return ParsedList(tuple(collector.rows), tuple(collector.problems), tuple(collector.detected))
+
+
+def _meant(row: ListRow) -> str | tuple[object, ...]:
+    """Return what two rows that mean the same have in common."""
+    path = row.exact or row.path
+    if row.archived_at is None and not row.key:
+        return (path, True) if row.marker else path
+    return path, row.marker, row.archived_at, row.precision < timedelta(seconds=1), row.key
 
 
 def _place(row: ListRow) -> str:

@@ -59,7 +59,12 @@ class Listing:
         if self._has_markers is None:
             length = len(MARKER_SUFFIX)
             self._has_markers = any(n[-length:].lower() == MARKER_SUFFIX for n in self.kinds)
-        return self.match(name) if self._has_markers else None
+        if not self._has_markers:
+            return None
+        try:
+            return self.match(name)
+        except ItemError:
+            return None  # spelling decides there, and they are the markers of twins
 
     def match_bare(self, name: str) -> str | None:
         """Return the one entry that differs from ``name`` by spaces around it, if there is one.

@@ -7,19 +7,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from itertools import count
 
-from core.csvfile import unmarked_cell
 from core.errors import Code
 from core.list_table import MAX_ROWS
 from core.model import MARKER_SUFFIX, Entry, ListRow, ParsedList, Problem, Progress, SearchQuery
 from core.names import identity, near_key, search_key
 from core.ports import Catalogue, ProgressSink, silent
+from core.restore_match import (
+    Ambiguous,
+    candidates,
+    file_of,
+    folder_of,
+    named,
+    original_of,
+    readings,
+    spelled,
+)
 from core.restore_model import RestoreItem, RestorePlan
+from core.unc import forbidden
+from core.units import local
 from core.workers import Cancelled
 
-_MINUTE = 60
 _PAGE = 10_000
 """Entries of a directory that are read at once."""
 _MOST_SIBLINGS = 20_000
@@ -46,7 +55,11 @@ class RestoreCheck:
         self._bucket = bucket
         self._progress = progress
         self._cancelled = cancelled
-        self._items: dict[str, RestoreItem] = {}
+        self._items: dict[tuple[str, str], RestoreItem] = {}
+        """By bucket and key."""
+        self._folders: set[str] = set()
+        """Folders that are taken, as they are spelled."""
+        self._others: list[tuple[ListRow, Sequence[tuple[str, int]]]] = []
         self._problems: list[Problem] = []
         self._searches = 0
 
@@ -58,7 +71,7 @@ class RestoreCheck:
         """
         self._problems = list(parsed.problems)
         known = self._known(parsed.rows)
-        files = [_generation(row, known[_written(row)]) for row in parsed.rows]
+        files = [file_of(row, rows) for row, rows in zip(parsed.rows, known, strict=True)]
         others = [row.path for row, file in zip(parsed.rows, files, strict=True) if file is None]
         below = _Below(self._catalogue, others)
         for number, (row, file) in enumerate(zip(parsed.rows, files, strict=True)):
@@ -68,12 +81,13 @@ class RestoreCheck:
                 self._progress(
                     Progress(len(parsed.rows), done_files=number, phase="一覧を照合しています")
                 )
-            if file is not None:
+            if isinstance(file, Entry):
                 self._take(row, [file])
-            elif row.archived_at is None and (entries := below.newest(row.path)):
-                self._take(row, entries)
+            elif file:
+                self._problem(row, Code.RESTORE_AMBIGUOUS, str(file))
             else:
-                self._problem(row, Code.NOT_ARCHIVED, self._near(row, known[_written(row)], below))
+                self._take_folder(row, known[number], below)
+        self._mention_others()
         items = tuple(self._items.values())
         if len(items) > MAX_ROWS:
             detail = f"対象のファイルが{len(items):,}件あります。1回に{MAX_ROWS:,}件までです"
@@ -81,18 +95,34 @@ class RestoreCheck:
             items = ()
         return RestorePlan(items, tuple(self._problems), parsed.detected)
 
-    def _known(self, rows: Iterable[ListRow]) -> dict[str, list[Entry]]:
-        """Return, by the path that a row has as written, what may be meant by it as a file."""
-        names = {
-            _written(row): [name for path in _paths(row) for name in _names_of(path)]
-            for row in rows
-        }
-        keys = {search_key(*name) for meant in names.values() for name in meant}
-        found = self._catalogue.find(keys)
-        return {
-            path: [entry for key in _keys(meant) for entry in found.get(key, ())]
-            for path, meant in names.items()
-        }
+    def _known(self, rows: Sequence[ListRow]) -> list[list[Entry]]:
+        """Return, row by row, what may be meant by it as a file."""
+        keys = [list(dict.fromkeys(_keys(row))) for row in rows]
+        found = self._catalogue.find({key for mine in keys for key in mine})
+        return [[entry for key in mine for entry in found.get(key, ())] for mine in keys]
+
+    def _take_folder(self, row: ListRow, known: Sequence[Entry], below: _Below) -> None:
+        folder = None if row.archived_at else folder_of(row, below.under)
+        if folder is None:
+            self._left_out(row, known, below)
+        elif isinstance(folder, Ambiguous):
+            self._problem(row, Code.RESTORE_AMBIGUOUS, str(folder))
+        else:
+            self._take(row, folder.newest)
+            self._folders.add(spelled(folder.path))
+            if folder.others:
+                self._others.append((row, folder.others))
+
+    def _mention_others(self) -> None:
+        """Say which folders are left behind because they are spelled a little differently."""
+        for row, others in self._others:
+            left = [f"{path}: {files:,}件" for path, files in others if not self._is_covered(path)]
+            if left:
+                self._problem(row, Code.FOLDER_SPELLINGS, named(left))
+
+    def _is_covered(self, path: str) -> bool:
+        names = spelled(path).split("\\")
+        return any("\\".join(names[:n]) in self._folders for n in range(4, len(names) + 1))
 
     def _take(self, row: ListRow, entries: Iterable[Entry]) -> None:
         new = other = 0
@@ -100,22 +130,30 @@ class RestoreCheck:
             if self._bucket and entry.bucket != self._bucket:
                 other += 1
                 self._problem(row, Code.OTHER_BUCKET, entry.bucket, entry.path)
-            elif entry.key not in self._items:
+            elif (entry.bucket, entry.key) not in self._items:
                 new += 1
-                self._items[entry.key] = RestoreItem.of(entry)
+                self._items[entry.bucket, entry.key] = RestoreItem.of(entry)
         if not new and not other:
             self._problem(row, Code.DUPLICATE_ENTRY)
 
     def _problem(self, row: ListRow, code: Code, detail: str = "", path: str = "") -> None:
         self._problems.append(Problem(code, path or row.text, row.source, row.line, detail))
 
+    def _left_out(self, row: ListRow, known: Sequence[Entry], below: _Below) -> None:
+        if hint := self._near(row, known, below):
+            self._problem(row, Code.NOT_ARCHIVED, hint)
+        elif why := forbidden(row.path):
+            # No name of the list has such a letter: it is a pattern, or a letter was lost.
+            self._problem(row, Code.PATH_SYNTAX, why)
+        else:
+            self._problem(row, Code.NOT_ARCHIVED)
+
     def _near(self, row: ListRow, known: Sequence[Entry], below: _Below) -> str:
         """Return in Japanese what may have been meant; empty when nothing is like it."""
-        mine = [e for path in _paths(row) for e in known if _is_file_of(path, e)]
-        if mine and row.archived_at:
+        if row.archived_at and (mine := candidates(row, known)):
             # The file is right and its time is not.
             zone = row.archived_at.tzinfo
-            times = [f"{e.archived_at.astimezone(zone):%Y/%m/%d %H:%M:%S}" for e in mine]
+            times = [f"{local(e.archived_at, zone):%Y/%m/%d %H:%M:%S}" for e in mine]
             return f"アーカイブ日時は {'、'.join(times[-_NEAR_SHOWN:])}"
         paths = dict.fromkeys(entry.path for entry in known)
         if not paths:
@@ -139,54 +177,13 @@ def _names(parsed: ParsedList) -> str:
     return "、".join(source.source for source in parsed.detected)
 
 
-def _written(row: ListRow) -> str:
-    return row.exact or row.path
-
-
-def _paths(row: ListRow) -> list[str]:
-    """Return the paths that a row may mean, the most exact first: with the spaces of its names
-    as written, without them, and without the apostrophe that our CSV puts before a formula."""
-    directory, _, name = row.path.rpartition("\\")
-    paths = (_written(row), row.path, f"{directory}\\{unmarked_cell(name)}")
-    return list(dict.fromkeys(paths))
-
-
-def _names_of(path: str) -> list[tuple[str, str]]:
-    """Return directory and original name for both readings of a name: as it is, or a marker's."""
-    directory, _, name = path.rpartition("\\")
-    original = name.removesuffix(MARKER_SUFFIX)
-    return [(directory, name)] if original == name else [(directory, name), (directory, original)]
-
-
-def _keys(names: Iterable[tuple[str, str]]) -> Iterable[str]:
-    return dict.fromkeys(search_key(*name) for name in names)
-
-
-def _is_file_of(path: str, entry: Entry) -> bool:
-    return identity(entry.path) in (identity(path), identity(path.removesuffix(MARKER_SUFFIX)))
-
-
-def _generation(row: ListRow, known: Iterable[Entry]) -> Entry | None:
-    """Return the generation of a file that a row means; None when there is none."""
-    of_paths = ([e for e in known if _is_file_of(path, e)] for path in _paths(row))
-    found = (_of_time(row.archived_at, mine) for mine in of_paths)
-    return next(filter(None, found), None)
-
-
-def _of_time(when: datetime | None, mine: Sequence[Entry]) -> Entry | None:
-    """Return the newest of some generations, or the newest that was archived at a moment."""
-    if when is not None:
-        # Excel drops fractions of a second, and the seconds when it saves a list again.
-        width = _MINUTE if when.second == 0 else 1
-        exact = [e for e in mine if e.archived_at == when]
-        near = (e for e in mine if 0 <= (e.archived_at - when).total_seconds() < width)
-        mine = exact or list(near)
-    return max(mine, key=_age, default=None)
-
-
-def _age(entry: Entry) -> int:
-    """Return what is larger for what was stored later; a clock may have been ahead."""
-    return entry.id
+def _keys(row: ListRow) -> Iterator[str]:
+    """Yield ``検索キー`` of all files that a row may name."""
+    for path in readings(row):
+        for one in (path, original_of(path)):
+            if one:
+                directory, _, name = one.rpartition("\\")
+                yield search_key(directory, name)
 
 
 class _Below:
@@ -203,17 +200,12 @@ class _Below:
         self._shared: dict[str, Mapping[str, Sequence[Entry]] | None] = {}
         self._beside: dict[str, Mapping[str, Sequence[str]]] = {}
 
-    def newest(self, path: str) -> list[Entry]:
-        """Return the newest generation of each file below a directory, in order of their paths."""
+    def under(self, path: str) -> Iterator[Entry]:
+        """Yield what lies below a directory in any letter case, all generations of it."""
         shared = self._below_parent(_parent(path))
         entries = self._all(path) if shared is None else shared.get(identity(path), ())
         inside = identity(path) + "\\"
-        newest: dict[str, Entry] = {}
-        for entry in sorted(entries, key=_age):
-            mine = identity(entry.path)
-            if mine.startswith(inside):
-                newest[mine] = entry
-        return [newest[path] for path in sorted(newest)]
+        return (entry for entry in entries if identity(entry.path).startswith(inside))
 
     def beside(self, path: str) -> Mapping[str, Sequence[str]]:
         """Return, by the near key of their names, paths that were archived from the directory
@@ -224,7 +216,7 @@ class _Below:
             if shared is not None:
                 entries = [entry for below in shared.values() for entry in below]
             else:
-                query = SearchQuery(directory=parent)
+                query = _inside(parent)
                 page = self._catalogue.search(query, per_page=_NEAR_LOOKED_AT)
                 entries = list(page.entries)
             near: dict[str, list[str]] = {}
@@ -239,7 +231,7 @@ class _Below:
         if self._siblings[parent] < 2:
             return None
         if parent not in self._shared:
-            query = SearchQuery(directory=parent)
+            query = _inside(parent)
             page = self._catalogue.search(query, per_page=_MOST_SIBLINGS)
             grouped: dict[str, list[Entry]] = {}
             depth = identity(parent).count("\\") + 2
@@ -250,12 +242,17 @@ class _Below:
         return self._shared[parent]
 
     def _all(self, path: str) -> Iterator[Entry]:
-        query = SearchQuery(directory=path)
+        query = _inside(path)
         for number in count(1):
             page = self._catalogue.search(query, page=number, per_page=_PAGE)
             yield from page.entries
             if number * _PAGE >= page.total:
                 return
+
+
+def _inside(path: str) -> SearchQuery:
+    # The backslash keeps a space at the end of the path, which may belong to its last name.
+    return SearchQuery(directory=f"{path}\\")
 
 
 def _parent(path: str) -> str:

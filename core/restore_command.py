@@ -11,7 +11,7 @@ from typing import Any
 from core import terminal
 from core.errors import FatalError, ListError
 from core.history import past_runs
-from core.model import EXIT_CODES, ListSource, RunRecord, RunRequest, RunState
+from core.model import EXIT_CODES, HiddenRows, ListSource, RunRecord, RunRequest, RunState
 from core.names import typed
 from core.place_preview import PlacePreview, preview
 from core.ports import Catalogue, RestoreStore
@@ -52,13 +52,22 @@ def request(
     asked: RunRequest,
     choice: Choice,
     *,
+    hidden_rows: HiddenRows,
     as_json: bool,
 ) -> int:
     """Check a list and send its requests; returns the exit code.
 
     That it takes hours until the files can be fetched is no reason for another code than 0.
     """
-    run = RestoreRun(settings, catalogue, sources, asked, tier=choice.tier, days=choice.days)
+    run = RestoreRun(
+        settings,
+        catalogue,
+        sources,
+        asked,
+        tier=choice.tier,
+        days=choice.days,
+        hidden_rows=hidden_rows,
+    )
     with stoppable() as stop, terminal.progress_bar() as bar:
         progress = announced(stop, bar, terminal.say)
         try:
@@ -258,6 +267,12 @@ def _show_preview(seen: PlacePreview, *, again: bool) -> None:
         terminal.say(f"  {path} → {name}（同じ名前があるため）")
     if len(seen.renamed) > _MOST_SHOWN:
         terminal.say(f"  ほか {len(seen.renamed) - _MOST_SHOWN:,}件も名前が変わります")
+    if seen.unseen:
+        first = seen.unseen[0].placed
+        terminal.say(
+            f"配置済みの {len(seen.unseen):,}件は、いま確認できません"
+            f"（配置した場所に接続していません: {first.place if first else ''}）"
+        )
     if seen.lost:
         what = "もう一度配置します" if again else "配置しません（配置するには --again）"
         terminal.say(f"配置後に無くなったか変更されたファイル {len(seen.lost):,}件: {what}")

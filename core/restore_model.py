@@ -99,7 +99,12 @@ class RestorePlan:
     @property
     def refused(self) -> bool:
         """Rows that are left out do not stop the others (contract, "decisions")."""
-        return not self.items
+        return not self.items or self.undecided
+
+    @property
+    def undecided(self) -> bool:
+        """True while the operator has to say what becomes of rows that Excel does not show."""
+        return any(problem.code is Code.ROWS_HIDDEN for problem in self.problems)
 
     @property
     def left_out(self) -> int:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from core.errors import Code, ListError, os_reason, sentence
 from core.locks import RunLock
-from core.model import ListKind, ListSource, RunRecord, RunRequest, RunState
+from core.model import HiddenRows, ListKind, ListSource, RunRecord, RunRequest, RunState
 from core.named_run import run_named
 from core.ports import Catalogue, ProgressSink, RestoreStore, silent
 from core.record import utc_now
@@ -78,12 +78,14 @@ class RestoreRun(Run[RestorePlan, RestoreFolder]):
         *,
         tier: Tier = Tier.BULK,
         days: int | None = None,
+        hidden_rows: HiddenRows = HiddenRows.ASK,
         now: Callable[[], datetime] = utc_now,
         kind: str = KIND,
     ) -> None:
         """``days``: how long copies are to stay readable; None: as the settings say."""
         super().__init__(settings, sources, request, kind=kind, folder=RestoreFolder, now=now)
         self._catalogue = catalogue
+        self._hidden_rows = hidden_rows
         self._tier = tier
         self._days = settings.restore_days if days is None else days
         if kind == KIND:
@@ -104,7 +106,8 @@ class RestoreRun(Run[RestorePlan, RestoreFolder]):
         from core.request_list import parse  # noqa: PLC0415
         from core.restore_check import RestoreCheck  # noqa: PLC0415
 
-        parsed = parse(self._sources, ListKind.RESTORE, self._settings.timezone)
+        timezone, hidden_rows = self._settings.timezone, self._hidden_rows
+        parsed = parse(self._sources, ListKind.RESTORE, timezone, hidden_rows)
         check = RestoreCheck(
             self._catalogue, self._settings.bucket, progress=progress, cancelled=cancelled
         )
@@ -115,6 +118,8 @@ class RestoreRun(Run[RestorePlan, RestoreFolder]):
             return ""
         if any(problem.code is Code.LIST_TOO_LARGE for problem in plan.problems):
             return sentence(Code.LIST_TOO_LARGE)
+        if plan.undecided:
+            return sentence(Code.ROWS_HIDDEN)
         return "アーカイブ一覧に一致する行がありません"
 
     def pass_check(self, plan: RestorePlan) -> RunRecord:

@@ -11,6 +11,7 @@ from typing import Protocol
 from core.errors import Code, FatalError, Severity
 from core.locks import RunLock
 from core.model import Progress, RunRecord, RunState
+from core.mounts import mount_of
 from core.place_runner import PlaceResult, PlaceRunner
 from core.placing import Names, clear_leftovers
 from core.ports import ProgressSink, RestoreStore
@@ -40,7 +41,7 @@ from core.restore_status import (
 from core.run import in_turn
 from core.settings import Settings
 from core.stop import StopSignal
-from core.target import Directory, Target, free_bytes, require_room
+from core.target import Directory, Target, free_bytes, require_mounted, require_room
 
 OpenStore = Callable[[], RestoreStore]
 
@@ -118,8 +119,13 @@ class RestoreStep:
         stop: StopSignal,
         progress: ProgressSink,
     ) -> RunRecord:
+        before = self._run.record.target_mount
+
         def work() -> PlaceResult:
-            self._started(target=target.typed)
+            # It may have waited for its turn for hours.
+            require_mounted(self._settings, target.typed, target.local, before)
+            lies_on = str(mount_of(target.local) or "")
+            self._started(target=target.typed, target_mount=lies_on)
             store = open_store()
             store.check()
             if again:
@@ -159,6 +165,7 @@ class RestoreStep:
         ready = [file.item for file in status.files if file.stage in READY_STAGES]
         if not ready and not target.exists:
             return PlaceResult(None, stopped=False)  # nothing to make a directory for
+        require_mounted(self._settings, target.typed, target.local, self._run.record.target_mount)
         directory = Directory(target)
         try:
             self._clear_leftovers(directory)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import Code, FatalError, ItemError, ListError, os_reason
-from core.mounts import Mount, mount_at
+from core.mounts import Mount, is_gone, mount_at, mount_of, not_mounted
 from core.naming import NO_SECOND_NAME, c_function, give_name, renames_exclusively
 from core.probe import leftover
 from core.settings import Settings
@@ -73,7 +74,7 @@ def find_target(settings: Settings, text: str) -> Target:
 
     It may be missing when the one above it is there: then it is made when files are placed.
     Raises ``ListError`` for one that is not below ``HIMURO_RESTORE_ROOTS``, with all links
-    followed, or that is no directory; ``FatalError(SHARE_NOT_MOUNTED)``.
+    followed, or that is no directory; ``FatalError`` as ``require_mounted``.
     """
     typed = _typed(text)
     if not settings.restore_roots:
@@ -89,18 +90,12 @@ def find_target(settings: Settings, text: str) -> Target:
         raise outside
     _require_share(settings, typed)
     real = os.path.realpath(local)
-    real_roots = [os.path.realpath(root) for root in roots]
-    if not any(_is_inside(real, root) for root in real_roots):
+    if not any(_is_inside(real, os.path.realpath(root)) for root in roots):
         raise outside
+    require_mounted(settings, typed, real)
     try:
         status = os.stat(local)
     except (FileNotFoundError, NotADirectoryError):
-        if real in real_roots:
-            # Where something is to be mounted, nothing is made instead.
-            raise ListError(
-                f"HIMURO_RESTORE_ROOTS のフォルダーがありません: {typed}。"
-                "管理者に連絡してください。"
-            ) from None
         if not os.path.isdir(os.path.dirname(real)):
             raise ListError(
                 f"フォルダーがありません: {typed}。上のフォルダーを先に作成してください。"
@@ -134,6 +129,31 @@ def _require_share(settings: Settings, typed: str) -> None:
         shares.require_mounted([located[0]])
 
 
+def require_mounted(settings: Settings, typed: str, real: str, before: str = "") -> None:
+    """Raise ``FatalError(SHARE_NOT_MOUNTED)`` when what a restore writes to is not in reach.
+
+    An empty directory where something should be mounted looks like any other, and files placed
+    there would fill the local disk and be hidden by the mount. Nothing is made instead of a
+    root that is missing either. ``typed``: how people write the place; ``real``: where it
+    lies, all links followed; ``before``: what it lay on when it was last used.
+    """
+    shares = Shares(settings.shares)
+    shares.require_mounted(
+        [s for s in settings.shares if _is_inside(real, os.path.realpath(s.directory))]
+    )
+    if absent := not_mounted(real):
+        detail = f"{typed}: {absent} がマウントされていません"
+        raise FatalError(Code.SHARE_NOT_MOUNTED, detail)
+    if is_gone(before, real):
+        detail = f"{typed}: 前に配置したときの接続（{before}）がありません"
+        raise FatalError(Code.SHARE_NOT_MOUNTED, detail)
+    for root in settings.restore_roots:
+        local = local_of(settings, root)
+        if local and _is_inside(real, os.path.realpath(local)) and not os.path.isdir(local):
+            detail = f"HIMURO_RESTORE_ROOTS のフォルダーがありません: {root}"
+            raise FatalError(Code.SHARE_NOT_MOUNTED, detail)
+
+
 def _is_inside(path: str, root: str) -> bool:
     root = root.rstrip(os.sep)
     return path == root or path.startswith(root + os.sep)
@@ -152,6 +172,8 @@ class Directory:
         self._at: int | None = None
         self.mount: Mount | None = None
         """What it lies on; None: not known."""
+        self.lies_on = str(mount_of(target.local) or "")
+        """The same by its path, as the record of a run keeps it."""
         self._closed = False
         try:
             if not target.exists:
@@ -187,6 +209,9 @@ class Directory:
             mine = there if self._at is None else os.fstat(self._at)
         except OSError as exc:
             raise self._fatal(exc) from exc
+        if is_gone(self.lies_on, path) or not_mounted(path):
+            detail = f"{self._target.typed}: 配置の途中で接続が切れました"
+            raise FatalError(Code.SHARE_NOT_MOUNTED, detail)
         if not os.path.samestat(there, mine) or os.path.realpath(path) != path:
             detail = f"{self._target.typed}: 移動されたか、別のものに置き換えられました"
             raise FatalError(Code.TARGET_UNWRITABLE, detail)
@@ -274,6 +299,20 @@ class Directory:
         with suppress(OSError):
             os.unlink(self._path(name), dir_fd=self._at)
 
+    def require_names(self) -> None:
+        """Raise ``FatalError`` where no name could be given safely; tries an empty file."""
+        if self._at is None or renames_exclusively(self.mount):
+            return
+        one, other = (f".himuro-doctor-{secrets.token_hex(8)}" for _ in range(2))
+        try:
+            os.close(self.create(one))
+            self.publish(one, other)
+        except ItemError as exc:
+            raise FatalError(Code.TARGET_UNWRITABLE, f"{self._target.typed}: {exc}") from exc
+        finally:
+            self.remove(one)
+            self.remove(other)
+
     def leftovers(self) -> Iterator[tuple[str, str]]:
         """Yield temporary files and the short id of the run that each belongs to."""
         for name in self.names():
@@ -287,6 +326,8 @@ class Directory:
         return ItemError(Code.NAME_NOT_PLACEABLE, os_reason(exc))
 
     def _fatal(self, exc: OSError) -> FatalError:
+        if is_gone(self.lies_on, self._target.local):
+            return FatalError(Code.SHARE_NOT_MOUNTED, f"{self._target.typed}: {os_reason(exc)}")
         return FatalError(Code.TARGET_UNWRITABLE, f"{self._target.typed}: {os_reason(exc)}")
 
     def _path(self, name: str) -> str:

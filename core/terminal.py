@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from core.errors import ListError, os_reason
+from core.errors import Code, ListError, os_reason
 from core.model import EXIT_CODES, Plan, Problem, Progress, RunRecord, Standing
 from core.names import printable
 from core.ports import ProgressSink, silent
@@ -130,6 +130,11 @@ def _show_errors(plan: Plan | RestorePlan) -> None:
         say(_problem_line(problem))
     if len(errors) > _MOST_SHOWN:
         say(f"  ほか {len(errors) - _MOST_SHOWN:,}件（error_log.txt に全件あります）")
+    if any(p.code is Code.ROWS_HIDDEN for p in errors):
+        say(
+            "隠れている行を含めるときは --hidden-rows include、"
+            "除くときは --hidden-rows exclude を付けて、もう一度実行してください。"
+        )
 
 
 def _problem_line(problem: Problem) -> str:

@@ -173,9 +173,16 @@ def _refuse_bad(plain: str, strict: bool) -> None:
         raise ItemError(Code.PATH_SYNTAX, "タブなどの制御文字が含まれています")
     if _SURROGATE.search(plain):
         raise ItemError(Code.NAME_NOT_STORABLE, "壊れた文字が含まれています")
-    if not strict:
-        return
-    illegal = "".join(dict.fromkeys(_ILLEGAL.findall(plain)))
+    if strict:
+        raise ItemError(Code.PATH_SYNTAX, forbidden(plain))
+
+
+def forbidden(path: str) -> str:
+    """Return in Japanese which letters of a path Windows does not allow, and what they may have
+    been meant for; empty when there are none."""
+    illegal = "".join(dict.fromkeys(_ILLEGAL.findall(path)))
+    if not illegal:
+        return ""
     what = f"名前に使えない文字「{illegal}」が含まれています"
     if "*" in illegal or "?" in illegal:
         what += (
@@ -188,4 +195,4 @@ def _refuse_bad(plain: str, strict: bool) -> None:
             "。保存のときに文字が失われたのなら、"
             "元の一覧を「CSV UTF-8（コンマ区切り）」で保存し直してください"
         )
-    raise ItemError(Code.PATH_SYNTAX, what)
+    return what

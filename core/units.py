@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime, tzinfo
 
 _UNITS = ("KB", "MB", "GB", "TB")
 
@@ -23,7 +22,7 @@ def human_size(size: int) -> str:
     raise AssertionError
 
 
-def local(when: datetime, timezone: ZoneInfo) -> datetime:
+def local(when: datetime, timezone: tzinfo | None) -> datetime:
     """Return a moment in a time zone; as it is when it would leave Python's calendar there, as
     a file's time may (year 9999, east of Greenwich)."""
     try:

@@ -20,7 +20,7 @@ from db.columns import COLUMNS, NAMES, entry
 from db.engine import identity, snapshot, sqlite_file, writing
 from db.errors import translated
 from db.models import ArchivedFile as File
-from db.revision import require_current
+from db.revision import require_current, require_utf8
 from db.scan import Scan
 from db.search import clean, storable
 from db.totals import count_until, totals
@@ -54,6 +54,7 @@ class SqlCatalogue:
     def check(self) -> None:
         """Answer whether the database can be used and its schema is this program's."""
         with translated(), self._engine.connect() as connection:
+            require_utf8(connection)
             require_current(connection)
             self._current = True
 
@@ -159,6 +160,7 @@ class SqlCatalogue:
         """Yield a connection whose work is committed as a whole or not at all."""
         with translated(), engine.begin() as connection:
             if not self._current:
+                require_utf8(connection)
                 require_current(connection)
                 self._current = True
             yield connection

@@ -14,7 +14,7 @@ from core.mounts import network_file_system
 from db.engine import make_engine, sqlite_file
 from db.errors import translated
 from db.models import ArchivedFile
-from db.revision import HEAD, require_current
+from db.revision import HEAD, NEW_DATABASE, require_current
 
 _STATEMENT_MS = 5000
 _RIGHTS = """
@@ -69,7 +69,7 @@ def _postgresql(connection: Connection) -> Iterator[Finding]:
             "database-encoding",
             Status.FAILED,
             f"UTF-8ではなく {encoding} です。日本語のパスを保存できません",
-            "ENCODING 'UTF8' のデータベースを新しく作り、移し替えてください",
+            f"{NEW_DATABASE} で新しく作り、移し替えてください",
         )
     ours = _schema(connection)
     yield ours

@@ -10,6 +10,24 @@ from core.errors import Code, FatalError
 
 HEAD = "0002"
 """The newest revision. A constant, so that asking for it does not load the migrations."""
+NEW_DATABASE = "CREATE DATABASE 名前 TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
+"""Works on every server, whatever its own encoding and locale."""
+
+
+def require_utf8(connection: Connection) -> None:
+    """Raise ``FatalError(DATABASE_SCHEMA)`` unless the database takes every Japanese path.
+
+    SQLite always does. An encoding cannot be changed, so init-db would not help either.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise FatalError(
+            Code.DATABASE_SCHEMA,
+            f"データベースの文字コードが UTF8 ではなく {encoding} で、日本語のパスを扱えません。"
+            f"先に、{NEW_DATABASE} で作ったデータベースを HIMURO_DATABASE_URL に指定してください",
+        )
 
 
 def require_current(connection: Connection) -> None:

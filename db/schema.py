@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, inspect, make_url, text
 from core.errors import Code, FatalError
 from db.engine import LOCK_WAIT_SECONDS, make_engine, sqlite_file, writing
 from db.errors import translated
-from db.revision import versions
+from db.revision import require_utf8, versions
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x48494D55
@@ -38,8 +38,10 @@ def upgrade(url: str) -> None:
     try:
         with translated():
             with writing(engine).begin() as connection:
+                require_utf8(connection)
                 if not on_sqlite:
-                    _prepare_postgresql(connection)
+                    # Keeps other processes out until this transaction ends.
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
                 _migrate(connection)
             if on_sqlite:
                 _write_ahead(engine)
@@ -66,16 +68,6 @@ def _migrate(connection: Connection) -> None:
     if not known.issuperset(found):
         raise FatalError(Code.DATABASE_SCHEMA, f"{versions(found)}。プログラムの方が古い版です")
     command.upgrade(config, "head")
-
-
-def _prepare_postgresql(connection: Connection) -> None:
-    """Keep other processes out until this transaction ends; refuse a narrow encoding."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
-    if encoding != "UTF8":
-        raise FatalError(
-            Code.DATABASE_SCHEMA, f"データベースの文字コードが UTF8 ではなく {encoding} です"
-        )
 
 
 def _make_directory(directory: Path) -> None:

@@ -67,7 +67,7 @@ class MemoryCatalogue:
 
     def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
         words = [fold(word) for word in query.words.split()]
-        directory = fold(query.directory) + "\\" if query.directory else ""
+        directory = fold(query.directory.rstrip("\\")) + "\\" if query.directory else ""
         rows = [
             row
             for row in reversed(self.rows)

@@ -406,7 +406,7 @@ def test_a_list_means_exactly_its_rows(
 
 
 def test_names_that_no_list_can_hold_are_counted() -> None:
-    rows = [entry("a.txt", size=5), entry("was?.txt", size=7), entry('b".txt', size=7)]
+    rows = [entry("a.txt", size=5), entry(" . ", size=7), entry("..\u3000", size=7)]
     content, end = written(Form.RESTORE, rows)
     assert len(csv_rows(content)) == 2
     assert (end.rows, end.total, end.listed_bytes) == (1, 3, 5)

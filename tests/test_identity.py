@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from botocore.config import Config
 
 from core.aws_session import RENEWAL_SECONDS, LiveCredentials, open_session
-from core.errors import Code, FatalError
+from core.doctor import Check, run
+from core.errors import Code, FatalError, sentence
+from core.findings import Status
 from core.ports import Lane, NewObject
 from core.s3 import S3ObjectStore
+from core.s3_health import S3Health
 from core.settings import load_settings
 from tests.aws_identity import Gate, Identity, guard, identity_server
 from tests.plugin_s3 import Bucket
@@ -32,6 +39,7 @@ class Home:
     path: Path
     identity: Identity
     monkeypatch: pytest.MonkeyPatch
+    stack: ExitStack
 
     def set(self, **environ: str) -> None:
         for name, value in environ.items():
@@ -59,10 +67,15 @@ class Home:
         file.write_text(json.dumps(token | more))
 
     def refusal(self) -> FatalError:
-        """Return why there is no store."""
+        """Return why there is no store, which the check-up says as well."""
+        settings = load_settings({"HIMURO_BUCKET": "himuro-test"})
         with pytest.raises(FatalError) as caught:
-            S3ObjectStore(load_settings({"HIMURO_BUCKET": "himuro-test"}))
-        return caught.value
+            S3ObjectStore(settings)
+        why = caught.value
+        (found,) = run([Check("s3", S3Health(settings).reach)], 60)
+        assert found.status is Status.FAILED
+        assert (found.what, found.remedy) == (sentence(why.code, why.detail), why.code.remedy)
+        return why
 
 
 @pytest.fixture
@@ -71,8 +84,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     # Where these look is settled when they are imported.
     monkeypatch.setattr("botocore.credentials.SSOProvider._SSO_TOKEN_CACHE_DIR", cache)
     monkeypatch.setattr("botocore.tokens.SSOTokenProvider._SSO_TOKEN_CACHE_DIR", cache)
-    with identity_server() as identity:
-        made = Home(tmp_path, identity, monkeypatch)
+    with identity_server() as identity, ExitStack() as stack:
+        made = Home(tmp_path, identity, monkeypatch, stack)
         made.set(**aws_environment(f"http://127.0.0.1:{free_port()}"), **identity.environ)
         made.set(
             AWS_CONFIG_FILE=str(tmp_path / "config"),
@@ -189,7 +202,9 @@ def process(home: Home, access: str) -> None:
     answer = home.path / "answer.json"
     answer.write_text(json.dumps(printed))
     script = home.path / "credentials.py"
-    script.write_text(f"print(open({str(answer)!r}).read())")
+    script.write_text(
+        f"import sys; assert not sys.stdin.read(); print(open({str(answer)!r}).read())"
+    )
     if not (home.path / "config").exists():
         home.profile(credential_process=f"{sys.executable} {script}")
 
@@ -320,7 +335,7 @@ def test_a_token_file_that_is_replaced_is_read_again(
 
 
 def test_a_role_that_is_taken_away_in_the_middle_stops_the_run(
-    bucket: Bucket, home: Home, gate: Gate
+    bucket: Bucket, home: Home, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.identity.lifetime = SOON
     with_source_profile(home)
@@ -341,6 +356,9 @@ def test_a_role_that_is_taken_away_in_the_middle_stops_the_run(
             call()
         assert caught.value.code is Code.ROLE_REFUSED
         assert caught.value.detail == "AssumeRole: AccessDenied"
+    # botocore warns of each failure, without quoting it.
+    assert "mandatory refresh" in caplog.text
+    assert ROLE not in caplog.text
 
 
 # Nobody to be
@@ -357,6 +375,54 @@ def test_mfa_is_refused_with_a_sentence_and_never_asked_for(
     assert "mfa_serial のないプロファイル" in str(why)
     assert serial not in str(why) + caplog.text
     assert home.identity.asked == []
+
+
+@pytest.fixture
+def typed() -> Iterator[None]:
+    """Something that was typed for somebody else waits on standard input."""
+    before = os.dup(0)
+    reading, writing = os.pipe()
+    os.write(writing, b"typed")
+    os.close(writing)
+    os.dup2(reading, 0)
+    os.close(reading)
+    yield
+    os.dup2(before, 0)
+    os.close(before)
+
+
+@pytest.mark.parametrize("of_a_source", [False, True])
+def test_a_process_is_asked_nothing_and_asks_nobody(
+    home: Home, typed: None, of_a_source: bool
+) -> None:
+    with_a_process(home)
+    if of_a_source:
+        home.profile("role", role_arn=ROLE, source_profile="default")
+        home.set(AWS_PROFILE="role")
+    _, credentials = open_session()
+    wanted = "ASIAROLE2" if of_a_source else "ASIAPROCESS1"
+    assert credentials.get_frozen_credentials().access_key == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ACCESS_KEY_ID", "AKIA "),
+        ("AWS_SECRET_ACCESS_KEY", "geheim\n"),
+        ("AWS_SESSION_TOKEN", "geheim\r\nx-amz-acl: public-read"),
+        ("AWS_SESSION_TOKEN", "ｇｅｈｅｉｍ"),
+    ],
+)
+def test_keys_with_blanks_or_line_breaks_are_never_sent(
+    bucket: Bucket, home: Home, name: str, value: str
+) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "geheim"}
+    home.set(**keys, AWS_ENDPOINT_URL_S3=bucket.proxy.endpoint)
+    home.set(**{name: value})
+    why = home.refusal()
+    assert why.code is Code.AWS_CONFIGURATION
+    assert why.detail == "認証情報に空白、改行または全角文字があります"
+    assert bucket.proxy.seen == []
 
 
 def ended_sign_in(home: Home) -> None:
@@ -398,6 +464,20 @@ def clock_behind_at_sts(home: Home) -> None:
 def sts_that_is_down(home: Home) -> None:
     with_source_profile(home)
     home.set(AWS_ENDPOINT_URL_STS=f"http://127.0.0.1:{free_port()}")
+
+
+def sts_that_is_silent(home: Home) -> None:
+    with_source_profile(home)
+    impatient = Config(read_timeout=0.1, retries={"total_max_attempts": 1})
+    home.monkeypatch.setattr("core.aws_session._IDENTITY", impatient)
+    listener = home.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    home.set(AWS_ENDPOINT_URL_STS=f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+
+def process_that_hangs(home: Home) -> None:
+    home.monkeypatch.setattr("core.aws_session.PROCESS_SECONDS", 0.1)
+    code = "import threading; threading.Event().wait()"
+    home.profile(credential_process=f'{sys.executable} -c "{code}"')
 
 
 def process_that_fails(home: Home) -> None:
@@ -462,6 +542,8 @@ REFUSED: dict[Callable[[Home], None], tuple[Code, str]] = {
     unknown_key_for_a_role: (Code.ACCESS_KEY_UNKNOWN, "InvalidClientTokenId"),
     clock_behind_at_sts: (Code.CLOCK_WRONG, "RequestTimeTooSkewed"),
     sts_that_is_down: (Code.CREDENTIALS_UNAVAILABLE, "接続が拒否されました"),
+    sts_that_is_silent: (Code.CREDENTIALS_UNAVAILABLE, "時間内に応答がありません"),
+    process_that_hangs: (Code.CREDENTIALS_UNAVAILABLE, "credential_process: 時間内に応答"),
     process_that_fails: (Code.CREDENTIALS_UNAVAILABLE, "credential_process から取得できません"),
     process_that_is_not_there: (Code.CREDENTIALS_UNAVAILABLE, "/nowhere/credentials: 存在しません"),
     process_that_prints_something_else: (Code.CREDENTIALS_UNAVAILABLE, "読み取れません"),

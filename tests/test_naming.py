@@ -13,6 +13,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ class FileServer:
         os.replace(old, new, src_dir_fd=at, dst_dir_fd=at)
         return 0
 
-    def link(self, old: str, new: str, **options: int) -> None:
+    def link(self, old: str, new: str, **options: Any) -> None:
         self.links += 1
         if self.link_error is not None:
             raise OSError(self.link_error, os.strerror(self.link_error), new)

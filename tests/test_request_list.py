@@ -89,7 +89,7 @@ def test_a_row_keeps_what_was_written() -> None:
             2,
             "//fsx01/share/営業部/a.txt",
             r"\\fsx01\share\営業部\a.txt",
-            exact="\\\\fsx01\\share\\営業部\\ \\a.txt ",
+            exact="\\\\fsx01\\share\\営業部\\ \\ a.txt ",
         ),
     )
 

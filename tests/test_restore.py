@@ -537,7 +537,7 @@ def test_a_restore_root_is_never_made(counter: Counter) -> None:
     counter.archive(**{"a.txt": "1"})
     run_id = counter.ready(f"{UNC},a.txt,")
     counter.target.rmdir()
-    with pytest.raises(ListError, match="HIMURO_RESTORE_ROOTS のフォルダーがありません"):
+    with pytest.raises(FatalError, match="HIMURO_RESTORE_ROOTS のフォルダーがありません"):
         counter.place(run_id)
     assert not counter.target.exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from core.__main__ import WIRING
 from core.commands import main
 from core.errors import Code, FatalError
-from core.model import SearchQuery
+from core.model import Entry, SearchQuery
 from core.ports import Hits
 from tests.entries import entry
 from tests.fakes import MemoryCatalogue
@@ -89,7 +90,7 @@ def test_what_is_not_finished_leaves_nothing(
     def breaking(query: SearchQuery) -> Hits:
         hits = MemoryCatalogue.hits(folder.catalogue, query)
 
-        def batches():
+        def batches() -> Iterator[Sequence[Entry]]:
             yield next(iter(hits.batches))
             raise failure
 

@@ -46,7 +46,7 @@ def test_sizes(number: int, text: str) -> None:
 def meant(text: str) -> Fraction:
     """Return how many bytes a text names."""
     number, unit = text.split(" ")
-    return Fraction(number.replace(",", "")) * 1024 ** UNITS.index(unit)
+    return Fraction(number.replace(",", "")) * int(1024 ** UNITS.index(unit))
 
 
 @given(SIZES, SIZES)

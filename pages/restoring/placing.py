@@ -89,6 +89,9 @@ def _confirm(run_id: str, directory: str) -> None:
     view.facts((("配置先", seen.target.typed + new),))
     _carried_over(seen)
     _renamed(seen)
+    if seen.unseen:
+        number = words.count(len(seen.unseen))
+        st.text(f"前に配置した {number}は、その場所に接続していないため、いま確認できません。")
     again = _lost(seen)
     with above:
         view.metrics(

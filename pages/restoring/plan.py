@@ -29,8 +29,7 @@ def outcome(here: services.Services, draft: Draft) -> None:
         # This message is the check's own and holds nothing that anybody typed.
         view.notice(
             "error",
-            f"復元できません。{draft.message}。"
-            "下の表の「対処」に沿って一覧を直し、「やり直す」からもう一度アップロードしてください。",
+            f"復元できません。{draft.message}。{check.what_to_do(plan)}",
         )
     elif plan.left_out:
         view.notice(
@@ -49,6 +48,7 @@ def outcome(here: services.Services, draft: Draft) -> None:
             ("注意", words.count(warnings)),
         )
     )
+    check.hidden_rows(draft, plan)
     ready = draft.state is DraftState.READY
     tier, days = _choice(here, draft.draft_id) if ready else (Tier.BULK, 0)
     with st.container(horizontal=True):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from core.drafts import Draft, DraftState
-from core.errors import Severity
-from core.model import DetectedList, Problem
+from core.errors import Code, HimuroError, Severity
+from core.model import DetectedList, HiddenRows, Problem
 from core.run import AnyPlan
 from pages.common import guard, services, view, words
 from pages.common.routes import file_address, problems_address
@@ -16,6 +16,11 @@ from pages.steps import address, upload
 
 _MOST_SHOWN = 1000
 """Problems in the table; all of them are in the download."""
+_UNDECIDED = "hidden-rows-problem"
+_DECISIONS = (
+    ("隠れている行も含める", HiddenRows.INCLUDE),
+    ("隠れている行を除く", HiddenRows.EXCLUDE),
+)
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 _WIDTHS = {
     "一覧名": 110,
@@ -118,6 +123,35 @@ def ways_on(draft: Draft, plan: AnyPlan) -> None:
             key="problems-csv",
         )
     error_log(draft)
+
+
+def what_to_do(plan: AnyPlan) -> str:
+    """Return how to go on from a check that found errors."""
+    if {problem.code for problem in plan.problems if problem.is_error} == {Code.ROWS_HIDDEN}:
+        return "隠れている行を対象に含めるか、除くかを選んでください。もう一度確認します。"
+    return "下の表の「対処」に沿って一覧を直し、「やり直す」からもう一度アップロードしてください。"
+
+
+def hidden_rows(draft: Draft, plan: AnyPlan) -> None:
+    """Let the operator decide about rows that Excel does not show, where there are any."""
+    if trouble := st.session_state.pop(_UNDECIDED, ""):
+        view.notice("error", "確認できませんでした。", trouble)
+    if not any(problem.code is Code.ROWS_HIDDEN for problem in plan.problems):
+        return
+    with st.container(horizontal=True):
+        for label, choice in _DECISIONS:
+            st.button(label, key=f"hidden-{choice}", on_click=_decide, args=(draft, choice))
+
+
+def _decide(draft: Draft, choice: HiddenRows) -> None:
+    """Check the same lists again."""
+    guard.require_operator()
+    try:
+        again = services.current().open_jobs().check_again(draft.draft_id, choice, guard.seat())
+    except HimuroError as exc:
+        st.session_state[_UNDECIDED] = str(exc)
+        return
+    address.show_draft(again)
 
 
 def problems(found: Sequence[Problem]) -> None:

@@ -10,6 +10,8 @@ from core.model import Plan, Standing
 from pages.common import guard, services, view, words
 from pages.steps import address, check
 
+_NOTHING = "「やり直す」から、対象のある一覧をアップロードしてください。"
+
 
 def outcome(_here: services.Services, draft: Draft) -> None:
     """Show what would be archived, or why nothing can be."""
@@ -20,7 +22,8 @@ def outcome(_here: services.Services, draft: Draft) -> None:
     warnings = sum(problem.severity is Severity.WARNING for problem in plan.problems)
     if draft.state is DraftState.REFUSED:
         # This message is the check's own and holds nothing that anybody typed.
-        view.notice("error", f"このままでは実行できません。{draft.message}。{_what_to_do(errors)}")
+        how = check.what_to_do(plan) if errors else _NOTHING
+        view.notice("error", f"このままでは実行できません。{draft.message}。{how}")
     elif warnings:
         view.notice("warning", "実行できます。注意の内容を確認してください。")
     else:
@@ -36,6 +39,7 @@ def outcome(_here: services.Services, draft: Draft) -> None:
             ("注意", words.count(warnings)),
         )
     )
+    check.hidden_rows(draft, plan)
     with st.container(horizontal=True):
         if draft.state is DraftState.READY and st.button(
             "アーカイブを実行する", key="archive", type="primary"
@@ -44,14 +48,6 @@ def outcome(_here: services.Services, draft: Draft) -> None:
         check.ways_on(draft, plan)
     check.problems(plan.problems)
     check.lists(plan.detected)
-
-
-def _what_to_do(errors: int) -> str:
-    if errors:
-        return (
-            "下の表の「対処」に沿って一覧を直し、「やり直す」からもう一度アップロードしてください。"
-        )
-    return "「やり直す」から、対象のある一覧をアップロードしてください。"
 
 
 @st.dialog("アーカイブを実行しますか", width="medium")
