@@ -7,7 +7,7 @@ failures, and does again whatever the other one could not simply do.
 How long one call may take: what passes (503, 500, a reset, a lost answer) is tried once by the
 lean client, then by five attempts of boto3, which pauses up to 1, 2, 4 and 8 s after a 503 and
 for less than a second in all after the rest. So in a storm of 503 every file costs its thread
-up to 20 s before it goes to the error file list, and after 40 s without a single success the run
+up to 20 s before it goes to the error file list, and after 45 s without a single success the run
 stops (``s3_watch.py``). An endpoint that takes connections and never answers is told apart by the
 bucket's own check after the first time-out: within 15 s for a small object, 70 s for the largest.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -51,9 +51,9 @@ T = TypeVar("T")
 class S3ObjectStore:
     """``ObjectStore`` on Amazon S3. Safe in any thread. Nothing is sent before ``check``."""
 
-    def __init__(self, settings: Settings, watch: Watch | None = None) -> None:
-        """``watch``: over what is stored. Raises ``FatalError`` when there are no credentials
-        or no Region."""
+    def __init__(self, settings: Settings, watch: Callable[[], Watch] = Watch) -> None:
+        """``watch`` makes one for each kind of call. Raises ``FatalError`` when there are no
+        credentials or no Region."""
         self._bucket = settings.bucket
         self._s3 = S3Connection(settings)
         self._client = self._s3.client(read=20)
@@ -62,7 +62,7 @@ class S3ObjectStore:
         self._large = self._s3.client(read=LARGE_SECONDS)
         self._lean = self._s3.lean(PutClient, SMALL_SECONDS)
         self._lean_large = self._s3.lean(PutClient, LARGE_SECONDS)
-        self._watch = watch or Watch()
+        self._watch, self._looks = watch(), watch()
         for lean in (self._lean, self._lean_large):
             if lean:
                 lean.moved = self._watch.moved
@@ -72,6 +72,7 @@ class S3ObjectStore:
 
     def require_life(self) -> None:
         self._watch.require()
+        self._looks.require()
 
     def part_size(self, size: int) -> int | None:
         if size <= PART_BYTES:
@@ -224,6 +225,12 @@ class S3ObjectStore:
             self.abort_unfinished([key])
 
     def head(self, key: str) -> StoredObject | None:
+        with self._looks.call():
+            found = self._found(key)
+            self._looks.answered()
+        return found
+
+    def _found(self, key: str) -> StoredObject | None:
         try:
             answer = self._client.head_object(Bucket=self._bucket, Key=key)
             if not is_s3s(answer):

@@ -155,7 +155,7 @@ class S3Connection:
             cause = explain(exc, otherwise)
         else:
             cause = ItemError(otherwise, FOREIGN)
-        if isinstance(cause, FatalError) or cause.code is Code.MACHINE_SHORT:
+        if not isinstance(cause, ItemError) or cause.code is Code.MACHINE_SHORT:
             return cause
         return self._gone() or cause
 

@@ -20,9 +20,11 @@ from contextlib import contextmanager
 
 from core.errors import Code, FatalError
 
-SILENT_SECONDS = 40.0
+SILENT_SECONDS = 45.0
 """With the few seconds in which calls under way may still end, less than a minute."""
 
+QUIET_SECONDS = 300.0
+"""What was found out is forgotten when nobody has asked anything for so long."""
 MOST_IN_VAIN = 3
 """So many large objects in a row may fail at their end, which time alone does not show."""
 _TOLD_BYTES = 1024 * 1024
@@ -69,8 +71,8 @@ class Watch:
         """Count a call; ``end`` has to follow."""
         with self._lock:
             now = self._clock()
-            if self._since is None:
-                self._since = now
+            if self._since is None or self._is_quiet(now):
+                self._since, self._in_vain = now, 0
             elif not self._waiting:
                 self._since += now - self._idle_from
             self._waiting += 1
@@ -95,7 +97,8 @@ class Watch:
 
     def in_vain(self) -> None:
         """Something of which parts had been stored came to nothing."""
-        self._in_vain += 1
+        with self._lock:
+            self._in_vain += 1
 
     def moved(self) -> None:
         """Bytes of this thread's call went on."""
@@ -127,14 +130,21 @@ class Watch:
     @property
     def is_stalled(self) -> bool:
         with self._lock:
-            if self._since is None or self._patient:
+            now = self._clock()
+            if self._since is None or self._patient or self._is_quiet(now):
                 return False
-            now = self._clock() if self._waiting else self._idle_from
+            now = now if self._waiting else self._idle_from
             return now - max(self._since, *self._moved.values(), 0.0) >= self._limit
+
+    def _is_quiet(self, now: float) -> bool:
+        """Return whether nobody has asked for so long that S3 may be another one by now."""
+        return not self._waiting and now - self._idle_from >= QUIET_SECONDS
 
     def require(self) -> None:
         """Raise ``FatalError(S3_STALLED)`` when nothing has succeeded for too long."""
-        if self._in_vain >= MOST_IN_VAIN:
+        with self._lock:
+            hopeless = self._in_vain >= MOST_IN_VAIN and not self._is_quiet(self._clock())
+        if hopeless:
             raise FatalError(Code.S3_STALLED, f"{self._in_vain}件続けて")
         if self.is_stalled:
             raise FatalError(Code.S3_STALLED, f"{self._limit:.0f}秒間")

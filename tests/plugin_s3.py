@@ -43,7 +43,7 @@ class Bucket:
 
     def store(self, limit: float = SILENT_SECONDS) -> S3ObjectStore:
         """Return the real client, through the proxy; ``limit``: seconds without a success."""
-        return S3ObjectStore(load_settings({"HIMURO_BUCKET": self.name}), Watch(limit))
+        return S3ObjectStore(load_settings({"HIMURO_BUCKET": self.name}), lambda: Watch(limit))
 
     def restores(
         self,

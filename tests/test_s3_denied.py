@@ -11,12 +11,16 @@ import pytest
 from botocore.exceptions import ClientError
 
 from core.errors import Code, FatalError, HimuroError, ItemError
-from core.model import RunState
-from core.restore_model import Tier
+from core.model import ListSource, RunState
+from core.restore_model import Stage, Tier
+from core.restore_run import OpenRestore, RestoreRun
 from core.s3_denials import DENIALS_IN_A_ROW, Denials
-from tests.arrange import UNC, Desk
+from core.stop import StopSignal
+from core.target import find_target
+from tests.arrange import REQUEST, UNC, Desk
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
+from tests.servers import administer
 from tests.test_s3 import new, parts
 
 MIB = 1024 * 1024
@@ -58,49 +62,53 @@ def calls(bucket: Bucket) -> dict[str, Callable[[], object]]:
     }
 
 
-CALLS = ["put", "parts", "head", "state", "thaw", "fetch"]
+def meanings(bucket: Bucket) -> set[tuple[type[HimuroError], Code]]:
+    """Return what each kind of call makes of what it meets."""
+    found = set()
+    for call in calls(bucket).values():
+        with pytest.raises((ItemError, FatalError)) as caught:
+            call()
+        found.add((type(caught.value), caught.value.code))
+    return found
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_one_denied_object_fails_alone(bucket: Bucket, call: str) -> None:
+def test_one_denied_object_fails_alone(bucket: Bucket) -> None:
     deny(bucket)
-    with pytest.raises(ItemError) as caught:
-        calls(bucket)[call]()
-    assert caught.value.code is Code.OBJECT_DENIED
-    assert caught.value.detail in ("AccessDenied", "403")
+    assert meanings(bucket) == {(ItemError, Code.OBJECT_DENIED)}
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_a_bucket_that_denies_stops_the_run(bucket: Bucket, call: str) -> None:
+def test_a_bucket_that_denies_stops_the_run(bucket: Bucket) -> None:
     deny(bucket, also=everything)
-    with pytest.raises(FatalError) as caught:
-        calls(bucket)[call]()
-    assert caught.value.code is Code.ACCESS_DENIED
+    assert meanings(bucket) == {(FatalError, Code.ACCESS_DENIED)}
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_credentials_that_expired_are_still_everybodys(bucket: Bucket, call: str) -> None:
+def test_credentials_that_expired_are_still_everybodys(bucket: Bucket) -> None:
     bucket.proxy.decide = lambda _m, _path: Fault.EXPIRED
-    with pytest.raises(FatalError) as caught:
-        calls(bucket)[call]()
-    assert caught.value.code is Code.CREDENTIALS_REJECTED
+    assert meanings(bucket) == {(FatalError, Code.CREDENTIALS_REJECTED)}
 
 
 def test_the_bucket_is_not_asked_for_each_of_many_denied_objects(bucket: Bucket) -> None:
     deny(bucket)
     store = bucket.store()
-    for n in range(40):
+    for n in range(15):
         with pytest.raises(ItemError):
             store.create(new(f"{DENIED}{n}", b"x"), b"x")
     assert asked_of_bucket(bucket) <= 2
 
 
-def test_an_action_that_is_denied_for_every_object_stops_the_run(bucket: Bucket) -> None:
+@pytest.fixture
+def five(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many denials in a row are enough, instead of 50."""
+    monkeypatch.setattr("core.s3_denials.DENIALS_IN_A_ROW", 5)
+    return 5
+
+
+def test_an_action_that_is_denied_for_every_object_stops_the_run(bucket: Bucket, five: int) -> None:
     """The bucket answers HEAD all the same: so the policies that forget ``s3:PutObject``."""
     deny(bucket, also=lambda m, _path: m in ("PUT", "POST"))
     store = bucket.store()
     found = []
-    for n in range(DENIALS_IN_A_ROW):
+    for n in range(five):
         with pytest.raises(HimuroError) as caught:
             store.create(new(f"{n}", b"x"), b"x")
         found.append(caught.value)
@@ -110,11 +118,11 @@ def test_an_action_that_is_denied_for_every_object_stops_the_run(bucket: Bucket)
 
 
 def test_many_denied_objects_in_a_row_stop_nothing_while_others_are_allowed(
-    bucket: Bucket,
+    bucket: Bucket, five: int
 ) -> None:
     deny(bucket)
     store = bucket.store()
-    for n in range(DENIALS_IN_A_ROW + 10):
+    for n in range(2 * five + 1):
         with pytest.raises(ItemError):
             store.create(new(f"{DENIED}{n}", b"x"), b"x")
     assert store.create(new("good", b"x"), b"x")
@@ -172,6 +180,47 @@ def test_the_log_names_the_file_at_which_a_run_stops(bucket: Bucket, desk: Desk)
     (line, _left) = done.read("error_log.txt").splitlines()
     assert rf"ERROR: {UNC}\000{DENIED}.txt - S3バケットへのアクセスが許可されていません" in line
     assert done.failed == [rf"{UNC}\000{DENIED}.txt"]
+
+
+# A restore
+
+
+def test_a_denied_file_keeps_no_other_from_being_restored(
+    strict_bucket: Bucket, desk: Desk
+) -> None:
+    files = 15
+    bad = rf"{UNC}\003{DENIED}.txt"
+    put_of(strict_bucket, desk, files, 3)
+    assert through(desk, strict_bucket).record.archived_files == files
+    deny(strict_bucket)
+    target = desk.root / "restored"
+    target.mkdir()
+    desk.environ = {**desk.environ, "HIMURO_RESTORE_ROOTS": str(target)}
+    content = f"ディレクトリパス,復元対象ファイル名\r\n{UNC},\r\n".encode("cp932")
+    run = RestoreRun(
+        desk.settings,
+        desk.catalogue,
+        [ListSource("復元.csv", content)],
+        REQUEST,
+        tier=Tier.BULK,
+        days=7,
+    )
+    run.begin(run.check())
+    record = run.execute(strict_bucket.restores, StopSignal())
+    assert (record.state, record.failed_files) == (RunState.WAITING, 1)
+    assert record.thawing_files == files - 1
+    administer(strict_bucket.client.meta.endpoint_url, strict_bucket.name, "thaw")
+    opened = OpenRestore(desk.settings, record.run_id)
+    counts = opened.status(strict_bucket.restores()).counts
+    assert counts[Stage.READY] == files - 1
+    opened.begin("tanaka")
+    placed = opened.place(
+        strict_bucket.restores, find_target(desk.settings, str(target)), StopSignal()
+    )
+    assert (placed.placed_files, placed.failed_files) == (files - 1, 1)
+    assert len(list(target.iterdir())) == files - 1
+    log = (desk.settings.runs_dir / record.run_id / "restore_errors.txt").read_text("utf-8-sig")
+    assert f"ERROR: {bad} - S3がこのファイルだけを許可していません" in log
 
 
 # Without a server

@@ -192,7 +192,7 @@ def test_one_odd_item_of_a_listing_is_asked_by_head(
     elif odd == "a time that is none":  # nobody wants it
         assert heads == ["00"]
     else:
-        assert heads == ["00", "20"]
+        assert sorted(heads) == ["00", "20"]
 
 
 @pytest.mark.parametrize(

@@ -64,11 +64,28 @@ def test_calls_that_fail_one_after_another_add_up(watch: Watch, clock: Clock) ->
     for _ in range(4):
         with watch.call():
             clock.now += 10
-        clock.now += 1000  # somebody reads a large file; nobody waits for S3
+        clock.now += 200  # somebody reads a large file; nobody waits for S3
     with pytest.raises(FatalError) as caught, watch.call():
         pass
     assert caught.value.code is Code.S3_STALLED
     assert "40秒間" in str(caught.value)
+
+
+def test_what_was_found_out_is_forgotten_when_nobody_asks(watch: Watch, clock: Clock) -> None:
+    with watch.call():
+        clock.now += 60
+        for _ in range(3):
+            watch.in_vain()
+        assert stalled(watch)
+    clock.now += 299
+    assert stalled(watch)
+    clock.now += 1
+    assert not stalled(watch)
+    with watch.call():
+        clock.now += 39
+        assert not stalled(watch)
+        clock.now += 1
+        assert stalled(watch)
 
 
 def test_one_success_of_anybody_begins_anew(watch: Watch, clock: Clock) -> None:
@@ -163,7 +180,7 @@ def everything_hangs(method: str, path: str) -> Fault:
     return Fault.NONE if is_bucket else Fault.HANG
 
 
-@pytest.mark.parametrize("call", ["put", "lane", "thaw", "fetch", "states"])
+@pytest.mark.parametrize("call", ["put", "lane", "head", "thaw", "fetch", "states"])
 @pytest.mark.usefixtures("impatience")
 def test_every_kind_of_call_ends_when_nothing_succeeds(bucket: Bucket, call: str) -> None:
     store, restores = bucket.store(limit=0.1), bucket.restores(limit=0.1)
@@ -176,6 +193,7 @@ def test_every_kind_of_call_ends_when_nothing_succeeds(bucket: Bucket, call: str
     calls: dict[str, Callable[[], object]] = {
         "put": lambda: store.create(new("k", b"x"), b"x"),
         "lane": lane,
+        "head": lambda: store.head("k"),
         "thaw": lambda: restores.thaw("k", Tier.BULK, 7),
         "fetch": lambda: restores.fetch("k", 1, bytearray().extend),
         "states": lambda: list(restores.states(["k"])),
