@@ -18,6 +18,8 @@ _FORM = re.compile(
     r" *(Z|[+-]\d{2}:?\d{2})?",
     re.ASCII,
 )
+_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+_OF_DIGITS = [timedelta(microseconds=10 ** (6 - digits)) for digits in range(7)]
 
 
 class Named(NamedTuple):
@@ -25,7 +27,7 @@ class Named(NamedTuple):
 
     at: datetime | None
     """With time zone; None: the newest."""
-    precision: timedelta = timedelta(seconds=1)
+    precision: timedelta = _SECOND
     """As in ``ListRow``."""
 
 
@@ -52,7 +54,7 @@ def _cut_off(second: int) -> timedelta:
 
     Excel often drops the seconds as well when it saves a date into a CSV.
     """
-    return timedelta(seconds=1 if second else 60)
+    return _SECOND if second else _MINUTE
 
 
 def _read_date(text: str, timezone: ZoneInfo) -> Named:
@@ -69,10 +71,10 @@ def _read_date(text: str, timezone: ZoneInfo) -> Named:
         int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micro
     )
     if fraction:
-        precision = timedelta(microseconds=10 ** (6 - len(fraction)))
+        precision = _OF_DIGITS[len(fraction)]
     else:
         # With an offset it is a text to Excel, which leaves it alone.
-        precision = timedelta(seconds=1) if offset else _cut_off(naive.second)
+        precision = _SECOND if offset else _cut_off(naive.second)
     if not offset:
         return Named(naive.replace(tzinfo=timezone), precision)
     zone = "+00:00" if offset == "Z" else offset

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from sys import getsizeof
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from zoneinfo import ZoneInfo
 from core.csvfile import unmarked_cell
 from core.errors import Code, ItemError
 from core.list_headings import shown
-from core.list_moment import NO_DATE, Named, moment_of
+from core.list_moment import NO_DATE, moment_of
 from core.list_table import DATED, Cell, Columns, Merge, Record, Unclear
 from core.model import ListRow, Problem
 from core.unc import as_written, exactly, join
@@ -86,9 +85,12 @@ def entry(
     exact = _exact(record, columns) if record.raw else path
     # Most texts are the path itself: one object then.
     text = path if text == path else text
-    row = ListRow(source, record.line, text, path, named.at, exact if exact != path else "")
-    if columns and not strict:
-        row = _restoring(row, record, columns, named)
+    exact = exact if exact != path else ""
+    where = (source, record.line, text, path, named.at, exact)
+    if columns is None or strict:
+        return Entry(record.line, text, ListRow(*where))
+    unmarked, key = _unmarked(record, columns), _key(record, columns)
+    row = ListRow(*where, named.precision, columns.marker, unmarked, key)
     return Entry(record.line, text, row)
 
 
@@ -143,21 +145,24 @@ def _exact(record: Record, columns: Columns | None) -> str:
     return exactly(directory, name)
 
 
-def _restoring(row: ListRow, record: Record, columns: Columns, named: Named) -> ListRow:
-    """Return a row with all that a restore list says besides its path."""
-    unmarked = []
-    untidied = record._replace(cells=record.raw or record.cells)
-    for written in (untidied, record):
-        directory, name = _pick_texts(written, columns)
+def _unmarked(record: Record, columns: Columns) -> tuple[str, ...]:
+    """Return the path without the apostrophe of our CSV, with and without its spaces."""
+    if not shown(_pick(record, columns.name)).startswith("'"):
+        return ()
+    found = []
+    for cells in (record.raw or record.cells, record.cells):
+        directory, name = _pick_texts(record._replace(cells=cells), columns)
         if (bare := unmarked_cell(name)) != name:
-            unmarked.append(exactly(directory, bare))
-    return replace(
-        row,
-        precision=named.precision,
-        marker=columns.marker,
-        unmarked=tuple(dict.fromkeys(unmarked)),
-        key=unmarked_cell(shown(_pick(untidied, columns.key))),
-    )
+            found.append(exactly(directory, bare))
+    return tuple(dict.fromkeys(found))
+
+
+def _key(record: Record, columns: Columns) -> str:
+    """Return the S3 key as it stands in the file; a name may end in a space."""
+    if columns.key is None:
+        return ""
+    cells = record.raw or record.cells
+    return unmarked_cell(shown(cells[columns.key])) if columns.key < len(cells) else ""
 
 
 def _pick_texts(record: Record, columns: Columns) -> tuple[str, str]:

@@ -39,6 +39,7 @@ from core.model import (
 
 _MAX_TEXT_BYTES = 64 * 1024 * 1024
 """Memory for the texts of all rows and problems of one request: 200,000 paths of 130 letters."""
+_SECOND = timedelta(seconds=1)
 _MOST_NAMED = 20
 """Sheets, or groups of rows, that a sentence names."""
 
@@ -192,7 +193,7 @@ def _meant(row: ListRow) -> str | tuple[object, ...]:
     path = row.exact or row.path
     if row.archived_at is None and not row.key:
         return (path, True) if row.marker else path
-    return path, row.marker, row.archived_at, row.precision < timedelta(seconds=1), row.key
+    return path, row.marker, row.archived_at, row.precision < _SECOND, row.key
 
 
 def _place(row: ListRow) -> str:
