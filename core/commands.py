@@ -224,7 +224,7 @@ def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
     sources = _sources(options.list)
     settings = load_settings(needed=JOB_NEEDS)
     catalogue, store = _prepare(settings, wiring, wiring.open_store)
-    recover(settings)
+    recover(settings, thorough=False)
     hidden_rows = HiddenRows(options.hidden_rows)
     run = ArchiveRun(settings, catalogue, sources, request, hidden_rows=hidden_rows)
     with stoppable(catalogue.hurry) as stop:
@@ -309,7 +309,7 @@ def _restore_request(options: argparse.Namespace, wiring: Wiring) -> int:
     # What is wrong with an option is said before anything is asked of anybody.
     choice = restore_command.chosen(options.tier, options.days, settings)
     catalogue, store = _prepare(settings, wiring, wiring.open_restore_store)
-    recover(settings)
+    recover(settings, thorough=False)
     return restore_command.request(
         settings,
         catalogue,
@@ -328,7 +328,7 @@ def _request_rest(options: argparse.Namespace, wiring: Wiring) -> int:
     if len(options.list) > 1:
         raise ListError("実行番号は1つだけ指定できます。ほかの実行や一覧と一緒に指定できません。")
     settings = load_settings(needed=RESTORE_NEEDS)
-    recover(settings)
+    recover(settings, thorough=False)
     restore = restore_command.opened(settings, str(options.list[0]))
     asked = RunRequest(options.request_id, options.requester, options.comment)
     restore_command.require_same(restore.record, asked, options.tier, options.days)
@@ -342,7 +342,7 @@ def _restore_status(options: argparse.Namespace, wiring: Wiring) -> int:
     from core import restore_command  # noqa: PLC0415
 
     settings = load_settings(needed=RESTORE_NEEDS)
-    recover(settings)
+    recover(settings, thorough=False)
     named = options.run is not None
     restores = restore_command.restores(settings, options.run)
     store = _answering(wiring.open_restore_store(settings))
@@ -353,7 +353,7 @@ def _restore_download(options: argparse.Namespace, wiring: Wiring) -> int:
     from core import restore_command  # noqa: PLC0415
 
     settings = load_settings(needed=RESTORE_NEEDS)
-    recover(settings)
+    recover(settings, thorough=False)
     placing = restore_command.placing(settings, options.run, options.to)
     store = _answering(wiring.open_restore_store(settings))
     return restore_command.download(
@@ -363,7 +363,7 @@ def _restore_download(options: argparse.Namespace, wiring: Wiring) -> int:
 
 def _runs(options: argparse.Namespace, _wiring: Wiring) -> int:
     settings = load_settings()
-    recover(settings)
+    recover(settings, thorough=False)
     return runs(options, settings)
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +67,22 @@ def past_runs(settings: Settings) -> Iterator[PastRun]:
 def is_run_id(name: str) -> bool:
     """Return whether a name is one that run folders have."""
     return _RUN_ID.fullmatch(name) is not None
+
+
+def newest(settings: Settings, limit: int, wanted: Callable[[str], bool]) -> list[RunRecord]:
+    """Return the newest runs of the kinds that are ``wanted``; damaged ones are left out.
+
+    The kind stands in a folder's name: of thousands of runs only those few are read. Raises
+    ``FatalError`` as ``past_runs`` does.
+    """
+    found: list[RunRecord] = []
+    for name in sorted(run_names(settings.runs_dir)[0], reverse=True):
+        match = _RUN_ID.fullmatch(name)
+        if len(found) >= limit:
+            break
+        if match and wanted(match["kind"]) and (record := record_of(settings, name)):
+            found.append(record)
+    return found
 
 
 def records(settings: Settings, limit: int | None = None) -> list[RunRecord]:

@@ -392,6 +392,10 @@ class Jobs:
         """Return the newest runs first, also those of other processes."""
         return tuple(history.records(self._settings, limit))
 
+    def newest(self, limit: int, wanted: Callable[[str], bool]) -> list[RunRecord]:
+        """Return the newest runs of the kinds that are ``wanted``; reads no others."""
+        return history.newest(self._settings, limit, wanted)
+
     def record(self, run_id: str) -> RunRecord | None:
         return history.record_of(self._settings, run_id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,21 +16,32 @@ from core.record import counted, utc_now
 from core.restore_folder import RestoreFolder
 from core.restore_model import Stage
 from core.restore_status import KIND, never_requested, status_of, summed_up
-from core.runfolder import RunFolder
+from core.runfolder import OPEN_RUNS, RunFolder
 from core.settings import Settings
 
 _logger = logging.getLogger(__name__)
 
 
-def recover(settings: Settings, now: Callable[[], datetime] = utc_now) -> list[RunRecord]:
+_COMPLETE = "complete"
+"""Beside the notes of open runs: every run that is older has been looked at."""
+
+
+def recover(
+    settings: Settings, now: Callable[[], datetime] = utc_now, *, thorough: bool = True
+) -> list[RunRecord]:
     """Give every run whose process is gone its end; returns those that were found.
 
     Its error file list is the plan minus what is settled (contract, "Run folder"). Runs that
     are still alive in another process are left alone. A folder that cannot be read or written
     harms no other: it stays ``running`` and is tried again by the next call.
+
+    ``thorough``: read every record, also of folders that were put there by hand. Else only of
+    the runs that are noted as open (``RunFolder.write_record``), once all were read before.
     """
     found = []
-    for path in _folders(settings.runs_dir):
+    complete = settings.runs_dir / OPEN_RUNS / _COMPLETE
+    everything = thorough or not complete.exists()
+    for path in _folders(settings.runs_dir) if everything else _noted(complete.parent):
         try:
             record = _recover_one(RunFolder(path, settings.timezone), now)
         except (HimuroError, OSError, ValueError) as exc:
@@ -37,12 +49,29 @@ def recover(settings: Settings, now: Callable[[], datetime] = utc_now) -> list[R
             continue
         if record is not None:
             found.append(record)
+    if everything:
+        with suppress(OSError):  # no folder of runs at all: there is nothing to be noted
+            complete.parent.mkdir(exist_ok=True)
+            complete.touch()
     return found
+
+
+def _noted(notes: Path) -> list[Path]:
+    """Return the folders of open runs; a note whose run is gone is removed."""
+    folders = []
+    for note in _folders(notes):
+        folder = notes.parent / note.name
+        if folder.is_dir():
+            folders.append(folder)
+        elif note.name != _COMPLETE:
+            with suppress(OSError):
+                note.unlink()
+    return folders
 
 
 def _folders(runs_dir: Path) -> list[Path]:
     try:
-        return sorted(runs_dir.iterdir())
+        return sorted(path for path in runs_dir.iterdir() if not path.name.startswith("."))
     except FileNotFoundError:
         return []
     except OSError as exc:
@@ -51,7 +80,7 @@ def _folders(runs_dir: Path) -> list[Path]:
 
 
 def _recover_one(folder: RunFolder, now: Callable[[], datetime]) -> RunRecord | None:
-    if not _is_running(folder.read_record()):
+    if not folder.path.is_dir() or not _is_running(folder.read_record()):
         return None
     lock = RunLock(folder.path)
     if not lock.try_acquire():

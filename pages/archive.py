@@ -37,6 +37,5 @@ def render() -> None:
             st.button("新しい一覧をアップロードする", key="new", on_click=address.start_over)
     else:
         upload.render(here, upload.ARCHIVE)
-    records = (run.record for run in jobs.listing().runs if run.record)
-    ours = (record for record in records if record.kind != RESTORE)
+    ours = jobs.newest(recent.MOST, lambda kind: kind != RESTORE)
     recent.render(here, ours, PATH, {job.run_id for job in active if job.queued})

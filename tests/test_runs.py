@@ -15,13 +15,14 @@ from filelock import FileLock
 from core.archive_run import ArchiveRun
 from core.csvfile import marked_cell, read_rows, safe_cell, unmarked_cell
 from core.errors import Code, FatalError
-from core.history import record_of, records
+from core.history import newest, record_of, records
 from core.model import (
     ListKind,
     ListSource,
     Outcome,
     Progress,
     Result,
+    RunRecord,
     RunRequest,
     RunState,
     SearchPage,
@@ -466,3 +467,62 @@ def test_a_directory_too_large_to_look_through_is_asked_row_by_row(
     assert restore(desk, rf"{UNC}\d", rf"{UNC}\e", rf"{UNC}\f") == (3, [rf"{UNC}\f"])
     assert catalogue.asked[UNC] == 2  # what is beside the third one, too many to be all
     assert {catalogue.asked[rf"{UNC}\{name}"] for name in "def"} == {1}
+
+
+class Reads:
+    """Counts the records that are read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        read = RunFolder.record_or_damage
+
+        def counted(folder: RunFolder) -> RunRecord | str:
+            self.names.append(folder.run_id)
+            return read(folder)
+
+        monkeypatch.setattr(RunFolder, "record_or_damage", counted)
+
+    def taken(self) -> list[str]:
+        names, self.names = self.names, []
+        return names
+
+
+def test_a_job_reads_only_the_records_of_runs_that_are_open(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write("a.txt", "x")
+    for _ in range(5):
+        desk.archive(UNC)
+    reads = Reads(monkeypatch)
+    assert recover(desk.settings, thorough=False) == []
+    assert len(reads.taken()) == 5  # once: they may come from a program that left no notes
+    assert recover(desk.settings, thorough=False) == []
+    assert reads.taken() == []
+    alive = desk.new_run(UNC.encode())
+    alive.begin(alive.check())
+    killed = desk.new_run(UNC.encode())
+    killed.begin(killed.check())
+    killed._lock.release()
+    reads.taken()
+    (found,) = recover(desk.settings, thorough=False)
+    assert (found.run_id, found.state) == (killed.record.run_id, RunState.INTERRUPTED)
+    assert set(reads.taken()) == {killed.record.run_id, alive.record.run_id}
+    assert alive.execute(lambda: desk.store, desk.stop).state is RunState.DONE
+    reads.taken()
+    assert recover(desk.settings, thorough=False) == []
+    assert reads.taken() == []
+    assert recover(desk.settings) == []
+    assert len(reads.taken()) == 7
+
+
+def test_a_page_reads_only_the_records_that_it_shows(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write("a.txt", "x")
+    runs = [desk.archive(UNC).record.run_id for _ in range(5)]
+    reads = Reads(monkeypatch)
+    shown = newest(desk.settings, 2, lambda kind: kind == "archive")
+    assert [record.run_id for record in shown] == sorted(runs, reverse=True)[:2]
+    assert len(reads.taken()) == 2
+    assert newest(desk.settings, 2, lambda kind: kind == "restore") == []
+    assert reads.taken() == []

@@ -11,7 +11,7 @@ from core.model import RunRecord, RunState
 from pages.common import guard, services, view, words
 from pages.steps import address
 
-_MOST = 10
+MOST = 10
 
 
 def render(
@@ -19,7 +19,7 @@ def render(
 ) -> None:
     """Show the first of ``records`` on the page at ``path``; ``queued`` are those that wait."""
     guard.require_operator()
-    shown = list(islice(records, _MOST))
+    shown = list(islice(records, MOST))
     if not shown:
         return
     st.subheader("最近の実行", anchor=False)
