@@ -53,6 +53,13 @@ class Book:
     """Day 0, without zone: 1899-12-30, or 1904-01-01 in books from old Macs."""
 
 
+class _Shared(NamedTuple):
+    """A cell with a shared string, not looked up yet: one long string may be in every row."""
+
+    number: int
+    style: str
+
+
 class SheetRow(NamedTuple):
     """A row with a value."""
 
@@ -70,10 +77,11 @@ class SheetReader(XmlReader):
     def __init__(self, book: Book) -> None:
         super().__init__()
         self._book = book
-        self._rows: list[tuple[SheetRow, bool]] = []
+        self._rows: list[tuple[int, list[Cell | _Shared], bool, bool]] = []
+        """Line, cells, whether it is hidden, whether its formulas are calculated."""
         self._line = 0
         self._hidden = False
-        self._cells: list[Cell] = []
+        self._cells: list[Cell | _Shared] = []
         self._column = -1
         self._skipped = False
         self._kind = ""
@@ -102,15 +110,20 @@ class SheetReader(XmlReader):
         """
         for _ in self.chunks(part):
             rows, self._rows = self._rows, []
-            for row, calculated in rows:
+            for line, cells, hidden, calculated in rows:
                 if not calculated:
                     # Read as empty, a name's formula would turn one file into its whole folder.
                     raise ListUnreadable(
                         Code.LIST_FORMAT,
                         "計算されていない数式があります。Excelで開いて保存し直してください",
-                        row.line,
+                        line,
                     )
-                yield row
+                yield SheetRow(line, [self._found(c) for c in cells], hidden)
+
+    def _found(self, value: Cell | _Shared) -> Cell:
+        if not isinstance(value, _Shared):
+            return value
+        return _text(self._book.strings[value.number], self._book.styles.style(value.style))
 
     def started(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == "c":
@@ -145,8 +158,7 @@ class SheetReader(XmlReader):
             self._skipped = False
             wanted = self._cells or not self._calculated
             if wanted and self._line <= _MAX_SHEET_ROWS:
-                row = SheetRow(self._line, self._cells, self._hidden)
-                self._rows.append((row, self._calculated))
+                self._rows.append((self._line, self._cells, self._hidden, self._calculated))
         elif self._skipped:
             pass
         elif tag == "c":
@@ -189,7 +201,7 @@ class SheetReader(XmlReader):
         if len(self.merges) > MAX_ROWS:
             raise ListUnreadable(Code.LIST_TOO_LARGE, "セルの結合が多すぎます")
 
-    def _place(self, value: Cell) -> None:
+    def _place(self, value: Cell | _Shared) -> None:
         missing = self._column - len(self._cells)
         if missing < 0:
             self._cells[self._column] = value
@@ -197,7 +209,7 @@ class SheetReader(XmlReader):
         self._cells += [""] * missing
         self._cells.append(value)
 
-    def _value(self, text: str) -> Cell | None:
+    def _value(self, text: str) -> Cell | _Shared | None:
         kind = self._kind
         if not text:
             # A result may be empty, but then the cell says that it is text.
@@ -208,7 +220,7 @@ class SheetReader(XmlReader):
             index = int(text)
             if index < 0:
                 raise ValueError("shared string of negative number")
-            return _text(self._book.strings[index], self._book.styles.style(self._style))
+            return _Shared(index, self._style)
         if kind in ("str", "inlineStr"):
             return _text(unescaped(text), self._book.styles.style(self._style))
         if kind == "n":

@@ -12,7 +12,7 @@ from core.unc import EDGE, is_path_like, tidy
 _MOST_LINES = 1000
 """Lines of one record; Excel's cells have 254 at most."""
 _MOST_LETTERS = 2 * LONGEST_LINE
-_MOST_IN_VAIN = 1_000_000
+_MOST_IN_VAIN = 200_000
 """Lines that are looked at for the end of a quote that is never closed; after so many, every
 record is one line. Forged lists would take hours otherwise."""
 _SHOWN = 1000
