@@ -68,6 +68,7 @@ def meanings(bucket: Bucket) -> set[tuple[type[HimuroError], Code]]:
     for call in calls(bucket).values():
         with pytest.raises((ItemError, FatalError)) as caught:
             call()
+        assert isinstance(caught.value, ItemError | FatalError)
         found.add((type(caught.value), caught.value.code))
     return found
 
