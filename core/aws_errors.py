@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from botocore import exceptions as aws
 
-from core.errors import Code, FatalError, os_reason
+from core.errors import Code, FatalError, os_reason, shortage_behind, unexpected
 from core.s3_codes import meaning
 
 _SIGN_IN = (
@@ -86,6 +86,8 @@ def credentials_problem(exc: Exception) -> FatalError:
     """Return why credentials could not be had, or had anew."""
     if isinstance(exc, FatalError):
         return exc
+    if shortage := shortage_behind(exc):
+        return unexpected(shortage)
     if isinstance(exc, MfaRefusedError | aws.RefreshWithMFAUnsupportedError):
         return FatalError(Code.MFA_REQUIRED)
     if isinstance(exc, _SIGN_IN):

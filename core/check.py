@@ -8,6 +8,7 @@ and all of it happens in parallel.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -140,11 +141,26 @@ class ArchiveCheck:
             else:
                 files[here.local] = ListedFile(here, row, True)
         walk = Walk(self._resolver, self._parallel)
+        room = _Room(files.values())
         for file in walk.files(directories):
             files.setdefault(file.found.local, file)
+            if not room.takes(file):
+                self._too_many(files.values())
+                return []
         self._problems += walk.problems
         order = {id(row): number for number, (row, _) in enumerate(found)}
         return sorted(files.values(), key=lambda f: (order[id(f.row)], f.found.path))
+
+    def _too_many(self, files: Iterable[ListedFile]) -> None:
+        """Report that more was found than one run takes, before any of it was opened."""
+        below = Counter(file.row for file in files if not file.listed)
+        row, _ = below.most_common(1)[0]
+        detail = (
+            f"対象のファイルが{MAX_ROWS + 1:,}件以上あるか、パスが長すぎます。"
+            f"1回に処理できるのは{MAX_ROWS:,}件までです。このフォルダーの代わりに、"
+            "その中のフォルダーを一覧に書き、何回かに分けてください"
+        )
+        self._problem(row, Code.LIST_TOO_LARGE, detail)
 
     def _probe(self, files: list[ListedFile]) -> list[tuple[ListedFile, ArchiveItem]]:
         """Return files with size and time, in order; report those that cannot be archived."""
@@ -307,6 +323,23 @@ def _standing(item: ArchiveItem, mine: Sequence[Entry]) -> ArchiveItem:
         latest=max(row.archived_at for row in mine),
         taken_keys=frozenset(r.key for r in mine),
     )
+
+
+class _Room:
+    """How many files one run takes, as far as their names tell. Markers are not counted:
+    whether a file is one is only known when it was opened."""
+
+    def __init__(self, files: Iterable[ListedFile]) -> None:
+        self._rows, self._bytes = MAX_ROWS, MAX_BYTES
+        for file in files:
+            self.takes(file)
+
+    def takes(self, file: ListedFile) -> bool:
+        path = file.found.path
+        if not path.endswith(MARKER_SUFFIX):
+            self._rows -= 1
+            self._bytes -= len(path.encode("utf-8", "surrogatepass"))
+        return self._rows >= 0 and self._bytes >= 0
 
 
 def _excess(items: Sequence[ArchiveItem]) -> str:

@@ -227,7 +227,7 @@ def _archive(options: argparse.Namespace, wiring: Wiring) -> int:
     recover(settings)
     hidden_rows = HiddenRows(options.hidden_rows)
     run = ArchiveRun(settings, catalogue, sources, request, hidden_rows=hidden_rows)
-    with stoppable() as stop:
+    with stoppable(catalogue.hurry) as stop:
         with terminal.progress_bar() as bar:
             progress = announced(stop, bar, terminal.say)
             try:
@@ -263,7 +263,7 @@ def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
         hidden_rows=hidden_rows,
         kind="validate",
     )
-    with stoppable() as stop, terminal.progress_bar() as bar:
+    with stoppable(catalogue.hurry) as stop, terminal.progress_bar() as bar:
         try:
             plan = run.check(announced(stop, bar, terminal.say), lambda: stop.requested)
         except FatalError as exc:
@@ -292,7 +292,7 @@ def _validate_restore(
         hidden_rows=hidden_rows,
         kind="validate",
     )
-    with stoppable() as stop, terminal.progress_bar() as bar:
+    with stoppable(catalogue.hurry) as stop, terminal.progress_bar() as bar:
         plan = run.check(announced(stop, bar, terminal.say), lambda: stop.requested)
     terminal.show_restore_plan(plan)
     record = run.refuse(plan) if plan.refused else run.pass_check(plan)

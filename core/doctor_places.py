@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from core.errors import Code, os_reason
+from core.errors import Code, FatalError, os_reason, sentence
 from core.findings import Finding, Status
 from core.history import is_run_id
 from core.model import RunState
@@ -20,7 +20,7 @@ from core.record import utc_now
 from core.runfolder import RunFolder
 from core.settings import Settings, ShareSetting
 from core.shares import FileSystem, Kind, Shares
-from core.target import local_of
+from core.target import local_of, require_mounted
 from core.units import human_size
 
 _GIB = 1024**3
@@ -88,11 +88,20 @@ def restore_root(settings: Settings, root: str) -> Iterator[Finding]:
         yield Finding("restore-root", Status.FAILED, what, remedy)
         return
     try:
+        if os.path.isdir(local):  # noqa: PTH112 - nothing is tried on the disk below a mount
+            require_mounted(settings, root, os.path.realpath(local))
         left = leftover(fs, local)
         free = shutil.disk_usage(local).free
+    except FatalError as exc:
+        what = f"{root}: {sentence(exc.code, exc.detail)}"
+        yield Finding("restore-root", Status.FAILED, what, exc.code.remedy)
+        return
     except OSError as exc:
         what = f"{root}: 使えません（{os_reason(exc)}）"
-        remedy = "フォルダーを作成し、書き込みを許可してください"
+        remedy = (
+            "マウントを確認してください。マウントする場所でなければ、フォルダーを作成し、"
+            "書き込みを許可してください"
+        )
         yield Finding("restore-root", Status.FAILED, what, remedy)
         return
     if left:

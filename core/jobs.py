@@ -107,6 +107,7 @@ class Jobs:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._settings = settings
+        self._catalogue = catalogue
         self._open_store = open_store
         self.open_restore_store = open_restore_store
         self._now = now
@@ -135,6 +136,7 @@ class Jobs:
         """Stop everything; files under way have ``within`` seconds. Blocks until it is done,
         but no longer than that and what the lists take."""
         deadline = time.monotonic() + within + LISTS_SECONDS
+        self._catalogue.hurry(within)
         self._drafts.close()
         with self._wake:
             self._closing = True

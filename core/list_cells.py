@@ -116,19 +116,23 @@ class SheetReader(XmlReader):
         if tag == "c":
             ref = attributes.get("r")
             self._column = column = _column_of(ref) if ref else self._column + 1
-            self._skipped = column not in self._wanted
-            if not self._skipped:
+            if column in self._wanted:
+                self._skipped = False
                 self._kind = attributes.get("t", "n")
                 self._style = attributes.get("s", "")
                 self._formula = False
-        elif tag == "v":
-            if not self._skipped and self._kind != "inlineStr":
-                self.listen()
-        elif tag == "t":
-            if not self._skipped and self._kind == "inlineStr" and "rPh" not in self.path:
-                self.listen()
+            else:
+                self._skipped = True
         elif tag == "row":
             self._start_row(attributes)
+        elif self._skipped:
+            pass
+        elif tag == "v":
+            if self._kind != "inlineStr":
+                self.listen()
+        elif tag == "t":
+            if self._kind == "inlineStr" and "rPh" not in self.path:
+                self.listen()
         elif tag == "f":
             self._formula = True
         elif tag == "mergeCell":
@@ -137,20 +141,20 @@ class SheetReader(XmlReader):
             self._measure(attributes)
 
     def ended(self, tag: str) -> None:
-        if tag == "c":
-            if self._skipped:
-                return
-            value = self._value(self.heard())
-            if value is not None:
-                self._place(value)
-        elif tag in ("v", "t"):
-            if not self._skipped:
-                self.pause()
-        elif tag == "row":
+        if tag == "row":
+            self._skipped = False
             wanted = self._cells or not self._calculated
             if wanted and self._line <= _MAX_SHEET_ROWS:
                 row = SheetRow(self._line, self._cells, self._hidden)
                 self._rows.append((row, self._calculated))
+        elif self._skipped:
+            pass
+        elif tag == "c":
+            value = self._value(self.heard())
+            if value is not None:
+                self._place(value)
+        elif tag in ("v", "t"):
+            self.pause()
         elif tag == "mergeCells":
             self.finished = True
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from core.list_lines import LONGEST_LINE, Lines
 from core.list_table import Record, tidied
-from core.unc import is_path_like, tidy
+from core.unc import EDGE, is_path_like, tidy
 
 _MOST_LINES = 1000
 """Lines of one record; Excel's cells have 254 at most."""
@@ -30,6 +30,7 @@ class Splitter:
         self._lines = lines
         self._delimiter = delimiter
         self._directory = directory
+        self._empty = delimiter + EDGE
         self._in_vain = 0
 
     def next(self) -> tuple[Record, int] | None:
@@ -73,6 +74,12 @@ class Splitter:
         same = [cell.lstrip(" ") for cell in spaced] == [cell.lstrip(" ") for cell in cells]
         return spaced if same else cells
 
+    def _is_blank(self, line: str) -> bool:
+        """Return whether a line surely has no cells; most of those without any are found."""
+        if '"' in line and '"""' not in line:
+            line = line.replace('""', "")
+        return not line.strip(self._empty)
+
     def _is_row(self, distance: int) -> bool:
         """Return whether a line inside a quoted cell looks like a row of its own: then the
         quote belongs to another one."""
@@ -88,7 +95,11 @@ class Splitter:
 
         A comma that nobody quoted would cut a path short, and the rest might exist as well.
         """
-        while found := self.next():
+        while True:
+            self._lines.skip(self._is_blank)
+            found = self.next()
+            if found is None:
+                return
             record, count = found
             self._lines.take(count)
             if width and not record.fault and any(record.cells[width:]):

@@ -94,14 +94,17 @@ class Lines:
             line = next(self._source, None)
             if line is None:
                 return None
-            self._fetched += 1
-            if self._fetched > MAX_LINES:
-                raise ListUnreadable(
-                    Code.LIST_TOO_LARGE,
-                    f"{MAX_LINES:,}行を超えています。空の行も数えます。空の行を削除してください",
-                )
+            self._count()
             self._next.append(line)
         return self._next[distance]
+
+    def _count(self) -> None:
+        self._fetched += 1
+        if self._fetched > MAX_LINES:
+            raise ListUnreadable(
+                Code.LIST_TOO_LARGE,
+                f"{MAX_LINES:,}行を超えています。空の行も数えます。空の行を削除してください",
+            )
 
     def take(self, count: int = 1) -> None:
         """Go on by some lines that were looked at."""
@@ -111,8 +114,20 @@ class Lines:
 
     def skip(self, unwanted: Callable[[str], bool]) -> None:
         """Go on to the first line that is wanted, or to the end."""
-        while (line := self.ahead()) is not None and unwanted(line):
-            self.take()
+        waiting = self._next
+        while not waiting or unwanted(waiting[0]):
+            if waiting:
+                waiting.popleft()
+                self.number += 1
+                continue
+            # One after the other, because there may be a million of them.
+            for line in self._source:
+                self._count()
+                if not unwanted(line):
+                    waiting.append(line)
+                    return
+                self.number += 1
+            return
 
 
 def _split(blocks: Iterator[str]) -> Iterator[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from sys import getsizeof
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from core.csvfile import unmarked_cell
@@ -31,8 +32,7 @@ _TOO_LONG = f"パスが長すぎます（Windowsで使えるのは{_LONGEST_PATH
 _MERGED = "セルが結合されています（{}）。結合を解除し、すべての行に書いてください"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One record that names something: a row, or what is wrong with it."""
 
     line: int
@@ -146,8 +146,9 @@ def _exact(record: Record, columns: Columns | None) -> str:
 def _restoring(row: ListRow, record: Record, columns: Columns, named: Named) -> ListRow:
     """Return a row with all that a restore list says besides its path."""
     unmarked = []
-    for cells in (record.raw or record.cells, record.cells):
-        directory, name = _pick_texts(record._replace(cells=cells), columns)
+    untidied = record._replace(cells=record.raw or record.cells)
+    for written in (untidied, record):
+        directory, name = _pick_texts(written, columns)
         if (bare := unmarked_cell(name)) != name:
             unmarked.append(exactly(directory, bare))
     return replace(
@@ -155,7 +156,7 @@ def _restoring(row: ListRow, record: Record, columns: Columns, named: Named) -> 
         precision=named.precision,
         marker=columns.marker,
         unmarked=tuple(dict.fromkeys(unmarked)),
-        key=unmarked_cell(shown(_pick(record, columns.key))),
+        key=unmarked_cell(shown(_pick(untidied, columns.key))),
     )
 
 

@@ -132,5 +132,6 @@ class ListUnreadable(HimuroError):
 def tidied(line: int, written: Iterable[Cell], *, hidden: bool = False) -> Record:
     """Return the record of cells as they stand in the file."""
     raw = tuple(written)
-    cells = tuple(tidy(cell) if isinstance(cell, str) else cell for cell in raw)
-    return Record(line, cells, raw=() if cells == raw else raw, hidden=hidden)
+    # A list is made faster than a generator gone through: this is done for every line.
+    cells = tuple([tidy(cell) if isinstance(cell, str) else cell for cell in raw])
+    return Record(line, cells, "", () if cells == raw else raw, hidden)

@@ -11,7 +11,7 @@ from core.list_table import Columns, PickColumns, Reading, Record, Table, tidied
 from core.unc import EDGE
 
 _DELIMITERS = ",\t;"
-_BLANK = frozenset(EDGE + _DELIMITERS)
+_BLANK = EDGE + _DELIMITERS
 _SEP = re.compile('"?sep=([^"])"?', re.IGNORECASE)
 """The first line by which a sender tells Excel the delimiter; Excel does not show it."""
 _EMPTY_CELLS = "," + EDGE
@@ -26,7 +26,7 @@ def read_text(content: bytes, pick: PickColumns) -> Reading:
     found = encoding(content)
     lines = Lines(content, found)
     said = _said_delimiter(lines)
-    lines.skip(_BLANK.issuperset)
+    lines.skip(_is_blank)
     head = _head(lines, said or _DELIMITERS, pick)
     table = Table(found.label, head.columns if head else None, iter(()))
     if said:
@@ -41,6 +41,10 @@ def read_text(content: bytes, pick: PickColumns) -> Reading:
         # Windows server holds a tab.
         table.records = _whole(lines, table)
     return Reading([table])
+
+
+def _is_blank(line: str) -> bool:
+    return not line.strip(_BLANK)
 
 
 def _said_delimiter(lines: Lines) -> str:
@@ -85,11 +89,12 @@ def _head(lines: Lines, delimiters: Iterable[str], pick: PickColumns) -> _Head |
 def _whole(lines: Lines, table: Table) -> Iterator[Record]:
     """Yield lines that are not delimited; fills in the notes at the end."""
     shortened = first = 0
-    while (line := lines.ahead()) is not None:
-        number = lines.number
+    while True:
+        lines.skip(_is_blank)
+        line, number = lines.ahead(), lines.number
+        if line is None:
+            break
         lines.take()
-        if _BLANK.issuperset(line):
-            continue
         if len(line) > LONGEST_LINE:
             yield faulty(number, line, TOO_LONG)
             continue

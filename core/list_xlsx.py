@@ -24,7 +24,7 @@ _IDS = (
 )
 _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - Excel has no zones
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
-_MAX_ELEMENTS = 7_000_000
+_MAX_ELEMENTS = 6_400_000
 """Of all parts that are read; each takes about a microsecond. 200,000 rows of the archive list
 as we write it have 6,200,000."""
 _MAX_STRINGS_BYTES = 48 * 1024 * 1024

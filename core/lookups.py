@@ -75,6 +75,14 @@ class Lookups(Generic[T]):
                 self._lock.wait_for(lambda: not entry.working, patience)
             return Lookup(entry.working, entry.value, entry.message)
 
+    def is_due(self, key: Hashable, max_age: float) -> bool:
+        """Return whether ``ask`` would look again now."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return True
+            return not entry.working and self._clock() - entry.answered_at > max_age
+
     def forget(self, key: Hashable) -> None:
         """Look anew when somebody asks again."""
         with self._lock:

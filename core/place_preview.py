@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from core.errors import FatalError
 from core.moments import is_modified_at
-from core.placing import Names
+from core.place_names import Names
 from core.ports import RestoreStore
 from core.restore_model import RestoreItem, Standing
 from core.restore_run import OpenRestore
@@ -89,7 +89,7 @@ def preview(
 
 def _renamed(names: Names, items: Sequence[RestoreItem]) -> Iterator[tuple[str, str]]:
     for item in items:
-        if any(names.adopt(name) for name in names.alike(item)):
+        if names.seem_there(item):
             continue  # as it seems, a run that was interrupted has placed it already
         name = names.claim(item.name)
         if name != item.name:

@@ -14,7 +14,8 @@ from datetime import datetime
 from core.crew import STALLED_DRAIN_SECONDS, THREADS, Crew, Tally
 from core.errors import Code, FatalError, HimuroError, ItemError, unexpected
 from core.model import Progress
-from core.placing import Names, Placed, Placer
+from core.place_names import Names
+from core.placing import Placed, Placer
 from core.ports import ProgressSink, RestoreStore, silent
 from core.record import utc_now
 from core.requesting import log_failures

@@ -9,90 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from core.errors import Code, FatalError, HimuroError, ItemError
-from core.moments import is_modified_at, microseconds
-from core.names import identity
+from core.moments import microseconds
+from core.place_names import Names
 from core.ports import FetchLane, RestoreStore
 from core.restore_model import RestoreItem
-from core.target import Directory, candidates, split_name, temporary_name, with_addition
+from core.target import Directory
 
 _BLOCK = 1024 * 1024
 GROUP, GROUP_SECONDS = 64, 0.5
 """Files get their names when so many are written, or the first has waited so long."""
-_ADDITIONS = tuple(f"_{'0' * 8}{counter}" for counter in ("", "_2", "_22", "_222"))
-"""As long as what ``candidates`` adds."""
 _ATTEMPTS = 2
 """How often content that is not the right one is fetched: the network may have altered it."""
-
-
-class Names:
-    """Which names of a target are taken, and by whom; safe in any thread."""
-
-    def __init__(
-        self, directory: Directory | None, day: str, run_id: str, owned: Iterable[str] = ()
-    ) -> None:
-        """``directory``: None for one that is not there yet. ``day``: ``yyyymmdd``, put into a
-        name that is taken already. ``owned``: names that other files of this run have got
-        before."""
-        self._directory = directory
-        self._day = day
-        self._run_id = run_id
-        self._lock = threading.Lock()
-        self._count = 0
-        names = directory.names() if directory else []
-        self._taken = {identity(name) for name in names}
-        self._owned = {identity(name) for name in owned}
-        self._alike: dict[str, list[str]] = {}
-        """Names that a file may have got from an earlier run, by what they were made from."""
-        for name in names:
-            for original in {identity(name), identity(_made_from(name))}:
-                self._alike.setdefault(original, []).append(name)
-
-    def temporary(self) -> str:
-        """Return a name for a file that is not finished; one that could not be removed stays."""
-        with self._lock:
-            self._count += 1
-            while identity(name := temporary_name(self._run_id, self._count)) in self._taken:
-                self._count += 1
-            return name
-
-    def claim(self, name: str) -> str:
-        """Return a name for a file of this name that nobody has, and take it."""
-        with self._lock:
-            for candidate in candidates(name, self._day):
-                if identity(candidate) not in self._taken:
-                    self._taken.add(identity(candidate))
-                    return candidate
-        raise AssertionError("candidates never end")
-
-    def alike(self, item: RestoreItem) -> Iterator[str]:
-        """Yield names in the target that this file may have got before, of its size and time."""
-        originals = {identity(item.name)}
-        # What was added to a long name has cut its stem.
-        for addition in _ADDITIONS:
-            originals.add(identity(_made_from(with_addition(item.name, addition))))
-        for name in (found for original in originals for found in self._alike.get(original, ())):
-            status = self._directory.stat(name) if self._directory else None
-            if (
-                status is not None
-                and stat.S_ISREG(status.st_mode)
-                and status.st_size == item.size
-                and is_modified_at(status.st_mtime_ns, item.modified_at)
-            ):
-                yield name
-
-    def adopt(self, name: str) -> bool:
-        """Take what is there already for one file; False when another one has it."""
-        with self._lock:
-            free = identity(name) not in self._owned
-            self._owned.add(identity(name))
-            return free
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,22 +176,8 @@ class Placer:
                 return name
 
     def _find(self, item: RestoreItem) -> Placed | None:
-        """Return the file when a run that died had placed it and could not say so any more."""
-        for name in self._names.alike(item):
-            if self._hash(name) == item.sha256 and self._names.adopt(name):
-                return Placed(name, adopted=True)
-        return None
-
-    def _hash(self, name: str) -> str:
-        try:
-            descriptor = self._directory.open_file(name)
-        except OSError:
-            return ""
-        try:
-            with os.fdopen(descriptor, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            return ""
+        name = self._names.find(item)
+        return None if name is None else Placed(name, adopted=True)
 
     def _fetch(self, item: RestoreItem, descriptor: int) -> None:
         """Write the content into an empty file; raises ``ItemError`` unless it is the right one."""
@@ -299,15 +217,6 @@ def clear_leftovers(directory: Directory, run_ids: set[str]) -> int:
     for name in mine:
         directory.remove(name)
     return len(mine)
-
-
-def _made_from(name: str) -> str:
-    """Return the name that ``candidates`` may have made this one from."""
-    stem, suffix = split_name(name)
-    head, _, tail = stem.rpartition("_")
-    if head and tail.isdecimal() and len(tail) < 8:
-        head, _, tail = head.rpartition("_")
-    return head + suffix if head and tail.isdecimal() and len(tail) == 8 else name
 
 
 def _is_name(name: str) -> bool:

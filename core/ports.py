@@ -35,6 +35,10 @@ class Catalogue(Protocol):
     def check(self) -> None:
         """Answer whether the database can be used, within about two seconds."""
 
+    def hurry(self, within: float) -> None:
+        """Let no call wait for the database longer than ``within`` seconds from now, those
+        under way included: the process is ending. May be called from a signal handler."""
+
     def origin(self) -> str:
         """Return what is another text once another archive list has taken this one's place.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from itertools import count
 
 from core.errors import Code
@@ -29,6 +30,7 @@ from core.unc import forbidden
 from core.units import local
 from core.workers import Cancelled
 
+_SECOND = timedelta(seconds=1)
 _PAGE = 10_000
 """Entries of a directory that are read at once."""
 _MOST_SIBLINGS = 20_000
@@ -62,6 +64,8 @@ class RestoreCheck:
         self._others: list[tuple[ListRow, Sequence[tuple[str, int]]]] = []
         self._problems: list[Problem] = []
         self._searches = 0
+        self._lossy: set[str] = set()
+        """Lists in an encoding that has not all letters."""
 
     def run(self, parsed: ParsedList) -> RestorePlan:
         """Return the plan, its files in the order of the list, each once.
@@ -70,6 +74,7 @@ class RestoreCheck:
         asked to stop.
         """
         self._problems = list(parsed.problems)
+        self._lossy = {one.source for one in parsed.detected if one.encoding == "CP932"}
         known = self._known(parsed.rows)
         files = [file_of(row, rows) for row, rows in zip(parsed.rows, known, strict=True)]
         others = [row.path for row, file in zip(parsed.rows, files, strict=True) if file is None]
@@ -81,7 +86,9 @@ class RestoreCheck:
                 self._progress(
                     Progress(len(parsed.rows), done_files=number, phase="一覧を照合しています")
                 )
-            if isinstance(file, Entry):
+            if self._has_lost_letters(row):
+                self._problem(row, Code.PATH_SYNTAX, forbidden(row.path))
+            elif isinstance(file, Entry):
                 self._take(row, [file])
             elif file:
                 self._problem(row, Code.RESTORE_AMBIGUOUS, str(file))
@@ -100,6 +107,12 @@ class RestoreCheck:
         keys = [list(dict.fromkeys(_keys(row))) for row in rows]
         found = self._catalogue.find({key for mine in keys for key in mine})
         return [[entry for key in mine for entry in found.get(key, ())] for mine in keys]
+
+    def _has_lost_letters(self, row: ListRow) -> bool:
+        """Return whether a question mark may stand for another letter, and the name for another
+        file, so that it counts only with the exact moment of a generation."""
+        exact = row.archived_at is not None and row.precision < _SECOND
+        return "?" in row.path and row.source in self._lossy and not exact
 
     def _take_folder(self, row: ListRow, known: Sequence[Entry], below: _Below) -> None:
         folder = None if row.archived_at else folder_of(row, below.under)

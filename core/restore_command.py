@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from core.names import typed
 from core.place_preview import PlacePreview, preview
 from core.ports import Catalogue, RestoreStore
 from core.restore_model import STAGE_WORDS, Stage, Tier, copy_expires, least_days
-from core.restore_run import OpenRestore, RestoreRun, chosen_tier, require_days
+from core.restore_run import OpenRestore, RestoreRun, chosen_tier, require_days, statuses
 from core.restore_status import OPEN_STAGES, STUCK_STAGES, RestoreStatus, is_open, never_requested
 from core.settings import Settings
 from core.signals import announced, stoppable
@@ -68,7 +69,7 @@ def request(
         days=choice.days,
         hidden_rows=hidden_rows,
     )
-    with stoppable() as stop, terminal.progress_bar() as bar:
+    with stoppable(catalogue.hurry) as stop, terminal.progress_bar() as bar:
         progress = announced(stop, bar, terminal.say)
         try:
             plan = run.check(progress, lambda: stop.requested)
@@ -146,26 +147,26 @@ def request_rest(
     return _end_of_requests(record, restore.folder.path, as_json=as_json)
 
 
-def restores(settings: Settings, run: str | None) -> list[OpenRestore]:
+def restores(settings: Settings, run: str | None) -> Iterable[OpenRestore]:
     """Return one restore, or all that are open, newest first. Raises ``ListError``.
 
-    Of all, one that is damaged is said and passed over.
+    Of all, each is read when it is asked for; one that is damaged is said and passed over.
     """
-    if run is not None:
-        return [OpenRestore(settings, run)]
-    found = []
+    return _all_open(settings) if run is None else [OpenRestore(settings, run)]
+
+
+def _all_open(settings: Settings) -> Iterator[OpenRestore]:
     for past in past_runs(settings):
         if past.record and is_open(past.record):
             try:
-                found.append(OpenRestore(settings, past.run_id))
+                yield OpenRestore(settings, past.run_id)
             except ListError as exc:
                 terminal.say(f"エラー: {exc}")
-    return found
 
 
 def status(
     settings: Settings,
-    found: Sequence[OpenRestore],
+    found: Iterable[OpenRestore],
     store: RestoreStore,
     *,
     named: bool,
@@ -176,41 +177,43 @@ def status(
 
     ``named``: somebody asked for this one; else for all, however many there are.
     """
-    statuses = [(restore, restore.status(store)) for restore in found]
+    counts: Counter[Stage] = Counter()
+    objects: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
+    last: tuple[OpenRestore, RestoreStatus] | None = None
+    for last in statuses(found, store):
+        restore, one = last
+        counts.update(one.counts)
+        _say_never_requested(restore.record.run_id, one.count(Stage.UNREQUESTED))
+        if as_json:
+            objects.append(_status_json(restore, one))
+        else:
+            rows.append(_status_row(settings, restore, one))
     if as_json:
-        shown = [_status_json(restore, status) for restore, status in statuses]
-        terminal.show_json(shown[0] if named else {"restores": shown})
+        terminal.show_json(objects[0] if named else {"restores": objects})
+    elif rows:
+        header = ("実行番号", "依頼ID", "依頼者", *STAGE_WORDS.values(), "期限")
+        terminal.show_table(header, rows)
     else:
-        _show_statuses(settings, statuses)
-    if any(status.count(*OPEN_STAGES) for _, status in statuses):
-        return EXIT_CODES[RunState.WAITING]
-    return 1 if any(status.count(*STUCK_STAGES) for _, status in statuses) else 0
-
-
-def _show_statuses(
-    settings: Settings, statuses: Sequence[tuple[OpenRestore, RestoreStatus]]
-) -> None:
-    if not statuses:
         terminal.say("取り出し中の復元はありません。")
-        return
-    terminal.show_table(
-        ("実行番号", "依頼ID", "依頼者", *STAGE_WORDS.values(), "期限"),
-        (
-            (
-                restore.record.run_id,
-                restore.record.request.request_id,
-                restore.record.request.requester,
-                *(f"{status.count(stage):,}" for stage in STAGE_WORDS),
-                _time(status.first_expiry, settings) if status.first_expiry else "",
-            )
-            for restore, status in statuses
-        ),
+    if last and len(rows) == 1:
+        _say_files(*last)
+    if any(counts[stage] for stage in OPEN_STAGES):
+        return EXIT_CODES[RunState.WAITING]
+    return 1 if any(counts[stage] for stage in STUCK_STAGES) else 0
+
+
+def _status_row(settings: Settings, restore: OpenRestore, status: RestoreStatus) -> tuple[str, ...]:
+    return (
+        restore.record.run_id,
+        restore.record.request.request_id,
+        restore.record.request.requester,
+        *(f"{status.count(stage):,}" for stage in STAGE_WORDS),
+        _time(status.first_expiry, settings) if status.first_expiry else "",
     )
-    for restore, status in statuses:
-        _say_never_requested(restore.record.run_id, status.count(Stage.UNREQUESTED))
-    if len(statuses) > 1:
-        return
-    restore, status = statuses[0]
+
+
+def _say_files(restore: OpenRestore, status: RestoreStatus) -> None:
     told = [file for file in status.files if file.reason or file.stage in STUCK_STAGES]
     for file in told[:_MOST_SHOWN]:
         terminal.say(f"  {file.item.path} - {STAGE_WORDS[file.stage]} {file.reason}".rstrip())

@@ -7,7 +7,7 @@ but asked of S3 whenever somebody wants to know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -38,6 +38,9 @@ from core.stop import StopSignal
 from core.target import Target
 
 _HOUR = timedelta(hours=1)
+MOST_TOGETHER = 50_000
+"""Files of several restores that S3 is asked about in one pass, and that are held at once; one
+restore may have more."""
 _FRESH = timedelta(minutes=1)
 """For so long what S3 said need not be asked again; a fetch notices what has changed."""
 
@@ -211,6 +214,10 @@ class OpenRestore:
         self._seen = look(standings, store, cancelled)
         return status_of(standings, self._seen, self.days, self._seen_at)
 
+    def status_as(self, states: States, at: datetime) -> RestoreStatus:
+        """Return where every file stands, when S3 has said so at that time."""
+        return status_of(self.standings(), states, self.days, at)
+
     def begin(self, started_by: str) -> RunRecord:
         """Take the restore for a step. Raises ``ListError`` while another step has it."""
         if not self._lock.try_acquire():
@@ -258,3 +265,35 @@ class OpenRestore:
         if self._seen_at and self._now() - self._seen_at < _FRESH:
             step.states = self._seen
         return step.place(target, set(again), open_store, stop, progress)
+
+
+def statuses(
+    restores: Iterable[OpenRestore],
+    store: RestoreStore,
+    cancelled: Callable[[], bool] = lambda: False,
+    now: Callable[[], datetime] = utc_now,
+) -> Iterator[tuple[OpenRestore, RestoreStatus]]:
+    """Yield where the files of restores stand, in their order. Raises ``FatalError``.
+
+    S3 is asked for many restores in one pass: a listing pays for many keys only, and each
+    restore by itself would be one HEAD a file.
+    """
+    for batch in _batches(restores):
+        at = now()
+        states = look([s for restore in batch for s in restore.standings()], store, cancelled)
+        for restore in batch:
+            yield restore, restore.status_as(states, at)
+
+
+def _batches(restores: Iterable[OpenRestore]) -> Iterator[list[OpenRestore]]:
+    batch: list[OpenRestore] = []
+    files = 0
+    for restore in restores:
+        number = restore.record.total_files
+        if batch and files + number > MOST_TOGETHER:
+            yield batch
+            batch, files = [], 0
+        batch.append(restore)
+        files += number
+    if batch:
+        yield batch

@@ -12,8 +12,9 @@ from core.errors import Code, FatalError, Severity
 from core.locks import RunLock
 from core.model import Progress, RunRecord, RunState
 from core.mounts import mount_of
+from core.place_names import Names
 from core.place_runner import PlaceResult, PlaceRunner
-from core.placing import Names, clear_leftovers
+from core.placing import clear_leftovers
 from core.ports import ProgressSink, RestoreStore
 from core.requesting import Requested, Requests
 from core.restore_folder import RestoreFolder

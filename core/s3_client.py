@@ -180,7 +180,7 @@ class S3Connection:
         return None
 
 
-def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroError:
+def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> FatalError | ItemError:
     """Return what an error of a client means for the run: this file only, or everything."""
     if isinstance(error, ClientError):
         metadata = error.response.get("ResponseMetadata", {})

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from core.errors import Code, FatalError, HimuroError, ItemError
+from core.errors import Code, FatalError, ItemError
 
 FATAL_CODES = {
     "NoSuchBucket": (Code.NO_SUCH_BUCKET, ""),
@@ -67,7 +67,7 @@ def meaning(
     *,
     error: Mapping[str, Any] = _NOTHING,
     headers: Mapping[str, str] = _NOTHING,
-) -> HimuroError:
+) -> FatalError | ItemError:
     """Return what an error code means: everything, or this file only (``otherwise``).
 
     ``error``: the fields of the answer's body, ``headers``: in lower case; both may be empty.
@@ -102,7 +102,7 @@ def bucket_region(error: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     return str(headers.get("x-amz-bucket-region") or error.get("Region") or "")
 
 
-def _of_key(code: Code, detail: str, otherwise: Code) -> HimuroError:
+def _of_key(code: Code, detail: str, otherwise: Code) -> FatalError | ItemError:
     """Return what a key that cannot be used means: new objects all have the bucket's key, the
     ones that are there may have others."""
     if otherwise is Code.UPLOAD_FAILED:

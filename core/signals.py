@@ -27,15 +27,24 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def stoppable() -> Iterator[StopSignal]:
-    """Yield a stop signal that Ctrl-C and SIGTERM raise: once to stop, Ctrl-C twice to hurry."""
+def stoppable(hurry: Callable[[float], None] = lambda _within: None) -> Iterator[StopSignal]:
+    """Yield a stop signal that Ctrl-C and SIGTERM raise: once to stop, Ctrl-C twice to hurry.
+
+    ``hurry`` hears of the seconds that are left, and may do as little as a signal handler may.
+    """
     stop = StopSignal()
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        stop.request(0 if stop.requested else None)
+        if stop.requested:
+            end(0)
+        stop.request()
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
-        stop.request(DRAIN_SECONDS)
+        end(DRAIN_SECONDS)
+
+    def end(within: float) -> None:
+        hurry(within)
+        stop.request(within)
 
     with _handled({signal.SIGINT: interrupt, signal.SIGTERM: terminate}):
         yield stop

@@ -341,16 +341,14 @@ def temporary_name(run_id: str, number: int) -> str:
     return f".himuro-{run_id.rpartition('-')[2]}-{number}.tmp"
 
 
-def candidates(name: str, day: str) -> Iterator[str]:
-    """Yield the names that a file may get, best first (contract, invariant 5).
+def candidate(name: str, day: str, number: int) -> str:
+    """Return the name that a file may get, 0 the best (contract, invariant 5).
 
     ``day``: ``yyyymmdd``. A stem is cut where the name would not fit.
     """
-    yield name
-    number = 1
-    while True:
-        yield with_addition(name, f"_{day}" + (f"_{number}" if number > 1 else ""))
-        number += 1
+    if not number:
+        return name
+    return with_addition(name, f"_{day}" + (f"_{number}" if number > 1 else ""))
 
 
 def with_addition(name: str, addition: str) -> str:

@@ -107,7 +107,9 @@ def exactly(directory: str, name: str) -> str:
 
 def comes_back(path: str) -> bool:
     """Return whether a line of a path list that holds ``path`` means it again."""
-    return not _PARENT.search(path) and path.rpartition("\\")[2].strip(EDGE) != ""
+    if _PARENT.search(path) or _PARENT.search(path.rstrip(EDGE)):
+        return False
+    return path.rpartition("\\")[2].strip(EDGE) != ""
 
 
 def _is_unc(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from db.catalogue import SqlCatalogue
 from db.engine import make_engine
+from db.patience import Patience
 
 __all__ = ["SqlCatalogue", "open_catalogue"]
 
@@ -13,4 +14,5 @@ def open_catalogue(url: str) -> SqlCatalogue:
 
     Raises ``SettingsError`` when the URL cannot be used at all.
     """
-    return SqlCatalogue(make_engine(url))
+    patience = Patience()
+    return SqlCatalogue(make_engine(url, patience=patience), patience)

@@ -20,6 +20,7 @@ from db.columns import COLUMNS, NAMES, entry
 from db.engine import identity, snapshot, sqlite_file, writing
 from db.errors import translated
 from db.models import ArchivedFile as File
+from db.patience import Patience
 from db.revision import require_current, require_utf8
 from db.scan import Scan
 from db.search import clean, storable
@@ -38,8 +39,10 @@ _SEARCH_PATIENCE = 30
 class SqlCatalogue:
     """The archive list in SQLite or PostgreSQL; ``core.ports.Catalogue`` says what it owes."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, patience: Patience | None = None) -> None:
+        """``patience``: the engine's; without it ``hurry`` does nothing."""
         self._engine = engine
+        self._patience = patience or Patience()
         self._writing = writing(engine)
         self._snapshot = snapshot(engine)
         self._insert = _insert(engine)
@@ -50,6 +53,9 @@ class SqlCatalogue:
     def close(self) -> None:
         """Close the connections that nobody uses; a later call opens new ones."""
         self._engine.dispose()
+
+    def hurry(self, within: float) -> None:
+        self._patience.hurry(within)
 
     def check(self) -> None:
         """Answer whether the database can be used and its schema is this program's."""

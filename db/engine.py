@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -10,19 +11,19 @@ from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 
 from core.database_url import WRONG_SQLITE, read_url
 from core.errors import Code, FatalError, SettingsError
+from db.patience import STATEMENT_SECONDS, Patience
 
 LOCK_WAIT_SECONDS = 30
 """How long a writer waits for another one."""
-_STATEMENT_SECONDS = 60
-_CONNECT_SECONDS = 2
 _POOL = {"pool_size": 5, "max_overflow": 15, "pool_timeout": 10}
 _WRITES = "himuro_writes"
 
 
-def make_engine(url: str, *, migrating: bool = False) -> Engine:
+def make_engine(url: str, *, migrating: bool = False, patience: Patience | None = None) -> Engine:
     """Return an engine that has not connected yet.
 
     ``migrating`` allows it to create an SQLite file and lets statements take their time.
+    ``patience``: how long it waits for a server; None: as usual.
     Raises ``SettingsError`` for a URL that names no database; the URL is not in it.
     """
     try:
@@ -34,7 +35,9 @@ def make_engine(url: str, *, migrating: bool = False) -> Engine:
         raise SettingsError([str(exc)]) from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, create=migrating)
-    return _postgresql(parsed, unlimited=migrating)
+    if migrating:
+        return _postgresql(parsed, Patience(answer=threading.TIMEOUT_MAX), unlimited=True)
+    return _postgresql(parsed, patience or Patience(), unlimited=False)
 
 
 def writing(engine: Engine) -> Engine:
@@ -126,14 +129,17 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgresql(url: URL, *, unlimited: bool) -> Engine:
+def _postgresql(url: URL, patience: Patience, *, unlimited: bool) -> Engine:
     """Return an engine that notices a dead server instead of waiting for it.
 
-    ``connect_timeout`` counts for each address of the host. Keepalives and
-    ``tcp_user_timeout`` end a connection whose other side vanished within half a minute.
-    What the URL itself says wins.
+    Keepalives and ``tcp_user_timeout`` end a connection whose other side vanished within half
+    a minute, ``patience`` one whose other side is there and silent. What the URL itself says
+    wins.
     """
-    seconds = 0 if unlimited else _STATEMENT_SECONDS
+    # Imported where it is needed: a driver takes time to load.
+    from db.patient_connection import connection_type, ping_soon  # noqa: PLC0415
+
+    seconds = 0 if unlimited else STATEMENT_SECONDS
     options = {
         "statement_timeout": f"{seconds}s",
         "lock_timeout": f"{0 if unlimited else LOCK_WAIT_SECONDS}s",
@@ -146,7 +152,6 @@ def _postgresql(url: URL, *, unlimited: bool) -> Engine:
     flags = [f"-c {name}={value}" for name, value in options.items()]
     flags += [given] if isinstance(given, str) else list(given)
     defaults: dict[str, int | str] = {
-        "connect_timeout": _CONNECT_SECONDS,
         "application_name": "himuro",
         "client_encoding": "utf8",
         "keepalives": 1,
@@ -156,9 +161,26 @@ def _postgresql(url: URL, *, unlimited: bool) -> Engine:
         "tcp_user_timeout": 25_000,
     }
     arguments = {name: value for name, value in defaults.items() if name not in url.query}
-    return create_engine(
+    within = _connect_seconds(str(url.query.get("connect_timeout", "")))
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg2"),
-        connect_args={**arguments, "options": " ".join(flags).strip()},
+        connect_args={
+            **arguments,
+            "options": " ".join(flags).strip(),
+            "connection_factory": connection_type(patience, within),
+        },
         pool_pre_ping=True,
         **_POOL,
     )
+    ping_soon(engine, patience)
+    return engine
+
+
+def _connect_seconds(given: str) -> float | None:
+    """Return how long a URL lets the making of a connection take, as libpq reads it; None: it
+    does not say."""
+    try:
+        seconds = int(given)
+    except ValueError:
+        return None
+    return float(max(2, seconds)) if seconds > 0 else threading.TIMEOUT_MAX

@@ -1,7 +1,9 @@
 """Runs a command and kills its own process (SIGKILL) at the n-th step that leaves a trace.
 
 ``python -m tests.crashing N archive LIST …``; with ``0`` it prints to standard error how many
-such moments there were.
+such moments there were. ``STEP:N`` counts those of one step alone: ``thaw:2`` is when the first
+request for a copy is answered. With ``CRASHING_MOUNT=cifs`` the target of a restore is taken
+for a directory of that file system.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from core import requesting
+from core import requesting, target
 from core.__main__ import WIRING
 from core.commands import main
+from core.mounts import Mount
 from core.restore_folder import RestoreFolder
 from core.runfolder import RunFolder
 from core.s3 import S3ObjectStore
@@ -26,7 +29,8 @@ from core.shares import FileSystem
 from core.target import Directory
 from db.catalogue import SqlCatalogue
 
-STEPS: list[tuple[type, str]] = [
+STEPS: list[tuple[Any, str]] = [
+    (os, "link"),
     (S3Lane, "begin"),
     (S3ObjectStore, "create"),
     (S3ObjectStore, "_upload_part"),
@@ -46,12 +50,15 @@ STEPS: list[tuple[type, str]] = [
 ]
 
 
-def crash_at(moment: int) -> Callable[[], int]:
-    """Make every step count before and after itself, and the count ``moment`` the last."""
+def crash_at(moment: int, only: str = "") -> Callable[[], int]:
+    """Make every step count before and after itself, and the count ``moment`` the last;
+    ``only`` the step of this name, when there is one."""
     counter = itertools.count(1)
     last = [0]
 
-    def tick() -> None:
+    def tick(name: str) -> None:
+        if only and name != only:
+            return
         last[0] = next(counter)
         if last[0] == moment:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -59,9 +66,9 @@ def crash_at(moment: int) -> Callable[[], int]:
     def counted(work: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(work)
         def step(*args: Any, **kwargs: Any) -> Any:
-            tick()
+            tick(work.__name__)
             result = work(*args, **kwargs)
-            tick()
+            tick(work.__name__)
             return result
 
         return step
@@ -74,7 +81,10 @@ def crash_at(moment: int) -> Callable[[], int]:
 
 
 if __name__ == "__main__":
-    moments = crash_at(int(sys.argv[1]))
+    step, _, number = sys.argv[1].rpartition(":")
+    moments = crash_at(int(number), step)
+    if kind := os.environ.get("CRASHING_MOUNT"):
+        target.mount_at = lambda _descriptor: Mount("", "", kind)
     code = main(sys.argv[2:], WIRING)
     print(f"moments: {moments()}", file=sys.stderr)
     sys.exit(code)

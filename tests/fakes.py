@@ -32,6 +32,9 @@ class MemoryCatalogue:
     def check(self) -> None:
         return
 
+    def hurry(self, within: float) -> None:
+        return
+
     def origin(self) -> str:
         return ""
 

@@ -129,6 +129,22 @@ class PostgresServer:
         """End the server at once, as a crash would."""
         self._end(signal.SIGQUIT)
 
+    def freeze(self) -> None:
+        """Stop every process of the server: whoever asks it anything waits."""
+        self._tell_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on; one that runs is not changed."""
+        self._tell_all(signal.SIGCONT)
+
+    def _tell_all(self, number: signal.Signals) -> None:
+        # The first process makes the others: it stops first, and no new one escapes.
+        os.kill(self.pid, number)
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
+        for pid in map(int, children.split()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def url(self, database: str, *, password: str | None = None) -> str:
         """Return the SQLAlchemy URL of a database, the password in it."""
         url = URL.create(

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from core import mounts
+from core.doctor_places import restore_root
 from core.errors import Code, FatalError
+from core.findings import Status
 from core.model import RunState
 from core.mounts import is_gone, mount_of, not_mounted
 from core.place_preview import PlacePreview
 from core.restore_model import Stage
+from core.shares import FileSystem
 from core.target import find_target
 from tests.arrange import UNC, Desk
 from tests.fakes import MemoryStore
@@ -254,6 +257,38 @@ def test_a_directory_that_people_removed_is_lost_with_its_files(
     shutil.rmtree(root / "2026")
     seen = counter.preview(run_id, str(root))
     assert (len(seen.lost), seen.unseen) == (3, ())
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_the_check_up_tries_nothing_where_something_should_be_mounted(
+    counter: Counter,
+    machine: Machine,
+    root: Path,
+    mounted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It called the local disk fit for restores, with its room."""
+    machine.fstab(root)
+    if mounted:
+        machine.mount(root)
+    tried: list[str] = []
+    real = FileSystem.create_empty
+
+    def create_empty(self: FileSystem, path: str) -> None:
+        tried.append(path)
+        real(self, path)
+
+    monkeypatch.setattr(FileSystem, "create_empty", create_empty)
+    counter.archive(**{"a.txt": "1"})
+    tried.clear()
+    (found,) = restore_root(counter.settings, str(root))
+    assert len(tried) == mounted
+    if mounted:
+        assert found.status is not Status.FAILED
+    else:
+        assert found.status is Status.FAILED
+        assert f"{root} がマウントされていません" in found.what
+        assert found.remedy == Code.SHARE_NOT_MOUNTED.remedy
 
 
 def test_what_should_be_mounted(machine: Machine, tmp_path: Path) -> None:

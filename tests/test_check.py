@@ -399,6 +399,61 @@ def test_a_plan_is_no_larger_than_a_list_may_be(
     assert "3件" in plan.problems[0].reason
 
 
+class _Opening(FileSystem):
+    """Notes what is opened and which directories are read."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self.listed: list[str] = []
+
+    def open(self, path: str) -> int:
+        self.opened.append(path)
+        return super().open(path)
+
+    def list(self, directory: str) -> list[tuple[str, Kind]]:
+        self.listed.append(directory)
+        return super().list(directory)
+
+
+def test_too_many_files_are_refused_before_any_of_them_is_opened(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for year in range(4):
+        desk.write(f"営業部/{year}/a.txt")
+        desk.write(f"営業部/{year}/a.txt_archived.txt")
+        desk.write(f"営業部/{year}/深い/b.txt")
+    desk.fs = _Opening()
+    monkeypatch.setattr("core.check.MAX_ROWS", 3)
+    plan = desk.check(rf"{UNC}\営業部")
+    (problem,) = plan.problems
+    assert (problem.code, problem.line, problem.path) == (
+        Code.LIST_TOO_LARGE,
+        2,
+        rf"{UNC}\営業部",
+    )
+    assert "4件以上" in problem.reason
+    assert "その中のフォルダーを一覧に書き" in problem.reason
+    assert (plan.items, plan.refused, desk.fs.opened) == ((), True, [])
+    # The walk has ended where it was too much.
+    assert not [path for path in desk.fs.listed if path.endswith("深い")]
+    # Markers are not counted: 3 files with 3 markers are 3 files.
+    desk.fs.opened.clear()
+    listed = [rf"{UNC}\営業部\{year}\a.txt" for year in range(3)]
+    markers = [f"{path}_archived.txt" for path in listed]
+    assert len(desk.check(*listed, *markers).items) == 3
+
+
+def test_long_paths_are_too_much_before_any_file_is_opened(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        desk.write(f"営業部/{number}.txt")
+    desk.fs = _Opening()
+    monkeypatch.setattr("core.check.MAX_BYTES", 100)
+    (problem,) = desk.check(rf"{UNC}\営業部").problems
+    assert (problem.code, desk.fs.opened) == (Code.LIST_TOO_LARGE, [])
+
+
 class _Hanging(FileSystem):
     """A share that stops answering below its root."""
 

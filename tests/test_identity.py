@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from botocore.config import Config
+from botocore.exceptions import CredentialRetrievalError
 
 from core.aws_session import RENEWAL_SECONDS, LiveCredentials, open_session
 from core.doctor import Check, run
@@ -24,6 +26,7 @@ from core.findings import Status
 from core.ports import Lane, NewObject
 from core.s3 import S3ObjectStore
 from core.s3_health import S3Health
+from core.s3_sign import Credentials
 from core.settings import load_settings
 from tests.aws_identity import Gate, Identity, guard, identity_server
 from tests.plugin_s3 import Bucket
@@ -572,6 +575,18 @@ def test_why_there_are_no_credentials(
     assert why.code is code, str(why)
     assert detail in why.detail
     assert "geheim" not in str(why) + caplog.text
+
+
+def test_a_machine_that_is_short_of_something_is_not_said_to_have_no_credentials() -> None:
+    class Short:
+        def get_frozen_credentials(self) -> Credentials:
+            raise CredentialRetrievalError(provider="custom-process", error_msg="") from OSError(
+                errno.EMFILE, "Too many open files"
+            )
+
+    with pytest.raises(FatalError) as caught:
+        LiveCredentials(Short()).get_frozen_credentials()
+    assert caught.value.code is Code.MACHINE_SHORT
 
 
 @pytest.mark.parametrize(

@@ -354,6 +354,24 @@ def test_s3_that_does_not_answer(office: Office) -> None:
     assert "1 件は取り出し準備中です" in shown(app)
 
 
+def test_the_list_asks_for_no_more_than_it_may_hold(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest restores first; of the others their record is shown, and the way to them."""
+    runs = []
+    for paths in ((QUOTE, PLAN), (LOG,), (PLAN,)):
+        runs.append(office.requested(*paths))
+        office.store.now += timedelta(minutes=1)
+    monkeypatch.setattr("pages.restoring.status.MOST_TOGETHER", 2)
+    app = page()
+    for run_id in runs[1:]:
+        office.known(run_id)
+    app.run()
+    assert {f"open-{run_id}" for run_id in runs} <= keys(app)
+    assert shown(app).count("取り出し準備中 1") == 2
+    assert "取り出し準備中 2" not in shown(app)
+
+
 def test_what_is_late_is_said(office: Office) -> None:
     office.store.now = datetime.now(UTC) - 3 * DAY
     run_id = office.requested(QUOTE)

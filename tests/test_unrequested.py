@@ -206,7 +206,7 @@ EVENTS = st.lists(
 
 @given(histories=st.lists(EVENTS, min_size=1, max_size=3))
 @budget(
-    max_examples=20,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -278,11 +278,10 @@ def happen(counter: Counter, run_id: str, key: str, what: str) -> None:
 # The commands, in processes of their own
 
 
-def killed_request(desk: Desk, moment: int, *argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.crashing", str(moment), "restore-request", *argv]
+def killed(desk: Desk, moment: str, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command,
-        env={**os.environ, **desk.environ, "PYTHONPATH": str(CHECKOUT)},
+        [sys.executable, "-m", "tests.crashing", moment, *argv],
+        env={**os.environ, **desk.environ, **env, "PYTHONPATH": str(CHECKOUT)},
         cwd=desk.root,
         capture_output=True,
         text=True,
@@ -300,10 +299,10 @@ def test_kill_9_half_way_through_the_requests(desk: Desk) -> None:
     """What was reported: ``restore-download`` placed what it had, exited with 0 and said that
     the rest was in preparation."""
     desk.archive(**{f"{n}.txt": str(n).encode() for n in range(5)})
-    killed = killed_request(desk, 13, desk.list(f"{UNC},"), *WHO)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    died = killed(desk, "thaw:4", "restore-request", desk.list(f"{UNC},"), *WHO)
+    assert died.returncode == -signal.SIGKILL, died.stderr
     asked = len(set(requests_of(desk.bucket)))
-    assert 0 < asked < 5
+    assert asked == 2
     (found,) = recover(load_settings(desk.environ))
     run, rest = found.run_id, 5 - asked
     to = ("--to", str(desk.target))
@@ -368,8 +367,8 @@ def test_a_run_for_more_requests_is_a_number_or_a_path(desk: Desk) -> None:
 
 def test_nothing_of_a_run_that_was_killed_before_its_plan(desk: Desk) -> None:
     desk.archive(**{"a.txt": b"1"})
-    killed = killed_request(desk, 4, desk.list(f"{UNC},"), *WHO)
-    assert killed.returncode == -signal.SIGKILL
+    died = killed(desk, "create:2", "restore-request", desk.list(f"{UNC},"), *WHO)
+    assert died.returncode == -signal.SIGKILL
     (found,) = recover(load_settings(desk.environ))
     code, _, err = desk.run("restore-request", found.run_id)
     assert (code, "同じ一覧で新しく復元してください" in err) == (2, True), err
@@ -411,3 +410,64 @@ def test_a_path_names_a_run_wherever_one_is_named(desk: Desk) -> None:
     )
     assert code == 0, err
     assert desk.placed() == {"a.txt": b"1"}
+
+
+def test_kill_9_at_chosen_moments_of_the_requests(desk: Desk) -> None:
+    """Before the plan, before and between requests, when all are sent and nothing is written,
+    and before the record is: the rest is asked for, nothing twice, and all of it comes back."""
+    files = {f"{n}.txt": str(n).encode() for n in range(4)}
+    desk.archive(**files)
+    listed, to = desk.list(f"{UNC},"), ("--to", str(desk.target))
+    for moment, asked in (
+        ("write_record:3", 0),
+        ("thaw:1", 0),
+        ("thaw:4", 2),
+        ("thaw:8", 4),
+        ("write_lists:2", 4),
+    ):
+        before = len(requests_of(desk.bucket))
+        died = killed(desk, moment, "restore-request", listed, *WHO)
+        assert died.returncode == -signal.SIGKILL, (moment, died.stderr)
+        assert len(requests_of(desk.bucket)) - before == asked, moment
+        (found,) = recover(load_settings(desk.environ))
+        run, again = found.run_id, ("restore-request", found.run_id)
+        code, status = desk.json("restore-status", run)
+        if moment == "write_record:3":
+            assert code == 2
+            again = ("restore-request", listed, *WHO)
+        else:
+            counts = status["counts"]
+            assert (counts["thawing"], counts["unrequested"]) == (asked, 4 - asked), moment
+            assert code == (4 if asked else 1), moment
+        code, more = desk.json(*again)
+        assert (code, more["counts"]["thawing"], more["counts"]["unrequested"]) == (0, 4, 0)
+        assert len(requests_of(desk.bucket)) - before == 4, moment
+        desk.thaw()
+        assert desk.json("restore-download", more["run_id"], *to)[0] == 0, moment
+        assert desk.placed() == files, moment
+        for path in desk.target.iterdir():
+            path.unlink()
+        desk.expire()
+
+
+def test_kill_9_between_two_names_of_a_file(desk: Desk) -> None:
+    """On a file server a file has both for a moment; whoever dies then leaves them."""
+    files = {f"{n}.txt": str(n).encode() * (n + 1) for n in range(3)}
+    desk.archive(**files)
+    listed, to = desk.list(f"{UNC},"), ("--to", str(desk.target))
+    # The first name is that of the file which is tried before anything is fetched.
+    for moment, complete in (("link:2", 0), ("link:4", 1), ("link:8", 3)):
+        run = desk.json("restore-request", listed, *WHO)[1]["run_id"]
+        desk.thaw()
+        died = killed(desk, moment, "restore-download", run, *to, CRASHING_MOUNT="cifs")
+        assert died.returncode == -signal.SIGKILL, (moment, died.stderr)
+        named = {n: c for n, c in desk.placed().items() if not n.startswith(".himuro-")}
+        assert len(named) == complete, moment
+        assert named.items() <= files.items()
+        assert any(name.startswith(".himuro-") for name in desk.placed())
+        code, done = desk.json("restore-download", run, *to)
+        assert (code, done["counts"]["placed"]) == (0, 3), moment
+        assert desk.placed() == files, moment
+        for path in desk.target.iterdir():
+            path.unlink()
+        desk.expire()

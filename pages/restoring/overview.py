@@ -28,7 +28,7 @@ def render(here: services.Services, records: Sequence[RunRecord], queued: Contai
         return
     st.subheader(f"取り出し中の復元（{words.count(len(records))}）", anchor=False)
     shown = records[:_MOST]
-    found = {record.run_id: status.of(here, record) for record in shown}
+    found = status.of_all(here, shown)
     with st.container(key="open-restores", gap=None):
         for record in shown:
             _row(here, record, found[record.run_id], record.run_id in queued)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from core.lookups import Lookup
 from core.model import RunRecord
 from core.restore_model import STAGE_WORDS, Stage
+from core.restore_run import MOST_TOGETHER
 from core.restore_status import RestoreStatus
 from pages.common import guard, services, words
 
@@ -28,6 +31,27 @@ def of(here: services.Services, record: RunRecord) -> Lookup[RestoreStatus]:
         here.restores.forget(record.run_id)
         found = here.restores.status(record.run_id)
     return found
+
+
+def of_all(
+    here: services.Services, records: Sequence[RunRecord]
+) -> dict[str, Lookup[RestoreStatus]]:
+    """Return the same for several restores, which are one question to S3.
+
+    Of the newest ones, that is, until they have as many files as one question may have:
+    of the others nothing is known here.
+    """
+    asked: list[RunRecord] = []
+    files = 0
+    for record in records:
+        files += record.total_files - record.placed_files
+        if asked and files > MOST_TOGETHER:
+            break
+        asked.append(record)
+    here.restores.statuses([record.run_id for record in asked])
+    found = {record.run_id: of(here, record) for record in asked}
+    nothing: Lookup[RestoreStatus] = Lookup(working=False)
+    return {record.run_id: found.get(record.run_id, nothing) for record in records}
 
 
 @st.fragment(run_every=0.5)
