@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from core.archive_run import ArchiveRun
@@ -18,12 +18,18 @@ from core.ports import Catalogue, ObjectStore, RestoreStore
 from core.record import utc_now
 from core.restore_model import RestorePlan, Tier, least_days
 from core.restore_run import RestoreRun
-from core.run import AnyRun
+from core.run import AnyPlan, AnyRun
 from core.settings import JOB_NEEDS, RESTORE_NEEDS, Settings
 from core.threads import start_thread
 from core.workers import Cancelled
 
 _MOST_DRAFTS = 20
+_MOST_BYTES = 512 * 1024 * 1024
+"""Of all checks together, as ``_size`` estimates them: three of the largest lists."""
+_ITEM_BYTES = 800
+"""A file of a plan in memory, measured; a problem takes as much."""
+_KEPT = timedelta(hours=24)
+"""How long a check waits for the operator's word."""
 
 _logger = logging.getLogger(__name__)
 
@@ -75,9 +81,13 @@ class Drafts:
         self._open_store = open_store
         self._open_restore_store = open_restore_store
         self._now = now
-        self._lock = threading.RLock()
+        self._lock = threading.Condition(threading.RLock())
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
         self._runs: dict[str, AnyRun] = {}
+        """Those that are being checked or wait for a word; what has begun is no longer ours."""
+        self._sizes: dict[str, int] = {}
+        self._starting: set[str] = set()
+        """Drafts whose run is being begun."""
         self._closing = False
 
     def close(self) -> None:
@@ -145,9 +155,8 @@ class Drafts:
         with self._lock:
             self._drafts[draft_id] = draft
             self._runs[draft_id] = run
-            while len(self._drafts) > _MOST_DRAFTS:
-                oldest = next(iter(self._drafts))
-                self.discard(oldest)
+            self._sizes[draft_id] = sum(len(source.content) for source in sources)
+            self._make_room()
         try:
             start_thread(self._check, draft_id, run, require, name=f"himuro-draft-{draft_id}")
         except FatalError as exc:
@@ -163,6 +172,19 @@ class Drafts:
         with self._lock:
             self._drafts.pop(draft_id, None)
             self._runs.pop(draft_id, None)
+            self._sizes.pop(draft_id, None)
+
+    def _make_room(self) -> None:
+        """Discard what nobody has given a word about for long, and the oldest when there is too
+        much; the newest stays, however large."""
+        outdated = self._now() - _KEPT
+        for draft in list(self._drafts.values()):
+            if draft.created_at < outdated and draft.state is not DraftState.CHECKING:
+                self.discard(draft.draft_id)
+        while len(self._drafts) > 1 and (
+            len(self._drafts) > _MOST_DRAFTS or sum(self._sizes.values()) > _MOST_BYTES
+        ):
+            self.discard(next(iter(self._drafts)))
 
     def _check(self, draft_id: str, run: AnyRun, require: Callable[[], None]) -> None:
         def progress(progress: Progress) -> None:
@@ -180,8 +202,10 @@ class Drafts:
                 self._update(
                     draft_id, state=DraftState.REFUSED, plan=plan, message=message, run_id=run_id
                 )
+                self._weigh(draft_id, plan, ended=True)
             else:
                 self._update(draft_id, state=DraftState.READY, plan=plan)
+                self._weigh(draft_id, plan, ended=False)
         except Cancelled:
             return
         except FatalError as exc:
@@ -201,27 +225,59 @@ class Drafts:
 
     def _fail_draft(self, draft_id: str, message: str, run_id: str) -> None:
         self._update(draft_id, state=DraftState.ERROR, message=message, run_id=run_id)
+        with self._lock:
+            self._let_go(draft_id)
+
+    def _weigh(self, draft_id: str, plan: AnyPlan, *, ended: bool) -> None:
+        """Note how much memory a check holds, and let others go when that is too much."""
+        with self._lock:
+            if draft_id not in self._drafts:
+                return
+            if ended:
+                self._let_go(draft_id)
+            size = _ITEM_BYTES * (len(plan.items) + len(plan.problems))
+            self._sizes[draft_id] = self._sizes.get(draft_id, 0) + size
+            self._make_room()
+
+    def _let_go(self, draft_id: str) -> None:
+        """Drop the run of a draft, and with it the uploaded bytes."""
+        self._runs.pop(draft_id, None)
+        self._sizes.pop(draft_id, None)
 
     def _update(self, draft_id: str, **changes: object) -> None:
         with self._lock:
             if draft_id in self._drafts:
                 self._drafts[draft_id] = replace(self._drafts[draft_id], **changes)  # type: ignore[arg-type]
 
-    def confirmed(self, draft_id: str) -> tuple[Draft, AnyRun]:
-        """Return a draft that may be run, with its plan, and the run that it becomes.
+    def take(self, draft_id: str) -> str | tuple[Draft, AnyRun]:
+        """Return a draft that may be run, with its plan, and the run that it becomes; it is
+        the caller's until ``became``. Or the id of the run that it has become already: while
+        somebody else has it, waits for that.
 
         Raises ``ListError`` when the check is unknown, unfinished or refused.
         """
         with self._lock:
+            self._lock.wait_for(lambda: draft_id not in self._starting)
             draft = self._drafts.get(draft_id)
             if draft is None:
                 raise ListError(
                     "確認の結果が見つかりません。一覧をもう一度アップロードしてください"
                 )
+            if draft.state is DraftState.READY and draft.run_id:
+                return draft.run_id
             if draft.state is not DraftState.READY or draft.plan is None:
                 raise ListError("確認が終わっていないか、誤りがあるため実行できません")
+            self._starting.add(draft_id)
             return draft, self._runs[draft_id]
 
     def became(self, draft_id: str, run_id: str) -> None:
-        """Note which run a draft has become."""
-        self._update(draft_id, run_id=run_id)
+        """Note which run a draft has become; empty: none, and it may be taken again.
+
+        From then on everything about the run stands in its folder.
+        """
+        with self._lock:
+            self._starting.discard(draft_id)
+            if run_id:
+                self._update(draft_id, run_id=run_id, plan=None)
+                self._let_go(draft_id)
+            self._lock.notify_all()

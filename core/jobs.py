@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -35,6 +36,8 @@ from core.stop import DRAIN_SECONDS, StopSignal
 from core.target import find_target
 from core.threads import start_thread
 
+_MOST_FILES = 1_000_000
+"""Of all runs that wait: each keeps its plan in memory, 800 bytes a file."""
 LISTS_SECONDS = 10.0
 """How long a run may take after that to write its lists."""
 
@@ -115,6 +118,7 @@ class Jobs:
         self._drafts = Drafts(settings, catalogue, open_store, open_restore_store, now=now)
         self._wake = threading.Condition(threading.RLock())
         self._queue: list[_Job] = []
+        self._being_begun = 0
         self._closing = False
         self._worker: threading.Thread | None = None
 
@@ -149,7 +153,10 @@ class Jobs:
         for job in waiting:
             self._carry_out(job)
         with self._wake:
-            self._wake.wait_for(lambda: not self._queue, max(0.0, deadline - time.monotonic()))
+            self._wake.wait_for(
+                lambda: not (self._queue or self._being_begun),
+                max(0.0, deadline - time.monotonic()),
+            )
         if self._worker is not None:
             self._worker.join(max(0.0, deadline - time.monotonic()))
 
@@ -206,26 +213,24 @@ class Jobs:
         Raises ``ListError`` when the check is unknown, unfinished or refused, ``FatalError``
         when the run folder cannot be written; then it may be called again.
         """
-        with self._wake:
-            draft, run = self._drafts.confirmed(draft_id)
-            if draft.run_id:
-                return draft.run_id
+
+        def work_of(run: AnyRun) -> Work:
             if not isinstance(run, ArchiveRun):
                 raise ListError("復元の一覧です。復元のページから実行してください")
-            self._begin(draft, run, partial(run.execute, lambda: self._open_store(self._settings)))
-            return run.record.run_id
+            return partial(run.execute, lambda: self._open_store(self._settings))
+
+        return self._start(draft_id, work_of)
 
     def start_restore(self, draft_id: str, tier: Tier, days: int) -> str:
         """Queue the requests of a checked restore list; otherwise as ``start``."""
-        with self._wake:
-            draft, run = self._drafts.confirmed(draft_id)
-            if draft.run_id:
-                return draft.run_id
+
+        def work_of(run: AnyRun) -> Work:
             if not isinstance(run, RestoreRun):
                 raise ListError("アーカイブの一覧です。アーカイブのページから実行してください")
             run.choose(tier, days)
-            self._begin(draft, run, partial(run.execute, self._restore_store))
-            return run.record.run_id
+            return partial(run.execute, self._restore_store)
+
+        return self._start(draft_id, work_of)
 
     def request_again(self, run_id: str, started_by: str) -> None:
         """Queue new requests for the files of a restore that are not readable any more.
@@ -252,22 +257,27 @@ class Jobs:
     def _restore_store(self) -> RestoreStore:
         return self.open_restore_store(self._settings)
 
-    def _require_open(self) -> None:
-        if self._closing:
-            raise ListError("停止中のため実行できません。再起動後にもう一度実行してください")
-
-    def _begin(self, draft: Draft, run: AnyRun, work: Work) -> None:
-        self._require_open()
-        plan = draft.plan
-        run_id = run.begin(plan).run_id
-        self._drafts.became(draft.draft_id, run_id)
-        record = run.record
-        progress = Progress(total_files=record.total_files, total_bytes=record.total_bytes)
-        self._add(_Job(run, draft.sources, work, progress))
+    def _start(self, draft_id: str, work_of: Callable[[AnyRun], Work]) -> str:
+        taken = self._drafts.take(draft_id)
+        if isinstance(taken, str):
+            return taken
+        draft, run = taken
+        run_id = ""
+        try:
+            work, plan = work_of(run), draft.plan
+            # What it writes takes seconds for a large plan: nobody is to wait for that.
+            with self._beginning(len(plan.items) if plan else 0):
+                record = run.begin(plan)
+                progress = Progress(total_files=record.total_files, total_bytes=record.total_bytes)
+                self._add(_Job(run, draft.sources, work, progress))
+            run_id = record.run_id
+        finally:
+            self._drafts.became(draft_id, run_id)
+        return run_id
 
     def _take_up(self, restore: OpenRestore, started_by: str, work: Work) -> None:
-        with self._wake:
-            self._require_open()
+        files = restore.record.total_files - restore.record.placed_files
+        with self._beginning(files):
             record = restore.begin(started_by)
             progress = Progress(
                 total_files=record.total_files - record.placed_files,
@@ -275,9 +285,39 @@ class Jobs:
             )
             self._add(_Job(restore, record.inputs, work, progress))
 
+    @contextmanager
+    def _beginning(self, files: int) -> Iterator[None]:
+        """Let nobody call the queue closed while a run is being begun.
+
+        Raises ``ListError`` when it is closing, or holds as many files as it may.
+        """
+        with self._wake:
+            if self._closing:
+                raise ListError("停止中のため実行できません。再起動後にもう一度実行してください")
+            waiting = sum(job.progress.total_files for job in self._queue)
+            if self._queue and waiting + files > _MOST_FILES:
+                raise ListError(
+                    "順番を待っている実行のファイルが多すぎます。"
+                    "実行中のものが終わってから、もう一度実行してください"
+                )
+            self._being_begun += 1
+        try:
+            yield
+        finally:
+            with self._wake:
+                self._being_begun -= 1
+                self._wake.notify_all()
+
     def _add(self, job: _Job) -> None:
-        self._queue.append(job)
-        self._wake.notify_all()
+        with self._wake:
+            closing = self._closing
+            if closing:  # meanwhile; it only ends
+                job.stop.request(0)
+                job.taken = True
+            self._queue.append(job)
+            self._wake.notify_all()
+        if closing:
+            self._carry_out(job)
 
     def active(self) -> tuple[JobView, ...]:
         """Return the run that has its turn, then those that wait, in their order."""
@@ -300,8 +340,16 @@ class Jobs:
         self._carry_out(job)
 
     def _serve(self) -> None:
-        while (job := self._take()) is not None:
+        while self._serve_one():
+            pass
+
+    def _serve_one(self) -> bool:
+        """Carry out the next run; in a call of its own, so that a run that has ended is not
+        kept until another one comes."""
+        job = self._take()
+        if job is not None:
             self._carry_out(job)
+        return job is not None
 
     def _take(self) -> _Job | None:
         """Wait for the next run and take it; None when the queue is being closed."""

@@ -22,6 +22,12 @@ from core.target import find_target
 
 FRESH_SECONDS = 60.0
 """For so long what S3 said is believed; thawing takes hours."""
+_KEPT_SECONDS = 600.0
+"""So long after the last page that showed an answer it is kept."""
+_MOST_BYTES = 300 * 1024 * 1024
+"""Of all statuses, and of all previews: two of the largest restores, or many of usual size."""
+_FILE_BYTES = 750
+"""What one file of an answer takes, measured: 149 MB for 200,000."""
 
 
 MOST_ROWS = 1000
@@ -76,8 +82,12 @@ class Restores:
         self._settings = settings
         self._open_restore_store = open_restore_store
         self._now = now
-        self._statuses: Lookups[RestoreStatus] = Lookups()
-        self._previews: Lookups[PlacePreview] = Lookups()
+        self._statuses: Lookups[RestoreStatus] = Lookups(
+            size=_size, most_bytes=_MOST_BYTES, kept=_KEPT_SECONDS
+        )
+        self._previews: Lookups[PlacePreview] = Lookups(
+            size=lambda seen: _size(seen.status), most_bytes=_MOST_BYTES, kept=_KEPT_SECONDS
+        )
         self._lock = threading.Lock()
         self._left_out: OrderedDict[str, tuple[tuple[int, ...], list[LeftOut]]] = OrderedDict()
 
@@ -150,3 +160,7 @@ class Restores:
         store = self._open_restore_store(self._settings)
         store.check()
         return store
+
+
+def _size(status: RestoreStatus) -> int:
+    return _FILE_BYTES * len(status.files)

@@ -112,6 +112,7 @@ class Run(ABC, Generic[P, F]):
             self._create(plan)
             self._freeze(plan)
             self.folder.log_problems(self._now(), plan.problems)
+            self._sources = ()  # they lie in the folder
             begun = True
         except FatalError as exc:
             self._take_back(exc)

@@ -208,6 +208,8 @@ def _is_definite(exc: ClientError) -> bool:
 
 def fatal(exc: Exception) -> FatalError:
     """Return an error met where it always concerns everything, as before anything was sent."""
+    if _is_foreign(exc):
+        return FatalError(Code.S3_UNREACHABLE, f"{FOREIGN}、{error_code(exc)}")
     cause = explain(exc)
     if isinstance(cause, FatalError):
         return cause
@@ -216,6 +218,18 @@ def fatal(exc: Exception) -> FatalError:
     if isinstance(exc, ClientError):
         return FatalError(Code.S3_UNREACHABLE, error_code(exc))
     return unreachable(exc)
+
+
+def _is_foreign(exc: Exception) -> bool:
+    """Return whether somebody between here and S3 answered: S3's own errors have a body that
+    names them, but for those of a HEAD. 407 is a proxy's own word."""
+    code = error_code(exc)
+    return (
+        isinstance(exc, ClientError)
+        and code.isdigit()
+        and code != "407"
+        and not exc.operation_name.startswith("Head")
+    )
 
 
 def refusal(client: Any, bucket: str, refused: ClientError) -> FatalError:
@@ -230,10 +244,9 @@ def refusal(client: Any, bucket: str, refused: ClientError) -> FatalError:
         try:
             client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         except ClientError as told:
-            cause = explain(told)
-            if isinstance(cause, FatalError):
-                return cause
-        except BotoCoreError:
+            if isinstance(explain(told), FatalError) or _is_foreign(told):
+                return fatal(told)
+        except ERRORS:
             pass
     return fatal(refused)
 

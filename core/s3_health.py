@@ -23,24 +23,28 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws_session import open_session
-from core.errors import Code, sentence
+from core.errors import Code, FatalError, sentence
 from core.findings import Finding, Status
 from core.names import object_key
 from core.ports import STORAGE_CLASS
 from core.record import utc_now
 from core.s3_answers import clock, encryption, object_lock, region, versioning
-from core.s3_client import client_config, error_code, fatal, refusal
+from core.s3_client import ERRORS, client_config, error_code, fatal, refusal
 from core.s3_lifecycle import judge
+from core.s3_proof import FOREIGN
 from core.settings import Settings
 
 _DENIED = frozenset({"AccessDenied", "403"})
 _UNKNOWN = frozenset({"NotImplemented", "MethodNotAllowed", "405", "501"})
 """Other servers than Amazon's do not know every request."""
 _MISSING = frozenset({"404", "NoSuchKey"})
+_ODD = (*ERRORS, ParseError)
+"""What a call raises that got an answer which is none of S3's, and what it raises otherwise."""
 _READ_SECONDS = 3.0
 _UNFINISHED_AGE = timedelta(days=1)
 _MOST_PAGES = 10
@@ -95,7 +99,7 @@ class S3Health:
         """Return the Region of a bucket whose HEAD did not name it; empty when not known."""
         try:
             answer = self._client.get_bucket_location(**self._bucket)
-        except (ClientError, BotoCoreError):
+        except _ODD:
             return ""
         # S3's oldest two Regions have names of their own here.
         place = answer.get("LocationConstraint") or "us-east-1"
@@ -157,7 +161,7 @@ class S3Health:
     def _uses_kms(self) -> bool:
         try:
             return "KMS" in str(self._client.get_bucket_encryption(**self._bucket)).upper()
-        except (ClientError, BotoCoreError):
+        except _ODD:
             return False
 
     def _unfinished(self) -> Iterator[Finding]:
@@ -210,7 +214,7 @@ class S3Health:
                 )
             if code not in _MISSING:
                 return _broken(name, exc)
-        except BotoCoreError as exc:
+        except _ODD as exc:
             return _broken(name, exc)
         return Finding(name, Status.OK, f"{action} が許可されています")
 
@@ -264,12 +268,15 @@ class S3Health:
                 yield _broken(name, exc)
                 return
             answer = {}
-        except BotoCoreError as exc:
+        except _ODD as exc:
             yield _broken(name, exc)
             return
         yield from meaning(answer)
 
 
 def _broken(name: str, exc: Exception) -> Finding:
-    cause = fatal(exc)
+    if isinstance(exc, ClientError | BotoCoreError):
+        cause = fatal(exc)
+    else:
+        cause = FatalError(Code.S3_UNREACHABLE, FOREIGN)
     return Finding(name, Status.FAILED, sentence(cause.code, cause.detail), cause.code.remedy)

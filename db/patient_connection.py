@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from db.patience import Patience
 
-_NO_ANSWER = "timeout: no answer from the server"
+_NO_ANSWER = "timeout expired: no answer from the server"
 """Read by ``db.errors`` as libpq's own words are."""
 
 

@@ -84,7 +84,8 @@ if __name__ == "__main__":
     step, _, number = sys.argv[1].rpartition(":")
     moments = crash_at(int(number), step)
     if kind := os.environ.get("CRASHING_MOUNT"):
-        target.mount_at = lambda _descriptor: Mount("", "", kind)
+        mount = Mount("", "", kind)
+        vars(target)["mount_at"] = lambda _descriptor: mount
     code = main(sys.argv[2:], WIRING)
     print(f"moments: {moments()}", file=sys.stderr)
     sys.exit(code)

@@ -259,6 +259,32 @@ def test_what_s3_refuses(
     assert "geheim" not in written + caplog.text + str(found)
 
 
+GATEWAY = "<html><body>Sign in to go on<br></body></html>"
+
+
+def test_a_gateway_that_refuses_is_not_taken_for_a_policy(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in ("GET", "HEAD", "PUT", "POST"):
+        monkeypatch.setattr(Counter, f"do_{method}", lambda self: self._answer(403, GATEWAY, {}))
+    told = f"{Code.S3_UNREACHABLE.what}（S3のものではない応答です、403）"
+    state, message, _ = archived(desk)
+    assert (state, message) == (RunState.ERROR, f"{told}。{Code.S3_UNREACHABLE.remedy}。")
+    assert told in [finding.what for finding in examined(desk.settings)]
+
+
+def test_a_gateway_that_answers_everything_is_not_taken_for_s3(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in ("GET", "HEAD", "PUT", "POST"):
+        monkeypatch.setattr(Counter, f"do_{method}", lambda self: self._answer(200, GATEWAY, {}))
+    # botocore makes a 500 of it.
+    told = f"{Code.S3_UNREACHABLE.what}（S3のものではない応答です、500）"
+    found = {finding.name: finding for finding in examined(desk.settings)}
+    for name in ("s3-put", "s3-list"):
+        assert (found[name].status, found[name].what) == (Status.FAILED, told)
+
+
 def test_the_table() -> None:
     """Every code that stops a run has its own sentence where its cause is another one."""
     codes = {name: code for name, (code, _) in FATAL_CODES.items()}

@@ -430,7 +430,8 @@ def test_kill_9_at_chosen_moments_of_the_requests(desk: Desk) -> None:
         assert died.returncode == -signal.SIGKILL, (moment, died.stderr)
         assert len(requests_of(desk.bucket)) - before == asked, moment
         (found,) = recover(load_settings(desk.environ))
-        run, again = found.run_id, ("restore-request", found.run_id)
+        run = found.run_id
+        again: tuple[str, ...] = ("restore-request", run)
         code, status = desk.json("restore-status", run)
         if moment == "write_record:3":
             assert code == 2
