@@ -29,7 +29,7 @@ from core.s3_denials import ACTIONS
 from core.s3_get import BrokenStreamError, GetLane, Stream
 from core.s3_lean import LANE_BYTES, LANE_CONNECTIONS, out_of_reach
 from core.s3_proof import FOREIGN, checksum, is_s3s
-from core.s3_states import MISSING_CODES, S3States
+from core.s3_states import S3States, is_missing
 from core.s3_watch import Watch
 from core.s3_wire import LeanClient, Reply
 
@@ -118,7 +118,7 @@ class S3RestoreStore:
                 return Answer.IN_PROGRESS
             if code == "InvalidObjectState":
                 return Answer.NOT_ARCHIVED
-            if code in MISSING_CODES:
+            if is_missing(exc):
                 raise ItemError(Code.OBJECT_MISSING) from exc
             raise self._s3.cause(exc, Code.RESTORE_REFUSED) from exc
         told = _ANSWERS.get(answer["ResponseMetadata"]["HTTPStatusCode"])
@@ -209,7 +209,7 @@ class S3RestoreStore:
             code = error_code(exc)
             if code == "InvalidObjectState":
                 raise ItemError(Code.NOT_READABLE) from exc
-            if code in MISSING_CODES:
+            if is_missing(exc):
                 raise ItemError(Code.OBJECT_MISSING) from exc
             if code in _REPLACED_CODES:
                 raise ItemError(Code.CONTENT_MISMATCH, code) from exc

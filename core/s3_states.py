@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from core.errors import Code, FatalError, ItemError
 from core.restore_model import ObjectState, Thaw
 from core.s3_client import ERRORS, S3Connection, error_code
@@ -22,7 +24,6 @@ from core.s3_proof import FOREIGN, is_s3s
 from core.s3_watch import Watch
 from core.workers import Cancelled, parallel
 
-MISSING_CODES = frozenset({"404", "NoSuchKey"})
 PAGE_WORTH = 13
 """How many HEADs one page costs: 0.0047 against 0.00037 USD for 1,000 (S3 pricing, Tokyo)."""
 _SEGMENT = 1000
@@ -159,7 +160,7 @@ class S3States:
                 state = head_state(answer)
                 self._watch.answered()
         except ERRORS as exc:
-            if error_code(exc) in MISSING_CODES:
+            if is_missing(exc):
                 self._watch.answered()
                 return ObjectState(Thaw.MISSING)
             cause = self._s3.cause(exc, Code.DOWNLOAD_FAILED)
@@ -170,6 +171,15 @@ class S3States:
             raise cause from exc
         self._s3.denials.granted(ACTIONS["HeadObject"])
         return state
+
+
+def is_missing(exc: Exception) -> bool:
+    """Return whether S3 says that there is no such object. The status alone may be a gateway's,
+    and that an archived object is missing is not said lightly."""
+    if not isinstance(exc, ClientError):
+        return False
+    code = error_code(exc)
+    return code == "NoSuchKey" or (code == "404" and is_s3s(exc.response))
 
 
 def head_state(answer: Mapping[str, Any]) -> ObjectState:

@@ -32,6 +32,7 @@ class Fault(Enum):
     SHORT = "half of the answer's body, and a length that says so"
     PAGE = "200 with a gateway's page, not forwarded"
     PAGE_AFTER = "forwarded, and answered by a gateway's page with 200"
+    NOT_FOUND = "404 of a gateway, not forwarded"
     EMPTY = "200 without anything, not forwarded"
     ERROR_200 = "200 with an error of S3's in the body, not forwarded"
     STATUS_LINE = "the end after a status line of 200, not forwarded"
@@ -129,6 +130,8 @@ class FaultyProxy:
         elif fault is Fault.HANG:
             self._hanging.wait()
             request.close_connection = True
+        elif fault is Fault.NOT_FOUND:
+            _answer(request, 404, _HTML, PAGE)
         elif fault in _FOREIGN:
             if fault is Fault.PAGE_AFTER:
                 self._forward(request, body)

@@ -63,6 +63,7 @@ def test_only_s3_talks_to_s3() -> None:
         "core/s3_health.py",
         "core/s3_lean.py",
         "core/s3_restore.py",
+        "core/s3_states.py",
     }
 
 

@@ -64,10 +64,11 @@ def calls(bucket: Bucket) -> dict[str, Callable[[], object]]:
 
 def meanings(bucket: Bucket) -> set[tuple[type[HimuroError], Code]]:
     """Return what each kind of call makes of what it meets."""
-    found = set()
+    found: set[tuple[type[HimuroError], Code]] = set()
     for call in calls(bucket).values():
         with pytest.raises((ItemError, FatalError)) as caught:
             call()
+        assert isinstance(caught.value, ItemError | FatalError)
         found.add((type(caught.value), caught.value.code))
     return found
 

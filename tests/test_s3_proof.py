@@ -225,6 +225,24 @@ def test_a_listing_that_is_a_page_leaves_all_to_head(strict_bucket: Bucket, faul
     assert said == dict.fromkeys(keys, ObjectState(Thaw.FROZEN, 1))
 
 
+@pytest.mark.usefixtures("one_attempt")
+def test_an_object_is_not_missing_because_a_gateway_says_so(strict_bucket: Bucket) -> None:
+    store = strict_bucket.restores()
+    strict_bucket.store().create(new("k", b"x"), b"x")
+    always(strict_bucket, Fault.NOT_FOUND, lambda _m, path: path.split("?")[0].endswith("/k"))
+    ((_, state),) = store.states(["k"])
+    assert isinstance(state, ItemError)
+    found = [state.code]
+    for call in (
+        lambda: store.thaw("k", Tier.BULK, 7),
+        lambda: store.fetch("k", 1, bytearray().extend),
+    ):
+        with pytest.raises(ItemError) as caught:
+            call()
+        found.append(caught.value.code)
+    assert found == [Code.DOWNLOAD_FAILED, Code.RESTORE_REFUSED, Code.DOWNLOAD_FAILED]
+
+
 # A run
 
 
