@@ -108,7 +108,8 @@ def lived_through(office: Office, steps: list[Step]) -> Reference:
                 (office.share / gone).unlink()
             office.write(name, f"content {content}")
         for name in removed:
-            if len(reference.share) > 1 and reference.share.pop(name, None):
+            if len(reference.share) > 1 and name in reference.share:
+                del reference.share[name]
                 (office.share / name).unlink()
         office.clock += timedelta(seconds=jump)
         writes = len(office.store.writes)
