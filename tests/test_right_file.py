@@ -108,8 +108,7 @@ def lived_through(office: Office, steps: list[Step]) -> Reference:
                 (office.share / gone).unlink()
             office.write(name, f"content {content}")
         for name in removed:
-            if len(reference.share) > 1 and name in reference.share:
-                del reference.share[name]
+            if len(reference.share) > 1 and reference.share.pop(name, ""):
                 (office.share / name).unlink()
         office.clock += timedelta(seconds=jump)
         writes = len(office.store.writes)
