@@ -16,6 +16,10 @@ from core.history import PastRun, read_run, run_names
 from core.names import printable
 from core.settings import Settings
 
+MOST_BYTES = 128 * 1024 * 1024
+"""Of all runs that are kept: some 40,000, the newest."""
+_RUN_BYTES = 2500
+"""What one run takes besides what people wrote about it."""
 _Mark = tuple[int, ...]
 """What changes with ``run.json`` or with what may be done with it; empty when it cannot be
 asked."""
@@ -29,6 +33,8 @@ class Listing:
     """Newest first, damaged ones included."""
     others: tuple[str, ...]
     """Names of what is no run folder, fit for a screen."""
+    older: int = 0
+    """Runs that are older than all of these: more than is kept in memory."""
 
 
 class RunIndex:
@@ -52,13 +58,20 @@ class RunIndex:
         with self._lock:
             names, others = run_names(self._settings.runs_dir)
             marks = {name: _mark(f"{self._settings.runs_dir}/{name}/run.json") for name in names}
-            kept = {n: k for n, k in self._known.items() if k[0] and marks.get(n) == k[0]}
-            for name in names:
-                if name not in kept and (run := read_run(self._settings, name)):
+            known = {n: k for n, k in self._known.items() if k[0] and marks.get(n) == k[0]}
+            kept: dict[str, tuple[_Mark, PastRun]] = {}
+            size = older = 0
+            for name in sorted(names, reverse=True):
+                if size >= MOST_BYTES:
+                    older += 1
+                    continue
+                run = known[name][1] if name in known else read_run(self._settings, name)
+                if run is not None:
                     kept[name] = (marks[name], run)
+                    size += _RUN_BYTES + 4 * len(run.haystack)
             self._known = kept
-            runs = tuple(kept[name][1] for name in sorted(kept, reverse=True))
-        return Listing(runs, tuple(sorted(map(printable, others))))
+            runs = tuple(run for _, run in kept.values())
+        return Listing(runs, tuple(sorted(map(printable, others))), older)
 
 
 def _mark(path: str) -> _Mark:

@@ -405,3 +405,16 @@ def test_a_real_run_is_listed_with_its_numbers(tmp_path: Path) -> None:
     assert [path.name for path, _ in files_of(desk.settings, done.run_id)] == [
         "input.csv", "run.json", "plan.csv", "outcomes.csv", "report.csv",
     ]  # fmt: skip
+
+
+def test_the_newest_runs_are_kept_and_the_others_counted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        write_run(settings, number)
+    monkeypatch.setattr(run_index, "MOST_BYTES", 5000)
+    index = RunIndex(settings)
+    for _ in range(2):
+        listing = index.listing()
+        assert (ids(listing.runs), listing.older) == ([name_of(4), name_of(3)], 3)
+    assert len(index._known) == 2

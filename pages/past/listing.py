@@ -229,7 +229,12 @@ def _row(run: PastRun, queued: bool, timezone: ZoneInfo) -> tuple[object, ...]:
 
 
 def _remarks(listing: Listing) -> None:
-    """Say what lies among the run folders and is none."""
+    """Say what is not listed, and what lies among the run folders and is none."""
+    if listing.older:
+        st.caption(
+            f"これより古い{words.count(listing.older)}は表示していません。"
+            "python -m core runs で表示できます。"
+        )
     if listing.others:
         number = len(listing.others)
         st.caption(
