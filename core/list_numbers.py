@@ -15,11 +15,11 @@ from enum import Enum, auto
 
 LONGEST_CODE = 255
 """Letters that Excel allows a format; a longer one is forged."""
-_MOST_GENERAL = 11
-"""Digits and point that a cell without a format shows; more are rounded."""
+_LARGEST_GENERAL = 10**11
+"""A cell without a format shows 11 digits; larger numbers are rounded."""
 _MOST_FRACTION = 8
-"""The same of a fraction: in a narrower column than Excel's usual one it is rounded too."""
-_LARGEST = Decimal(10) ** 15
+"""Digits and point of a fraction there: in a column of Excel's usual width more are rounded."""
+_LARGEST = 10**15
 """Excel knows 15 digits and shows zeros after them."""
 
 BUILT_IN = {
@@ -86,20 +86,17 @@ class Style:
         """Return what Excel shows for a finite number; None when that is not certain."""
         if self.kind is not Kind.NUMBER:
             return None
-        exact = Decimal(f"{value:.15g}")
-        section, sign = self._section(exact)
+        section, sign = self._section(value)
         if section is None:
             return None
-        if section.body == "General":
-            digits = _general(abs(exact))
-        else:
-            digits = _fixed(abs(exact), abs(Decimal(value)), section.body)
-        if digits is None or (exact < 0 and not digits.strip("0.,%")):
+        general = section.body == "General"
+        digits = _general(abs(value)) if general else _fixed(abs(value), section.body)
+        if digits is None or (value < 0 and not digits.strip("0.,%")):
             # Whether Excel shows a minus before what is rounded to zero is not certain.
             return None
         return f"{sign}{section.before}{digits}{section.after}"
 
-    def _section(self, value: Decimal) -> tuple[_Section | None, str]:
+    def _section(self, value: float) -> tuple[_Section | None, str]:
         """Return what is for a number, and the sign that comes before it."""
         count = min(len(self.sections), 3)
         if value < 0 and count > 1:
@@ -210,26 +207,26 @@ def _digits(body: str) -> re.Match[str] | None:
     return match if "," not in whole or _GROUPED.fullmatch(whole) else None
 
 
-def _general(value: Decimal) -> str | None:
-    text = f"{value:f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    most = _MOST_FRACTION if "." in text else _MOST_GENERAL
-    return text if len(text) <= most else None
+def _general(value: float) -> str | None:
+    if value.is_integer():
+        return str(int(value)) if value < _LARGEST_GENERAL else None
+    text = f"{value:.15g}"
+    return text if len(text) <= _MOST_FRACTION and "e" not in text else None
 
 
-def _fixed(shown: Decimal, exact: Decimal, body: str) -> str | None:
-    """Return digits by their placeholders. ``shown`` has the 15 digits that Excel knows of
-    ``exact``; None when the two are not rounded alike."""
+def _fixed(value: float, body: str) -> str | None:
+    """Return digits by their placeholders; None when the 15 digits that Excel knows of a
+    number are not rounded like the number itself."""
     match = _digits(body)
-    if match is None:
+    if match is None or value >= _LARGEST:
         return None
     places, percent = len(match["places"] or ""), match["percent"]
-    if shown >= _LARGEST:
-        return None
-    scaled = [number * 100 if percent else number for number in (shown, exact)]
+    known, exact = Decimal(f"{value:.15g}"), Decimal(value)
     unit = Decimal(1).scaleb(-places)
-    rounded, other = (number.quantize(unit, ROUND_HALF_UP) for number in scaled)
+    rounded, other = (
+        (number * 100 if percent else number).quantize(unit, ROUND_HALF_UP)
+        for number in (known, exact)
+    )
     if rounded != other:
         return None
     whole, point, fraction = f"{rounded:f}".partition(".")
