@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import posixpath
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO
+from typing import IO, cast
 from zipfile import ZipFile
 
 from core.errors import Code
@@ -97,11 +98,12 @@ class Workbook:
     def opened(self, sheet: Sheet) -> IO[bytes]:
         """Return the open part of a sheet; raises ``ListUnreadable`` for one too large."""
         self._count(sheet.part)
-        return self.beginning(sheet)
+        return self._archive.open(self._files[sheet.part])
 
     def beginning(self, sheet: Sheet) -> IO[bytes]:
-        """Return the same, to read no more than its first rows."""
-        return self._archive.open(self._files[sheet.part])
+        """Return the same, to read its first rows: what is read is counted as it is."""
+        part = self._archive.open(self._files[sheet.part])
+        return cast("IO[bytes]", _Counted(part, self._add))
 
     def _read(self, reader: XmlReader, name: str) -> None:
         self._count(name)
@@ -112,13 +114,16 @@ class Workbook:
         """Count the elements of a part before they are read, which takes far longer."""
         with self._archive.open(self._files[name]) as part:
             while block := part.read(_BLOCK):
-                self._elements += block.count(b"<") - block.count(b"</")
-                if self._elements > _MAX_ELEMENTS:
-                    raise ListUnreadable(
-                        Code.LIST_TOO_LARGE,
-                        "ブックのセルが多すぎます。"
-                        "使わない行・列・シートを、書式だけのものも含めて削除してください",
-                    )
+                self._add(block)
+
+    def _add(self, block: bytes) -> None:
+        self._elements += block.count(b"<") - block.count(b"</")
+        if self._elements > _MAX_ELEMENTS:
+            raise ListUnreadable(
+                Code.LIST_TOO_LARGE,
+                "ブックのセルが多すぎます。"
+                "使わない行・列・シートを、書式だけのものも含めて削除してください",
+            )
 
     def _relations(self, part: str) -> dict[str, _Relation]:
         """Return by id what a part, "" for the package, points at."""
@@ -130,6 +135,25 @@ class Workbook:
     @staticmethod
     def _parts(relations: dict[str, _Relation], kind: str) -> list[str]:
         return [relation.part for relation in relations.values() if relation.kind == kind]
+
+
+class _Counted:
+    """An open part whose blocks are counted as they are read."""
+
+    def __init__(self, part: IO[bytes], count: Callable[[bytes], None]) -> None:
+        self._part = part
+        self._count = count
+
+    def read(self, size: int) -> bytes:
+        block = self._part.read(size)
+        self._count(block)
+        return block
+
+    def __enter__(self) -> _Counted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._part.close()
 
 
 class _Relations(XmlReader):

@@ -197,6 +197,7 @@ TOO_LARGE: dict[str, Callable[[], bytes]] = {
     "formats": lambda: packed(styled(formats(51))),
     "cell formats": cell_formats,
     "sheets": lambda: packed(sheets(11)),
+    "blank sheets": lambda: packed({}, parts(*[sheet(["<row><c/></row>"] * 5_000)] * 9)),
 }
 FORGED: dict[str, Callable[[], bytes]] = {
     "relations": lambda: packed(many_relations(101)),
