@@ -178,9 +178,13 @@ def _postgresql(url: URL, patience: Patience, *, unlimited: bool) -> Engine:
 
 def _connect_seconds(given: str) -> float | None:
     """Return how long a URL lets the making of a connection take, as libpq reads it; None: it
-    does not say."""
+    does not say. Raises ``SettingsError`` for what is no number: libpq looks at it only when it
+    waits itself."""
+    if not given:
+        return None
     try:
         seconds = int(given)
     except ValueError:
-        return None
+        why = "connect_timeout は秒数で書いてください"
+        raise SettingsError([f"HIMURO_DATABASE_URL に誤りがあります（{why}）"]) from None
     return float(max(2, seconds)) if seconds > 0 else threading.TIMEOUT_MAX
