@@ -118,6 +118,8 @@ class Workbook:
 
     def _add(self, block: bytes) -> None:
         self._elements += block.count(b"<") - block.count(b"</")
+        # An escape and a character by its number cost as much as an element does.
+        self._elements += block.count(b"_x") + block.count(b"_\0x") + block.count(b"&#")
         if self._elements > _MAX_ELEMENTS:
             raise ListUnreadable(
                 Code.LIST_TOO_LARGE,

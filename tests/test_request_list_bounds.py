@@ -187,12 +187,15 @@ def cell_formats() -> bytes:
 
 
 WIDE = f"<row>{'<c><v>1</v></c>' * 63}</row>"
+TEXT = '<row><c t="str"><v>{}</v></c></row>'
 LETTERS = ["a" * MIB] * 6
 TOO_LARGE: dict[str, Callable[[], bytes]] = {
     "strings": lambda: strings(repeated("<si><t>ab</t></si>", 33_000)),
     "long strings": lambda: strings(f"<si><t>{'漢' * 30_000}</t></si>" for _ in range(6)),
     "wide rows": lambda: rows(repeated(WIDE, 600)),
     "elements": lambda: rows(repeated("<a/>", 65_000)),
+    "escapes": lambda: rows([TEXT.format("_x0041_" * 20_000)] * 5),
+    "references": lambda: rows([TEXT.format("&#65;" * 20_000)] * 5),
     "merges": merges,
     "formats": lambda: packed(styled(formats(51))),
     "cell formats": cell_formats,
