@@ -425,8 +425,9 @@ class _Asked(MemoryCatalogue):
         self.asked: Counter[str] = Counter()
 
     def search(self, query: SearchQuery, *, page: int = 1, per_page: int = 100) -> SearchPage:
-        self.asked[query.directory] += 1
-        directory, _, name = query.directory.rpartition("\\")
+        asked = query.directory.removesuffix("\\")
+        self.asked[asked] += 1
+        directory, _, name = asked.rpartition("\\")
         below = search_key(directory, name) + "\\"
         hits = [row for row in self.rows if row.search_key.startswith(below)]
         return SearchPage(len(hits), tuple(hits[:per_page]))
