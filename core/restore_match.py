@@ -80,11 +80,17 @@ def original_of(path: str) -> str | None:
 
 def file_of(row: ListRow, known: Sequence[Entry]) -> Entry | Ambiguous | None:
     """Return the generation of a file that a row means; None when there is no such."""
-    return _one(row, candidates(row, known))
+    found = (_one(row, choice) for choice in _choices(row, known))
+    return next((one for one in found if one), None)
 
 
 def candidates(row: ListRow, known: Sequence[Entry]) -> Sequence[Entry]:
     """Return all generations of the files that a row names, whatever time it says."""
+    return [entry for choice in _choices(row, known) for entry in choice]
+
+
+def _choices(row: ListRow, known: Sequence[Entry]) -> Sequence[Sequence[Entry]]:
+    """Return what a row may mean, the first of which decides unless its time is another's."""
     if not known:
         return ()
     for compared in (spelled, identity):
@@ -102,19 +108,22 @@ def _named_so(
     group: Iterable[str],
     by_path: dict[str, list[Entry]],
     compared: Callable[[str], str],
-) -> list[Entry]:
+) -> Sequence[Sequence[Entry]]:
     as_original: dict[str, None] = {}
     as_marker: dict[str, None] = {}
     for path in group:
         as_original[compared(path)] = None
         if original := original_of(path):
             as_marker[compared(original)] = None
-    found = [entry for path in as_marker for entry in by_path.get(path, ())]
-    if found and row.marker:
-        return found
-    return found + [
+    marked = [entry for path in as_marker for entry in by_path.get(path, ())]
+    if marked and row.marker:
+        return (marked,)
+    named = [
         entry for path in as_original if path not in as_marker for entry in by_path.get(path, ())
     ]
+    # Written letter by letter, a name is a file's before it is the name of another's marker.
+    found = (named, marked) if compared is spelled else (named + marked,)
+    return tuple(filter(None, found))
 
 
 def _one(row: ListRow, found: Sequence[Entry]) -> Entry | Ambiguous | None:

@@ -162,11 +162,7 @@ def require_right_bytes(office: Office, reference: Reference, turned: Callable[[
 
     by_name = {name: office.plan(f'"{unc(name)}",') for name in last}
     for name, plan in by_name.items():
-        bare = name.removesuffix(MARKER_SUFFIX)
-        if bare != name and bare in last:
-            assert [p.code for p in plan.problems] == [Code.RESTORE_AMBIGUOUS]
-        else:
-            assert content_of(office, plan) == [last[name]]
+        assert content_of(office, plan) == [last[name]]
     for name in last:
         require_turned(office, last, turned(name))
     for folder in FOLDERS:
@@ -181,12 +177,7 @@ def require_right_bytes(office: Office, reference: Reference, turned: Callable[[
     newest = {row.path: row for row in rows}
     one_by_one = [office.restore(office.exported(Form.RESTORE, [row])).check() for row in rows]
     for row, plan in zip(rows, one_by_one, strict=True):
-        same_moment = [
-            r for r in rows
-            if r.archived_at == row.archived_at and r.path == row.path.removesuffix(MARKER_SUFFIX)
-        ]  # fmt: skip
-        told = not same_moment or same_moment == [row]
-        assert [item.key for item in plan.items] == ([row.key] if told else [])
+        assert [item.key for item in plan.items] == [row.key]
     back = office.bring_back(restore_list(f"{UNC},"))
     assert Counter(back.values()) == Counter(last.values())
     assert len(newest) == len(back)
@@ -196,7 +187,7 @@ def require_turned(office: Office, last: dict[str, str], name: str) -> None:
     """A path that nobody has exactly means the only one that Windows takes for it, or none."""
     plan = office.plan(f'"{unc(name)}",')
     bare = name.removesuffix(MARKER_SUFFIX)
-    exact = [n for n in last if n in (name, bare)]
+    exact = [n for n in (name, bare) if n in last][:1]
     near = [n for n in last if identity(n) in (identity(name), identity(bare))]
     found = exact or near
     if len(found) == 1:

@@ -128,8 +128,11 @@ def markers(office: Office) -> None:
 
 def test_a_name_that_is_a_file_and_the_marker_of_another(office: Office) -> None:
     markers(office)
-    assert names(office.plan(f"{UNC},x")) == ["x"]
-    ((code, detail),) = said(office.plan(f"{UNC},x_archived.txt"))
+    for name in ("x", "x_archived.txt", "x_archived.txt_archived.txt"):
+        plan = office.plan(f"{UNC},{name}")  # the exact path decides
+        assert (names(plan), plan.problems) == ([name], ())
+        assert list(office.bring_back(restore_list(f"{UNC},{name}")).values()) == [name]
+    ((code, detail),) = said(office.plan(f"{UNC},X_archived.txt"))
     assert code is Code.RESTORE_AMBIGUOUS
     assert set(detail.split("、")) == {rf"{UNC}\x", rf"{UNC}\x_archived.txt"}
     for row in office.rows():
