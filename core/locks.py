@@ -58,6 +58,7 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._path = folder / "lock"
         self._lock: FileLock | None = None
 
     def acquire(self) -> None:
@@ -67,11 +68,15 @@ class RunLock:
 
     def try_acquire(self) -> bool:
         """Take the lock; False when another process lives with it."""
-        lock = _lock(self._folder / "lock")
+        lock = _lock(self._path)
         if not _acquire(lock, 0):
             return False
         self._lock = lock
         return True
+
+    def is_left(self) -> bool:
+        """Return whether there is a lock, of a process that lives or of one that was killed."""
+        return self._path.exists()
 
     def release(self) -> None:
         """Let go, and leave no file behind; a second call does nothing."""

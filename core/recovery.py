@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +15,10 @@ from core.record import counted, utc_now
 from core.restore_folder import RestoreFolder
 from core.restore_model import Stage
 from core.restore_status import KIND, never_requested, status_of, summed_up
-from core.runfolder import OPEN_RUNS, RunFolder
+from core.runfolder import RunFolder
 from core.settings import Settings
 
 _logger = logging.getLogger(__name__)
-
-
-_COMPLETE = "complete"
-"""Beside the notes of open runs: every run that is older has been looked at."""
 
 
 def recover(
@@ -36,37 +31,20 @@ def recover(
     harms no other: it stays ``running`` and is tried again by the next call.
 
     ``thorough``: read every record, also of folders that were put there by hand. Else only of
-    the runs that are noted as open (``RunFolder.write_record``), once all were read before.
+    runs that left their lock behind, as all that are killed do.
     """
     found = []
-    complete = settings.runs_dir / OPEN_RUNS / _COMPLETE
-    everything = thorough or not complete.exists()
-    for path in _folders(settings.runs_dir) if everything else _noted(complete.parent):
+    for path in _folders(settings.runs_dir):
         try:
+            if not thorough and not RunLock(path).is_left():
+                continue
             record = _recover_one(RunFolder(path, settings.timezone), now)
         except (HimuroError, OSError, ValueError) as exc:
             _logger.warning("run %s cannot be ended: %s", path.name, exc)
             continue
         if record is not None:
             found.append(record)
-    if everything:
-        with suppress(OSError):  # no folder of runs at all: there is nothing to be noted
-            complete.parent.mkdir(exist_ok=True)
-            complete.touch()
     return found
-
-
-def _noted(notes: Path) -> list[Path]:
-    """Return the folders of open runs; a note whose run is gone is removed."""
-    folders = []
-    for note in _folders(notes):
-        folder = notes.parent / note.name
-        if folder.is_dir():
-            folders.append(folder)
-        elif note.name != _COMPLETE:
-            with suppress(OSError):
-                note.unlink()
-    return folders
 
 
 def _folders(runs_dir: Path) -> list[Path]:

@@ -26,7 +26,6 @@ from core.model import (
     Problem,
     Result,
     RunRecord,
-    RunState,
 )
 from core.names import printable
 from core.plainfile import open_plain
@@ -42,8 +41,6 @@ CONTRACT_FILES = (
     "restore_errors.txt",
     "report.csv",
 )
-OPEN_RUNS = ".open"
-"""Folder beside the run folders with an empty file for each run that goes on."""
 _PLAN_HEADER = ("パス", "サイズ", "更新日時", "S3キー", "区分")
 _OUTCOME_HEADER = ("パス", "結果", "コード", "理由", "S3キー", "サイズ", "SHA256")
 _REPORT_HEADER = ("パス", "結果", "理由", "S3キー", "サイズ")
@@ -94,18 +91,7 @@ class RunFolder:
                 (self.path / name).write_bytes(source.content)
 
     def write_record(self, record: RunRecord) -> None:
-        """Replace ``run.json``. While it says that the run goes on, a note beside the folders
-        says so too: what a killed process left is found without reading thousands of records.
-        """
-        note = self.path.parent / OPEN_RUNS / self.run_id
-        if record.state is RunState.RUNNING:
-            with guarded(note):
-                note.parent.mkdir(parents=True, exist_ok=True)
-                note.touch()
         self._replace("run.json", dump_record(record, self.timezone))
-        if record.state is not RunState.RUNNING:
-            with suppress(OSError):  # one that stays costs a look
-                note.unlink(missing_ok=True)
 
     def read_record(self) -> RunRecord | None:
         """Return ``run.json``; None when it is missing, damaged or that of another folder."""

@@ -116,16 +116,16 @@ def test_a_start_that_failed_gives_the_draft_to_the_next_one_who_waits(
 
 
 def test_of_a_run_that_has_ended_nothing_is_kept(office: Office) -> None:
-    office.desk.write("a.txt", "x")
-    path = rf"{UNC}\a.txt"
-    draft_id = office.jobs.check([ListSource("大きい一覧.csv", archive_list(UNC))], REQUEST)
+    office.desk.write("kept.txt", "x")
+    path = rf"{UNC}\kept.txt"
+    draft_id = office.jobs.check([ListSource("kept.csv", archive_list(UNC))], REQUEST)
     office.until(lambda: office.draft(draft_id).state is DraftState.READY)
     assert held(path) == 1
     gate = Gate()
     office.desk.store.before = gate
     run_id = office.jobs.start(draft_id)
     assert gate.reached.wait(SECONDS)
-    assert uploaded("大きい一覧.csv") == 0  # its bytes lie in the run folder
+    assert uploaded("kept.csv") == 0  # its bytes lie in the run folder
     gate.opened.set()
     office.ended(run_id)
     office.until(lambda: held(path) == 0)

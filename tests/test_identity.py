@@ -135,6 +135,8 @@ def through_another_role(home: Home) -> None:
 
 def with_the_machines_role(home: Home) -> None:
     home.monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    # Half a second, which tells real machines apart, may pass on a busy one.
+    home.monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", "60")
     home.profile(role_arn=ROLE, credential_source="Ec2InstanceMetadata")
 
 

@@ -496,14 +496,14 @@ def test_a_job_reads_only_the_records_of_runs_that_are_open(
         desk.archive(UNC)
     reads = Reads(monkeypatch)
     assert recover(desk.settings, thorough=False) == []
-    assert len(reads.taken()) == 5  # once: they may come from a program that left no notes
-    assert recover(desk.settings, thorough=False) == []
     assert reads.taken() == []
     alive = desk.new_run(UNC.encode())
     alive.begin(alive.check())
     killed = desk.new_run(UNC.encode())
     killed.begin(killed.check())
-    killed._lock.release()
+    lock = killed._lock._lock
+    assert lock is not None
+    lock.release()  # as the system does; nobody removes the file
     reads.taken()
     (found,) = recover(desk.settings, thorough=False)
     assert (found.run_id, found.state) == (killed.record.run_id, RunState.INTERRUPTED)
