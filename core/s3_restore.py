@@ -152,7 +152,8 @@ class S3RestoreStore:
     def fetch(self, key: str, size: int, write: Write) -> None:
         def moved(block: memoryview) -> None:
             self._fetches.answered()
-            write(block)
+            with self._fetches.elsewhere():
+                write(block)
 
         with self._fetches.call():
             self._fetch(key, size, moved)

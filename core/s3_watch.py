@@ -83,6 +83,16 @@ class Watch:
             self._idle_from = self._clock()
             self._forget_try()
 
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Let what this thread's call does not wait for S3: it writes to a file server, say, which
+        may take a minute to come back."""
+        self.end()
+        try:
+            yield
+        finally:
+            self.begin()
+
     def answered(self) -> None:
         """S3 did what was asked, or said of this one object why not."""
         with self._lock:

@@ -11,7 +11,9 @@ import pytest
 from core.errors import Code, FatalError, ItemError
 from core.model import RunState
 from core.restore_model import Tier
+from core.s3_restore import S3RestoreStore
 from core.s3_watch import Pieces, Watch, answered, try_failed
+from core.settings import load_settings
 from tests.arrange import UNC, Desk
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore
@@ -119,6 +121,24 @@ def test_putting_parts_together_takes_as_long_as_it_has_to(watch: Watch, clock: 
             with pytest.raises(FatalError):  # but only in its first try
                 watch.try_failed()
         assert stalled(watch)
+
+
+def test_a_file_server_that_is_slow_is_not_s3(bucket: Bucket, watch: Watch, clock: Clock) -> None:
+    """While it fails over, every thread hangs in what it writes, and S3 has nothing to answer."""
+    data = b"x" * (3 * MIB)
+    bucket.client.put_object(Bucket=bucket.name, Key="k", Body=data)
+    settings = load_settings({"HIMURO_BUCKET": bucket.name})
+    store = S3RestoreStore(settings, watch=lambda: watch)
+    written = bytearray()
+
+    def write(block: memoryview) -> None:
+        clock.now += 60
+        store.require_life()
+        written.extend(block)
+
+    store.fetch("k", len(data), write)
+    assert written == data
+    store.require_life()
 
 
 def test_answers_belong_to_the_call_of_their_thread(clock: Clock) -> None:
