@@ -56,6 +56,15 @@ _SOURCES = {
     "Ec2InstanceMetadata": "インスタンスメタデータ",
     "Environment": "環境変数",
 }
+_PARAMETER = re.compile(r"parameter (\w+)")
+_SETTINGS = {
+    "RoleArn": "role_arn",
+    "RoleSessionName": "role_session_name",
+    "ExternalId": "external_id",
+    "DurationSeconds": "duration_seconds",
+    "WebIdentityToken": "web_identity_token_file",
+}
+"""What a parameter of STS is called in a profile."""
 _NETWORK_REASONS = {
     errno.ECONNREFUSED: "接続が拒否されました",
     errno.ECONNRESET: "接続が切られました",
@@ -94,6 +103,9 @@ def credentials_problem(exc: Exception) -> FatalError:
         return FatalError(Code.SIGN_IN_ENDED)
     if isinstance(exc, aws.ClientError):
         return _refused(exc)
+    if isinstance(exc, aws.ParamValidationError):
+        # Nothing was sent: the value stands in a profile, not at a source that could be out of reach.
+        return FatalError(Code.AWS_CONFIGURATION, _unfit(exc))
     if isinstance(exc, _CONFIGURATION) or type(exc) is ValueError:
         return configuration_problem(exc)
     if isinstance(exc, aws.BotoCoreError) and (reached := _named(exc)):
@@ -139,6 +151,13 @@ def _refused(exc: aws.ClientError) -> FatalError:
     if status >= 500 or "Throttl" in code or code in ("TooManyRequestsException", ""):
         return FatalError(Code.CREDENTIALS_UNAVAILABLE, f"{asked}: {code or status}")
     return FatalError(Code.ROLE_REFUSED, f"{asked}: {code}")
+
+
+def _unfit(exc: Exception) -> str:
+    """Return which values of a profile STS would not even be asked with, but not the values."""
+    names = sorted(set(_PARAMETER.findall(str(_given(exc).get("report", "")))))
+    settings = "、".join(_SETTINGS.get(name, name) for name in names)
+    return f"{settings} の値の形式が正しくありません" if settings else "値の形式が正しくありません"
 
 
 def configuration_problem(exc: Exception) -> FatalError:

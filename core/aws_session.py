@@ -175,9 +175,10 @@ def frozen(source: Source) -> Credentials:
     try:
         found = source.get_frozen_credentials()
         values = (found.access_key, found.secret_key, found.token or "")
+        graphic = all(_GRAPHIC.fullmatch(value) for value in values)
     except Exception as exc:  # whatever a source of credentials does
         raise credentials_problem(exc) from exc
-    if not all(_GRAPHIC.fullmatch(value) for value in values):
+    if not graphic:
         raise FatalError(Code.AWS_CONFIGURATION, "認証情報に空白、改行または全角文字があります")
     return found
 

@@ -538,6 +538,21 @@ def endpoint_that_is_none(home: Home) -> None:
     home.set(AWS_ENDPOINT_URL_S3="s3.example.com")
 
 
+def role_that_is_no_arn(home: Home) -> None:
+    home.keys_of("base")
+    home.profile(role_arn="himuro", external_id="x", source_profile="base")
+
+
+def token_file_that_is_empty(home: Home) -> None:
+    (home.path / "token").touch()
+    home.set(AWS_WEB_IDENTITY_TOKEN_FILE=str(home.path / "token"), AWS_ROLE_ARN=ROLE)
+
+
+def process_that_prints_numbers(home: Home) -> None:
+    code = 'print(\'{\\"Version\\": 1, \\"AccessKeyId\\": 1, \\"SecretAccessKey\\": 2}\')'
+    home.profile(credential_process=f'{sys.executable} -c "{code}"')
+
+
 REFUSED: dict[Callable[[Home], None], tuple[Code, str]] = {
     ended_sign_in: (Code.SIGN_IN_ENDED, ""),
     no_sign_in: (Code.SIGN_IN_ENDED, ""),
@@ -563,6 +578,12 @@ REFUSED: dict[Callable[[Home], None], tuple[Code, str]] = {
     source_profile_that_is_not_there: (Code.AWS_CONFIGURATION, '"gone"'),
     session_of_aws_login: (Code.AWS_CONFIGURATION, "login_session"),
     region_that_is_none: (Code.AWS_CONFIGURATION, "東京"),
+    role_that_is_no_arn: (
+        Code.AWS_CONFIGURATION,
+        "external_id、role_arn の値の形式が正しくありません",
+    ),
+    token_file_that_is_empty: (Code.AWS_CONFIGURATION, "web_identity_token_file の値の形式"),
+    process_that_prints_numbers: (Code.CREDENTIALS_UNAVAILABLE, "読み取れません: TypeError"),
     endpoint_that_is_none: (Code.AWS_CONFIGURATION, "Invalid endpoint: s3.example.com"),
 }
 
