@@ -104,7 +104,7 @@ def credentials_problem(exc: Exception) -> FatalError:
     if isinstance(exc, aws.ClientError):
         return _refused(exc)
     if isinstance(exc, aws.ParamValidationError):
-        # Nothing was sent: the value stands in a profile, not at a source that could be out of reach.
+        # Nothing was sent to anybody: what does not fit stands in a profile.
         return FatalError(Code.AWS_CONFIGURATION, _unfit(exc))
     if isinstance(exc, _CONFIGURATION) or type(exc) is ValueError:
         return configuration_problem(exc)
