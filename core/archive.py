@@ -234,8 +234,12 @@ class Archiver:
         raise ItemError(Code.KEY_OCCUPIED, item.key)
 
     def likely_keys(self, item: ArchiveItem) -> list[str]:
-        """Return the keys under which an interrupted run may have begun this file."""
-        return list(islice(self._keys(item, item.mtime_ns), 2))
+        """Return the keys under which earlier runs may have begun this file.
+
+        Also those that have a row by now: giving up the upload may be what failed.
+        """
+        coming = islice(self._keys(item, item.mtime_ns), 2)
+        return list(dict.fromkeys((item.key, *sorted(item.taken_keys), *coming)))
 
     def _keys(self, item: ArchiveItem, mtime_ns: int) -> Iterator[str]:
         """Yield the keys a content may have, best first; those that have a row are left out."""

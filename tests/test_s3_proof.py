@@ -147,6 +147,24 @@ def test_no_upload_of_which_nobody_heard_stays_behind(bucket: Bucket, fault: Fau
     assert bucket.unfinished() == ["k2"]
 
 
+def test_what_could_not_be_given_up_is_given_up_by_the_next_run(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file has its row, so that nothing is left to be done with it."""
+    monkeypatch.setattr("core.s3.PART_BYTES", 5 * MIB)
+    desk = Desk(tmp_path)
+    desk.write("a.bin", "x" * (6 * MIB))
+    desk.environ = {"HIMURO_BUCKET": bucket.name}
+    desk.store = bucket.store()  # type: ignore[assignment]
+    assert desk.archive(UNC).record.archived_files == 1
+    (key,) = bucket.object_keys()
+    for name in (key, f"{key}2"):  # the second is somebody else's
+        bucket.client.create_multipart_upload(Bucket=bucket.name, Key=name)
+    desk.store = bucket.store()  # type: ignore[assignment]
+    assert desk.archive(UNC).record.state is RunState.DONE
+    assert bucket.unfinished() == [f"{key}2"]
+
+
 def test_an_upload_that_breaks_off_leaves_none_of_its_tries(bucket: Bucket) -> None:
     store = bucket.store()
 
