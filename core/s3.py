@@ -131,7 +131,7 @@ class S3ObjectStore:
     def lane(self) -> Lane[T] | None:
         if not self._lean:
             return None
-        return S3Lane(self._lean, self._s3.check_again, self._watch)
+        return S3Lane(self._lean, self._s3.check_again, self._watch, self._stored)
 
     def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
         with self._watch.call():

@@ -95,10 +95,17 @@ class S3Lane(Generic[T]):
 
     most_bytes = LANE_BYTES
 
-    def __init__(self, client: PutClient, check: Callable[[], None], watch: Watch) -> None:
-        """``check`` raises ``FatalError`` when S3 is out of reach."""
+    def __init__(
+        self,
+        client: PutClient,
+        check: Callable[[], None],
+        watch: Watch,
+        stored: Callable[[], None],
+    ) -> None:
+        """``check`` raises ``FatalError`` when S3 is gone; ``stored`` hears of each success."""
         self._lane = PutLane[tuple[T, Put]](client, LANE_CONNECTIONS)
         self._check = check
+        self._stored = stored
         self._watch = watch
 
     @property
@@ -131,7 +138,7 @@ class S3Lane(Generic[T]):
         for (token, put), reply in ended:
             stored = isinstance(reply, Reply) and is_proof(put, reply)
             if stored:
-                self._watch.answered()
+                self._stored()
             told.append((token, gone if gone and not stored else stored))
         return told
 

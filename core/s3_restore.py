@@ -157,8 +157,7 @@ class S3RestoreStore:
 
         with self._fetches.call():
             self._fetch(key, size, moved)
-            self._fetches.answered()
-        self._s3.denials.granted(ACTIONS["GetObject"])
+            self._fetched()
 
     def _fetch(self, key: str, size: int, write: Write) -> None:
         place, etag = self._streamed(key, size, write)
@@ -227,7 +226,11 @@ class S3RestoreStore:
     def fetch_lane(self) -> FetchLane[T] | None:
         if not self._lean:
             return None
-        return S3FetchLane(self._lean, self._s3.check_again, self._fetches)
+        return S3FetchLane(self._lean, self._s3.check_again, self._fetches, self._fetched)
+
+    def _fetched(self) -> None:
+        self._fetches.answered()
+        self._s3.denials.granted(ACTIONS["GetObject"])
 
 
 def _is_plain(reply: Reply) -> bool:
@@ -259,9 +262,16 @@ class S3FetchLane(Generic[T]):
 
     most_bytes = LANE_BYTES
 
-    def __init__(self, client: LeanClient, check: Callable[[], None], watch: Watch) -> None:
-        """``check`` raises ``FatalError`` when S3 is out of reach."""
+    def __init__(
+        self,
+        client: LeanClient,
+        check: Callable[[], None],
+        watch: Watch,
+        fetched: Callable[[], None],
+    ) -> None:
+        """``check`` raises ``FatalError`` when S3 is gone; ``fetched`` hears of successes."""
         self._watch = watch
+        self._fetched = fetched
         self._lane = GetLane[T](client, LANE_CONNECTIONS)
         self._check = check
         self.begin = self._lane.begin
@@ -280,7 +290,7 @@ class S3FetchLane(Generic[T]):
         try:
             ended = self._lane.wait()
             if any(isinstance(data, bytes) for _, data in ended):
-                self._watch.answered()
+                self._fetched()
         finally:
             self._watch.end()
         gone: FatalError | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.model import ListSource, RunState
+from core.ports import FetchLane
 from core.restore_model import Stage, Tier
 from core.restore_run import OpenRestore, RestoreRun
 from core.s3_denials import DENIALS_IN_A_ROW, Denials
@@ -21,7 +23,7 @@ from tests.arrange import REQUEST, UNC, Desk
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
 from tests.servers import administer
-from tests.test_s3 import new, parts
+from tests.test_s3 import new, parts, through_a_lane
 
 MIB = 1024 * 1024
 DENIED = "denied"
@@ -129,6 +131,25 @@ def test_many_denied_objects_in_a_row_stop_nothing_while_others_are_allowed(
     assert store.create(new("good", b"x"), b"x")
     assert bucket.unfinished() == []
     assert bucket.object_keys() == ["good"]
+
+
+def test_what_goes_through_a_lane_is_a_success_between_denials(bucket: Bucket, five: int) -> None:
+    """Where the key with which an action is tried is denied as well, as by a policy for the
+    folders of the shares only, nothing else could tell."""
+    deny(bucket, also=lambda _m, path: ".himuro-doctor" in path)
+    store, restores = bucket.store(), bucket.restores()
+    bucket.client.put_object(Bucket=bucket.name, Key="there", Body=b"1")
+    for n in range(2 * five):
+        with pytest.raises(ItemError):
+            store.create(new(f"{DENIED}{n}", b"x"), b"x")
+        assert through_a_lane(store, {f"good{n}": b"x"}) == {f"good{n}": True}
+        with pytest.raises(ItemError):
+            restores.fetch(DENIED, 1, bytearray().extend)
+        lane: FetchLane[str] | None = restores.fetch_lane()
+        assert lane is not None
+        with contextlib.closing(lane):
+            lane.begin("there", 1, "there")
+            assert lane.wait() == [("there", b"1")]
 
 
 # A run
