@@ -30,6 +30,9 @@ _MAX_ELEMENTS = 6_400_000
 as we write it have 6,200,000."""
 _MAX_STRINGS_BYTES = 48 * 1024 * 1024
 """Of the shared strings in UTF-8."""
+_MAX_LOOKED_UP = 512 * 1024 * 1024
+"""Bytes of shared strings that cells ask for, each time counted: 200,000 rows of two paths and a
+key, all as long as most programs allow, have less."""
 _MAX_SHEETS = 1000
 _MAX_RELATIONS = 10_000
 _MAX_STYLES = 70_000
@@ -39,6 +42,7 @@ _MAX_FORMATS = 5_000
 _MAX_NAME = 1000
 """Letters of a part's name, of a relation's, and of what is shown of a sheet's."""
 _BLOCK = 1024 * 1024
+_TOO_MUCH_TEXT = "ブックの中の文字が多すぎます"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +212,16 @@ class _SharedStrings(XmlReader):
         super().__init__()
         self._bytes = bytearray()
         self._ends = array("I")
+        self._looked_up = 0
 
     def __getitem__(self, number: int) -> str:
+        """Return a text; raises ``ListUnreadable`` when that has become too much: one long text
+        may be in every cell."""
         end = self._ends[number]
         start = self._ends[number - 1] if number else 0
+        self._looked_up += end - start
+        if self._looked_up > _MAX_LOOKED_UP:
+            raise ListUnreadable(Code.LIST_TOO_LARGE, _TOO_MUCH_TEXT)
         return self._bytes[start:end].decode("utf-8", "surrogatepass")
 
     def started(self, tag: str, _attributes: dict[str, str]) -> None:
@@ -225,7 +235,7 @@ class _SharedStrings(XmlReader):
             self._bytes += unescaped(self.heard()).encode("utf-8", "surrogatepass")
             self._ends.append(len(self._bytes))
             if len(self._bytes) > _MAX_STRINGS_BYTES:
-                raise ListUnreadable(Code.LIST_TOO_LARGE, "ブックの中の文字が多すぎます")
+                raise ListUnreadable(Code.LIST_TOO_LARGE, _TOO_MUCH_TEXT)
 
 
 class _Styles(XmlReader):

@@ -46,6 +46,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, bound in {
         "list_xlsx._MAX_ELEMENTS": 64_000,
         "list_xlsx._MAX_STRINGS_BYTES": 480_000,
+        "list_xlsx._MAX_LOOKED_UP": 5_000_000,
         "list_xlsx._MAX_SHEETS": 10,
         "list_xlsx._MAX_RELATIONS": 100,
         "list_xlsx._MAX_STYLES": 700,
@@ -248,6 +249,18 @@ def test_the_text_of_all_rows_has_a_bound() -> None:
     parsed, peak = peak_of(content)
     assert [p.code for p in parsed.problems] == [Code.LIST_TOO_LARGE]
     assert peak < 4 * MIB
+
+
+@pytest.mark.parametrize("text", [" " * 200_000, "2026/10/05 10:15 " + "x" * 200_000])
+def test_one_long_text_in_every_row_has_a_bound(text: str) -> None:
+    """Nothing of it is kept, but every row would have it made and gone through again."""
+    head = row("ディレクトリパス", "復元対象ファイル名", "アーカイブ日時")
+    used = '<row><c t="str"><v>\\\\s\\d</v></c><c t="s"><v>0</v></c><c t="s"><v>0</v></c></row>'
+    start, end = f'<worksheet xmlns="{MAIN}"><sheetData>{head}', "</sheetData></worksheet>"
+    sheet_ = in_part(SHEET, start, repeated(used, 1_000), end)
+    strings_ = sst([f'<si><t xml:space="preserve">{text}</t></si>'])
+    parsed = read(packed({**sheet_, **strings_}, with_strings()), ListKind.RESTORE)
+    assert [p.code for p in parsed.problems] == [Code.LIST_TOO_LARGE]
 
 
 def test_only_the_columns_of_the_headings_are_kept() -> None:
