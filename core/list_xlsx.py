@@ -30,9 +30,9 @@ _MAX_ELEMENTS = 6_400_000
 as we write it have 6,200,000."""
 _MAX_STRINGS_BYTES = 48 * 1024 * 1024
 """Of the shared strings in UTF-8."""
-_MAX_LOOKED_UP = 256 * 1024 * 1024
+_MAX_LOOKED_UP = 128 * 1024 * 1024
 """Bytes of shared strings that cells ask for, each time counted: of 200,000 rows each may have
-400 Japanese letters. Spaces take longest, 16 seconds for a gigabyte."""
+200 Japanese letters. Spaces take longest, 16 seconds for a gigabyte."""
 _MAX_SHEETS = 1000
 _MAX_RELATIONS = 10_000
 _MAX_STYLES = 70_000

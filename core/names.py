@@ -32,10 +32,13 @@ def identity(path: str) -> str:
 
     NFC, and upper case letter by letter as NTFS does it: ``ß`` is not ``SS``.
     """
-    if path.isascii():
-        return path.upper()
-    composed = unicodedata.normalize("NFC", path)
-    return "".join(map(_upper, composed))
+    return capitals(unicodedata.normalize("NFC", path))
+
+
+def capitals(path: str) -> str:
+    """Return a path in NTFS's upper case, its letters composed or decomposed as they are: two
+    names on one Windows volume differ in this."""
+    return path.upper() if path.isascii() else "".join(map(_upper, path))
 
 
 @lru_cache(maxsize=65536)

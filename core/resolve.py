@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from core.errors import Code, ItemError
 from core.model import MARKER_SUFFIX, ListRow
-from core.names import identity, near_key, split_unc
+from core.names import capitals, identity, near_key, split_unc
 from core.settings import ShareSetting
 from core.shares import Kind, Shares
 from core.unc import EDGE
@@ -62,9 +62,11 @@ class Listing:
         if not self._has_markers:
             return None
         try:
-            return self.match(name)
+            found = self.match(name)
         except ItemError:
             return None  # spelling decides there, and they are the markers of twins
+        # Composed and decomposed names are two even on Windows: that one is a twin's.
+        return found if found is None or capitals(found) == capitals(name) else None
 
     def match_bare(self, name: str) -> str | None:
         """Return the one entry that differs from ``name`` by spaces around it, if there is one.

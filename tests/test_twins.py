@@ -215,6 +215,13 @@ def test_twins_markers_are_not_taken_for_the_marker_of_a_third(office: Office) -
     assert {row.name for row in office.rows()} == {"Report.txt", "REPORT.txt", "rePort.txt"}
 
 
+def test_a_file_named_like_the_marker_of_its_twin_is_in_nobodys_way(office: Office) -> None:
+    office.write(f"{COMPOSED}_archived.txt", "somebody's")
+    office.write(DECOMPOSED, "decomposed")
+    assert office.archive().archived_files == 2
+    assert set(office.bring_back(restore_list(f"{UNC},")).values()) == {"somebody's", "decomposed"}
+
+
 # A kill half way
 
 
