@@ -6,11 +6,11 @@ is several files is the sender's to tell apart (contract, "What the contract gai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 
 from core.model import MARKER_SUFFIX, Entry, ListRow
 from core.names import identity
@@ -59,7 +59,7 @@ def readings(row: ListRow) -> tuple[str, ...]:
 
 
 def _groups(row: ListRow) -> Iterator[tuple[str, ...]]:
-    """Yield what a row may mean as written; each group only where the one before is nothing.
+    """Yield what a row may mean as written, then what it may mean when it was tidied.
 
     With the spaces of its names, without them, and without the apostrophe that our CSV puts
     before a formula. In a CSV of ours nothing tells that from an apostrophe of the name.
@@ -93,14 +93,29 @@ def _choices(row: ListRow, known: Sequence[Entry]) -> Sequence[Sequence[Entry]]:
     """Return what a row may mean, the first of which decides unless its time is another's."""
     if not known:
         return ()
-    for compared in (spelled, identity):
-        by_path: dict[str, list[Entry]] = {}
-        for entry in known:
-            by_path.setdefault(compared(entry.path), []).append(entry)
-        for group in _groups(row):
-            if found := _named_so(row, group, by_path, compared):
-                return found
-    return ()
+    exact, near = _by_path(known, spelled), _by_path(known, identity)
+    written, *tidied = _groups(row)
+    if found := _named_so(row, written, exact, spelled):
+        return found
+    in_another_case = _named_so(row, written, near, identity)
+    tidy = _first(_named_so(row, group, exact, spelled) for group in tidied)
+    if in_another_case and tidy:
+        # A slip of the case and one of a space are equally likely: not ours to decide.
+        return (list({entry.id: entry for entry in chain(*in_another_case, *tidy)}.values()),)
+    return (
+        in_another_case or tidy or _first(_named_so(row, group, near, identity) for group in tidied)
+    )
+
+
+def _by_path(known: Iterable[Entry], compared: Callable[[str], str]) -> dict[str, list[Entry]]:
+    by_path: dict[str, list[Entry]] = {}
+    for entry in known:
+        by_path.setdefault(compared(entry.path), []).append(entry)
+    return by_path
+
+
+def _first(choices: Iterable[Sequence[Sequence[Entry]]]) -> Sequence[Sequence[Entry]]:
+    return next(filter(None, choices), ())
 
 
 def _named_so(
@@ -168,17 +183,25 @@ def folder_of(row: ListRow, below: Callable[[str], Iterable[Entry]]) -> Folder |
 
     ``below``: yields what lies below a path, compared as Windows does.
     """
-    found: dict[str, _Spelling] = {}
-    for path in dict.fromkeys((row.exact or row.path, row.path)):
-        found = _spellings(path, below(path))
-        if exact := found.pop(spelled(path), None):
-            others = tuple(sorted((s.path, len(s.newest)) for s in found.values()))
-            return Folder(path, exact.sorted(), others)
-        if found:
-            break
+    written, tidied = row.exact or row.path, row.path
+    found = _spellings(written, below(written))
+    if exact := found.pop(spelled(written), None):
+        return Folder(written, exact.sorted(), _others(found))
+    if tidied != written:
+        others = _spellings(tidied, below(tidied))
+        if exact := others.pop(spelled(tidied), None):
+            if not found:
+                return Folder(tidied, exact.sorted(), _others(others))
+            others = {spelled(tidied): exact}
+        if exact or not found:
+            found |= others
     if len(found) < 2:
         return next((Folder(s.path, s.sorted()) for s in found.values()), None)
     return Ambiguous(tuple(sorted(s.path for s in found.values())))
+
+
+def _others(found: Mapping[str, _Spelling]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted((s.path, len(s.newest)) for s in found.values()))
 
 
 @dataclass(slots=True)

@@ -69,17 +69,21 @@ def _wait(connection: _Connection) -> None:
     patience = getattr(connection, "patience", None)
     if patience is None:
         patience = Patience(answer=threading.TIMEOUT_MAX, connect=threading.TIMEOUT_MAX)
-    connecting = connection.status == extensions.STATUS_SETUP
-    since = patience.clock()
-    while (state := connection.poll()) != extensions.POLL_OK:
-        if connecting:
-            seconds = getattr(connection, "connect_seconds", None) or patience.connect
-        else:
-            since = patience.clock()  # something came
-            seconds = getattr(connection, "ping_seconds", None) or patience.answer
-        while not _ready(connection, state, patience.next_look(patience.left(since, seconds))):
-            if patience.left(since, seconds) <= 0:
-                raise psycopg2.OperationalError(_NO_ANSWER)
+    try:
+        connecting = connection.status == extensions.STATUS_SETUP
+        since = patience.clock()
+        while (state := connection.poll()) != extensions.POLL_OK:
+            if connecting:
+                seconds = getattr(connection, "connect_seconds", None) or patience.connect
+            else:
+                since = patience.clock()  # something came
+                seconds = getattr(connection, "ping_seconds", None) or patience.answer
+            while not _ready(connection, state, patience.next_look(patience.left(since, seconds))):
+                if patience.left(since, seconds) <= 0:
+                    raise psycopg2.OperationalError(_NO_ANSWER)
+    finally:
+        # Whoever keeps the exception keeps this frame, and with it an open socket.
+        del connection
 
 
 def _ready(connection: _Connection, state: int, seconds: float) -> bool:

@@ -35,8 +35,7 @@ def reason(url: str) -> str:
 
 
 def at(port: int, more: str = "", host: str = "127.0.0.1") -> str:
-    patient = "" if "connect_timeout" in more else "connect_timeout=60&"
-    return f"postgresql://himuro:{SECRET}@{host}:{port}/himuro?{patient}{more}"
+    return f"postgresql://himuro:{SECRET}@{host}:{port}/himuro?{more}"
 
 
 WHO = "ユーザー名またはパスワード"

@@ -132,6 +132,7 @@ def content_of(office: Office, plan: RestorePlan) -> list[str]:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(STEPS, st.sampled_from([str.upper, str.lower, str.swapcase]))
+@example([([("d/a.txt", 0), ("D/a.txt\u3000", 1)], [], 0)], str.lower)
 @example(
     [([(f, n % 3) for n, f in enumerate(FILES)], [], 3600), ([(FILES[0], 3)], [], -7200)], str.upper
 )
@@ -188,8 +189,10 @@ def require_turned(office: Office, last: dict[str, str], name: str) -> None:
     plan = office.plan(f'"{unc(name)}",')
     bare = name.removesuffix(MARKER_SUFFIX)
     exact = [n for n in (name, bare) if n in last][:1]
-    near = [n for n in last if identity(n) in (identity(name), identity(bare))]
-    found = exact or near
+    near = {n for n in last if identity(n) in (identity(name), identity(bare))}
+    # A full-width space at the end may be a slip, as the letter case may be.
+    near |= {name.rstrip("\u3000")} & last.keys()
+    found = exact or sorted(near)
     if len(found) == 1:
         assert content_of(office, plan) == [last[found[0]]]
     else:

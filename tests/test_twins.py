@@ -46,6 +46,19 @@ def said(plan: RestorePlan) -> list[tuple[Code, str]]:
     return [(problem.code, problem.detail) for problem in plan.problems]
 
 
+def test_a_slip_of_the_case_and_one_of_a_space_are_a_question(office: Office) -> None:
+    """``d\\a.txt`` and a full-width space: Windows takes it for one file, a person for another."""
+    for name in ("D/a.txt\u3000", "d/a.txt", "E\u3000/b.txt", "e/c.txt"):
+        office.write(name, f"content of {name}")
+    office.archive()
+    plan = office.plan(f'"{UNC}\\d\\a.txt\u3000",')
+    both = f"{UNC}\\D\\a.txt\u3000、{UNC}\\d\\a.txt"
+    assert (names(plan), said(plan)) == ([], [(Code.RESTORE_AMBIGUOUS, both)])
+    plan = office.plan(f'"{UNC}\\e\u3000",')
+    both = f"{UNC}\\E\u3000、{UNC}\\e"
+    assert (names(plan), said(plan)) == ([], [(Code.RESTORE_AMBIGUOUS, both)])
+
+
 @pytest.mark.parametrize("twins", TWINS)
 def test_each_of_two_twins_comes_back_by_its_name(office: Office, twins: tuple[str, str]) -> None:
     for name in twins:
