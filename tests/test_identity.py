@@ -230,6 +230,8 @@ def in_a_container_of_ecs(home: Home) -> None:
 
 def on_an_instance(home: Home) -> None:
     home.monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    # Half a second is enough for an instance, not for a server within this busy process.
+    home.set(AWS_METADATA_SERVICE_TIMEOUT="60")
 
 
 WAYS: dict[Callable[[Home], None], tuple[str, dict[str, str]]] = {
