@@ -1,19 +1,19 @@
-"""Runs a command and kills its own process (SIGKILL) at the n-th step that leaves a trace.
-
-``python -m tests.crashing N archive LIST …``; with ``0`` it prints to standard error how many
-such moments there were. ``STEP:N`` counts those of one step alone: ``thaw:2`` is when the first
-request for a copy is answered. With ``CRASHING_MOUNT=cifs`` the target of a restore is taken
-for a directory of that file system.
-"""
+"""Runs a command in a process that kills itself (SIGKILL) at the n-th step that leaves a trace."""
 
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from core import requesting, target
@@ -28,6 +28,7 @@ from core.s3_restore import S3RestoreStore
 from core.shares import FileSystem
 from core.target import Directory
 from db.catalogue import SqlCatalogue
+from tests.servers import CHECKOUT
 
 STEPS: list[tuple[Any, str]] = [
     (os, "link"),
@@ -80,12 +81,60 @@ def crash_at(moment: int, only: str = "") -> Callable[[], int]:
     return lambda: last[0]
 
 
-if __name__ == "__main__":
-    step, _, number = sys.argv[1].rpartition(":")
+def run(
+    moment: str, *argv: str, environ: Mapping[str, str], cwd: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours until ``moment``.
+
+    ``moment``: the count of the step that kills the process, ``0`` to run to the end and say on
+    standard error how many such moments there were, or ``STEP:N`` to count one step alone:
+    ``thaw:2`` is when the first request for a copy is answered. ``environ``: added to this
+    process's own; with ``CRASHING_MOUNT=cifs`` the target of a restore is taken for a directory
+    of that file system.
+    """
+    with TemporaryDirectory() as name:
+        out, err = Path(name) / "out", Path(name) / "err"
+        arguments = (moment, argv, {**os.environ, **environ}, cwd, out, err)
+        process = _processes().Process(target=_run, args=arguments)
+        process.start()
+        process.join(120)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(argv, 120)
+        texts = (file.read_text(encoding="utf-8") for file in (out, err))
+        return subprocess.CompletedProcess(argv, process.exitcode, *texts)
+
+
+@cache
+def _processes() -> ForkServerContext:
+    """Return where processes come from: one that has imported everything once, without a
+    thread, and is copied."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    before = Path.cwd()
+    os.chdir(CHECKOUT)  # from which it imports
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(before)
+    return context
+
+
+def _run(
+    moment: str, argv: tuple[str, ...], environ: dict[str, str], cwd: Path, out: Path, err: Path
+) -> None:
+    os.environ.clear()
+    os.environ.update(environ)
+    os.chdir(cwd)
+    for stream, file in ((sys.stdout, out), (sys.stderr, err)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream.fileno())
+        stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    step, _, number = moment.rpartition(":")
     moments = crash_at(int(number), step)
     if kind := os.environ.get("CRASHING_MOUNT"):
         mount = Mount("", "", kind)
         vars(target)["mount_at"] = lambda _descriptor: mount
-    code = main(sys.argv[2:], WIRING)
+    code = main(list(argv), WIRING)
     print(f"moments: {moments()}", file=sys.stderr)
     sys.exit(code)

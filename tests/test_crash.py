@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,9 +18,9 @@ from core.s3 import PART_BYTES
 from core.settings import load_settings
 from db import open_catalogue
 from db.schema import upgrade
+from tests import crashing
 from tests.arrange import UNC
 from tests.plugin_s3 import Bucket
-from tests.servers import CHECKOUT
 
 
 class Installation:
@@ -61,17 +59,9 @@ class Installation:
         }
 
     def archive(self, moment: int, path: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tests.crashing", str(moment), "archive", str(path)]
-        return subprocess.run(
-            [*command, "--request-id", "R", "--requester", "山田"],
-            env={**os.environ, **self.environ, "PYTHONPATH": str(CHECKOUT)},
-            cwd=self.share.parent,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=120,
-            check=False,
-        )
+        who = ("--request-id", "R", "--requester", "山田")
+        argv = ("archive", str(path), *who)
+        return crashing.run(str(moment), *argv, environ=self.environ, cwd=self.share.parent)
 
     def retry(self, path: Path) -> int:
         """Run a list in this process, which costs no start; returns the exit code."""

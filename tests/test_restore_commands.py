@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +19,11 @@ from core.model import RunState
 from core.recovery import recover
 from core.settings import load_settings
 from db.schema import upgrade
+from tests import crashing
 from tests.arrange import UNC
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
-from tests.servers import CHECKOUT, administer
+from tests.servers import administer
 
 WHO = ("--request-id", "FAST-1", "--requester", "山田")
 
@@ -333,17 +332,8 @@ def test_content_that_stays_altered_never_gets_a_name(desk: Desk, impatience: No
 
 def download(desk: Desk, moment: int, run: str) -> subprocess.CompletedProcess[str]:
     """Place in a process of its own that kills itself; ``0`` counts the moments."""
-    command = [sys.executable, "-m", "tests.crashing", str(moment), "restore-download", run]
-    return subprocess.run(
-        [*command, "--to", str(desk.target)],
-        env={**os.environ, **desk.environ, "PYTHONPATH": str(CHECKOUT)},
-        cwd=desk.root,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
+    argv = ("restore-download", run, "--to", str(desk.target))
+    return crashing.run(str(moment), *argv, environ=desk.environ, cwd=desk.root)
 
 
 def test_kill_9_while_placing_at_twenty_moments(desk: Desk) -> None:
@@ -384,15 +374,8 @@ def test_kill_9_while_placing_at_twenty_moments(desk: Desk) -> None:
 def test_kill_9_while_requesting(desk: Desk) -> None:
     """No request is lost from sight: the list run again asks only for what is not thawing."""
     desk.archive(**{f"{n}.txt": str(n).encode() for n in range(5)})
-    command = [sys.executable, "-m", "tests.crashing", "8", "restore-request"]
-    killed = subprocess.run(
-        [*command, desk.list(f"{UNC},"), *WHO],
-        env={**os.environ, **desk.environ, "PYTHONPATH": str(CHECKOUT)},
-        cwd=desk.root,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+    argv = ("restore-request", desk.list(f"{UNC},"), *WHO)
+    killed = crashing.run("8", *argv, environ=desk.environ, cwd=desk.root)
     assert killed.returncode == -signal.SIGKILL
     (found,) = recover(load_settings(desk.environ))
     assert (found.state, found.total_files) == (RunState.INTERRUPTED, 5)

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,9 +28,9 @@ from core.restore_model import RestoreOutcome, Stage, Step, Tier
 from core.restore_status import is_open
 from core.settings import load_settings
 from core.stop import StopSignal
+from tests import crashing
 from tests.arrange import UNC
 from tests.plugin_s3 import Bucket
-from tests.servers import CHECKOUT
 from tests.test_restore import Counter, counter  # noqa: F401
 from tests.test_restore_commands import WHO, Desk, desk  # noqa: F401
 
@@ -279,16 +278,7 @@ def happen(counter: Counter, run_id: str, key: str, what: str) -> None:
 
 
 def killed(desk: Desk, moment: str, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.crashing", moment, *argv],
-        env={**os.environ, **desk.environ, **env, "PYTHONPATH": str(CHECKOUT)},
-        cwd=desk.root,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
+    return crashing.run(moment, *argv, environ={**desk.environ, **env}, cwd=desk.root)
 
 
 def requests_of(bucket: Bucket) -> list[str]:
