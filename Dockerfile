@@ -6,10 +6,14 @@
 # imagetools inspect python:3.11.14-slim-bookworm).
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /build
-COPY requirements.txt .
-# Wheels only: nothing is compiled, so no compiler is needed here either.
+COPY requirements.txt requirements-oidc.txt ./
+# requirements-oidc.txt where people sign in at an identity provider (HIMURO_SIGNIN=oidc).
+ARG REQUIREMENTS=requirements.txt
+# Each file by its SHA-256. Wheels only: nothing is compiled, no code of a package runs here, and no
+# compiler is needed either. No dependencies beside those that are named: some are left out.
 RUN python -m venv /opt/himuro \
- && /opt/himuro/bin/python -m pip install --no-cache-dir --only-binary=:all: -r requirements.txt \
+ && /opt/himuro/bin/python -m pip install --no-cache-dir --no-deps --require-hashes \
+    --only-binary=:all: -r "$REQUIREMENTS" \
  && /opt/himuro/bin/python -m pip uninstall --yes setuptools pip
 
 FROM python:3.11.14-slim-bookworm

@@ -96,7 +96,7 @@ def test_the_readme_names_every_exit_code() -> None:
 
 def test_no_document_names_a_package_index() -> None:
     for path in [
-        *CHECKOUT.glob("requirements*.txt"),
+        *CHECKOUT.glob("requirements*"),
         *CHECKOUT.glob("*.md"),
         CHECKOUT / "Makefile",
     ]:
@@ -104,9 +104,3 @@ def test_no_document_names_a_package_index() -> None:
         assert "index-url" not in text
         assert "--registry" not in text
         assert "find-links" not in text
-
-
-def test_requirements_pin_everything() -> None:
-    for path in CHECKOUT.glob("requirements*.txt"):
-        for line in path.read_text("utf-8").splitlines():
-            assert re.fullmatch(r"#.*|-r requirements[a-z-]*\.txt|[A-Za-z0-9._-]+==\S+", line), line

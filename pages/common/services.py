@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
 from core.checkup import Checkup
 from core.doctor import examine
-from core.errors import HimuroError
+from core.errors import HimuroError, SettingsError
 from core.exports import Exports
 from core.jobs import Jobs
 from core.ports import Catalogue, Health
@@ -20,7 +21,7 @@ from core.restores import Restores
 from core.s3 import S3ObjectStore
 from core.s3_health import S3Health
 from core.s3_restore import S3RestoreStore
-from core.settings import Settings, load_environment, load_settings
+from core.settings import Settings, SignInKind, load_environment, load_settings
 from core.signin import SignIn
 from core.summary import Summary
 from db import open_catalogue
@@ -87,9 +88,26 @@ def current() -> Services:
 def _build() -> Services:
     load_environment()
     settings = load_settings()
+    _require_libraries(settings)
     catalogue = open_catalogue(settings.database_url)
     jobs = Jobs(settings, catalogue, S3ObjectStore, S3RestoreStore)
     return Services(settings, catalogue, jobs)
+
+
+def _require_libraries(settings: Settings) -> None:
+    """Raise ``SettingsError`` when people shall sign in at a provider and what that needs is not
+    installed: it is in a file of its own."""
+    if settings.signin is not SignInKind.OIDC:
+        return
+    missing = [name for name in ("authlib", "httpx", "joserfc") if find_spec(name) is None]
+    if missing:
+        names = "、".join(missing)
+        raise SettingsError(
+            [
+                f"HIMURO_SIGNIN=oidc に必要なライブラリーがインストールされていません（{names}）。"
+                "requirements.txt の代わりに requirements-oidc.txt をインストールしてください"
+            ]
+        )
 
 
 def _examiner() -> Checkup:
