@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 
 from core.database_url import UrlFormError, hide_password, read_url
 from core.errors import SettingsError, os_reason
+from core.limits import Limits, read_limits
 from core.names import identity, split_unc
 
 JOB_NEEDS = ("HIMURO_BUCKET", "HIMURO_SHARES")
@@ -62,6 +63,7 @@ class Settings:
     signin: SignInKind = SignInKind.ACCOUNTS
     accounts: Path | None = None
     """Absolute; None stands for ``accounts.toml`` in the data directory."""
+    limits: Limits = Limits()
 
     @property
     def accounts_file(self) -> Path:
@@ -95,6 +97,7 @@ class Settings:
             "HIMURO_TIMEZONE": self.timezone.key,
             "HIMURO_SIGNIN": self.signin.value,
             "HIMURO_ACCOUNTS": str(self.accounts_file),
+            **self.limits.shown(),
         }
 
 
@@ -156,6 +159,7 @@ def load_settings(
         timezone=_timezone(env.get("HIMURO_TIMEZONE") or "Asia/Tokyo", problems),
         signin=_signin(env.get("HIMURO_SIGNIN") or "accounts", problems),
         accounts=_accounts(env.get("HIMURO_ACCOUNTS", "").strip()),
+        limits=read_limits(env, problems),
     )
     if problems:
         raise SettingsError(problems)

@@ -76,7 +76,9 @@ def test_only_the_contracts_folders_stand_at_the_top() -> None:
 
 def test_the_readme_names_every_setting() -> None:
     named = set(re.findall(r"^\| `(HIMURO_\w+)`", README, re.MULTILINE))
-    source = (CHECKOUT / "core" / "settings.py").read_text("utf-8")
+    source = "".join(
+        (CHECKOUT / "core" / f"{n}.py").read_text("utf-8") for n in ("settings", "limits")
+    )
     assert named == set(re.findall(r'"(HIMURO_\w+)"', source))
     assert named == set(load_settings({}).without_secrets())
     assert load_settings({}).restore_days == 7

@@ -31,6 +31,9 @@ from pages.common.ending import ending_with
 from pages.common.export_routes import EXPORT_ROUTES
 from pages.common.health_routes import HEALTH_ROUTES
 from pages.common.listening import send_at_once
+from pages.traffic import bounds
+from pages.traffic.connections import ConnectionLimits
+from pages.traffic.websocket import WebSocketFilter
 
 _BATCH = 5000
 """Rows handed over at once: one at a time is a thousand times slower (FACTS)."""
@@ -46,6 +49,7 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
     its log, its pages and ``/readyz`` say what to do.
     """
     logs.set_up()
+    bounds.tell()
     send_at_once()
     await asyncio.to_thread(_open)
     async with ending_with(services.close):
@@ -201,4 +205,4 @@ ROUTES = based(
         *EXPORT_ROUTES,
     ]
 )
-MIDDLEWARE = [Middleware(Doors)]
+MIDDLEWARE = [Middleware(ConnectionLimits), Middleware(Doors), Middleware(WebSocketFilter)]
