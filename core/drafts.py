@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from core.archive_run import ArchiveRun
 from core.errors import FatalError, HimuroError, ListError, unexpected
+from core.memory_budget import MIB, MemoryBudget, MemoryBudgetError, Reservation
 from core.model import HiddenRows, ListSource, Plan, Progress, RunRequest
 from core.ports import Catalogue, ObjectStore, RestoreStore
 from core.record import utc_now
@@ -26,8 +27,12 @@ from core.workers import Cancelled
 _MOST_DRAFTS = 20
 _MOST_BYTES = 512 * 1024 * 1024
 """Of all checks together, as ``_size`` estimates them: three of the largest lists."""
-_ITEM_BYTES = 800
+CHECK_BYTES = 200 * MIB
+"""That a list of the permitted size takes at most while it is checked, its own bytes apart."""
+ITEM_BYTES = 800
 """A file of a plan in memory, measured; a problem takes as much."""
+_UNSEEN = timedelta(minutes=10)
+"""After which a check that nobody looks at gives way to another one that needs its memory."""
 _KEPT = timedelta(hours=24)
 """How long a check waits for the operator's word."""
 
@@ -73,6 +78,7 @@ class Drafts:
         catalogue: Catalogue,
         open_store: Callable[[Settings], ObjectStore],
         open_restore_store: Callable[[Settings], RestoreStore],
+        memory: MemoryBudget,
         *,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -80,12 +86,15 @@ class Drafts:
         self._catalogue = catalogue
         self._open_store = open_store
         self._open_restore_store = open_restore_store
+        self._memory = memory
         self._now = now
         self._lock = threading.Condition(threading.RLock())
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
         self._runs: dict[str, AnyRun] = {}
         """Those that are being checked or wait for a word; what has begun is no longer ours."""
-        self._sizes: dict[str, int] = {}
+        self._holds: dict[str, Reservation] = {}
+        self._seen: dict[str, datetime] = {}
+        """When each was looked at for the last time."""
         self._starting: set[str] = set()
         """Drafts whose run is being begun."""
         self._closing = False
@@ -142,6 +151,7 @@ class Drafts:
     def _begin(
         self, run: AnyRun, sources: Sequence[ListSource], require: Callable[[], None]
     ) -> str:
+        hold = self._reserve(CHECK_BYTES + sum(len(source.content) for source in sources))
         draft_id = secrets.token_urlsafe(12)
         names = tuple(source.name for source in sources)
         draft = Draft(
@@ -155,7 +165,8 @@ class Drafts:
         with self._lock:
             self._drafts[draft_id] = draft
             self._runs[draft_id] = run
-            self._sizes[draft_id] = sum(len(source.content) for source in sources)
+            self._holds[draft_id] = hold
+            self._seen[draft_id] = draft.created_at
             self._make_room()
         try:
             start_thread(self._check, draft_id, run, require, name=f"himuro-draft-{draft_id}")
@@ -163,16 +174,42 @@ class Drafts:
             self._fail_draft(draft_id, str(exc), self._record_failure(run, exc))
         return draft_id
 
+    def _reserve(self, size: int) -> Reservation:
+        """Return memory for a check. What nobody has looked at lately gives way, the oldest
+        first; raises ``MemoryBudgetError`` when that does not bring enough."""
+        with self._lock:
+            while True:
+                try:
+                    return self._memory.reserve(size)
+                except MemoryBudgetError:
+                    unseen = self._now() - _UNSEEN
+                    idle = (
+                        draft.draft_id
+                        for draft in self._drafts.values()
+                        if self._holds.get(draft.draft_id)
+                        and draft.state is not DraftState.CHECKING
+                        and self._seen[draft.draft_id] < unseen
+                    )
+                    oldest = next(idle, None)
+                    if oldest is None:
+                        raise
+                    self.discard(oldest)
+
     def draft(self, draft_id: str) -> Draft | None:
         with self._lock:
+            if draft_id in self._drafts:
+                self._seen[draft_id] = self._now()
             return self._drafts.get(draft_id)
 
     def discard(self, draft_id: str) -> None:
         """Forget a check; one that still goes on ends soon. Runs are not affected."""
         with self._lock:
-            self._drafts.pop(draft_id, None)
-            self._runs.pop(draft_id, None)
-            self._sizes.pop(draft_id, None)
+            draft = self._drafts.pop(draft_id, None)
+            self._seen.pop(draft_id, None)
+            # Who works on it has its memory until that ends.
+            working = draft is not None and draft.state is DraftState.CHECKING
+            if not working and draft_id not in self._starting:
+                self._let_go(draft_id)
 
     def _make_room(self) -> None:
         """Discard what nobody has given a word about for long, and the oldest when there is too
@@ -182,9 +219,17 @@ class Drafts:
             if draft.created_at < outdated and draft.state is not DraftState.CHECKING:
                 self.discard(draft.draft_id)
         while len(self._drafts) > 1 and (
-            len(self._drafts) > _MOST_DRAFTS or sum(self._sizes.values()) > _MOST_BYTES
+            len(self._drafts) > _MOST_DRAFTS or self._weight() > _MOST_BYTES
         ):
             self.discard(next(iter(self._drafts)))
+
+    def _weight(self) -> int:
+        """Return the bytes of all checks that have ended."""
+        return sum(
+            hold.size
+            for draft_id, hold in self._holds.items()
+            if draft_id in self._drafts and self._drafts[draft_id].state is not DraftState.CHECKING
+        )
 
     def _check(self, draft_id: str, run: AnyRun, require: Callable[[], None]) -> None:
         def progress(progress: Progress) -> None:
@@ -215,6 +260,10 @@ class Drafts:
         except Exception as exc:
             _logger.exception("check %s failed", draft_id)
             self._fail_draft(draft_id, str(unexpected(exc)), "")
+        finally:
+            with self._lock:
+                if draft_id not in self._drafts:  # it was discarded meanwhile
+                    self._let_go(draft_id)
 
     def _record_failure(self, run: AnyRun, error: FatalError) -> str:
         try:
@@ -233,26 +282,30 @@ class Drafts:
         with self._lock:
             if draft_id not in self._drafts:
                 return
+            kept = ITEM_BYTES * (len(plan.items) + len(plan.problems))
             if ended:
-                self._let_go(draft_id)
-            size = _ITEM_BYTES * (len(plan.items) + len(plan.problems))
-            self._sizes[draft_id] = self._sizes.get(draft_id, 0) + size
+                self._runs.pop(draft_id, None)
+            else:
+                kept += self._holds[draft_id].size - CHECK_BYTES
+            # Never more than before: so it is granted.
+            self._holds[draft_id].resize(min(kept, self._holds[draft_id].size))
             self._make_room()
 
     def _let_go(self, draft_id: str) -> None:
         """Drop the run of a draft, and with it the uploaded bytes."""
         self._runs.pop(draft_id, None)
-        self._sizes.pop(draft_id, None)
+        if hold := self._holds.pop(draft_id, None):
+            hold.release()
 
     def _update(self, draft_id: str, **changes: object) -> None:
         with self._lock:
             if draft_id in self._drafts:
                 self._drafts[draft_id] = replace(self._drafts[draft_id], **changes)  # type: ignore[arg-type]
 
-    def take(self, draft_id: str) -> str | tuple[Draft, AnyRun]:
-        """Return a draft that may be run, with its plan, and the run that it becomes; it is
-        the caller's until ``became``. Or the id of the run that it has become already: while
-        somebody else has it, waits for that.
+    def take(self, draft_id: str) -> str | tuple[Draft, AnyRun, Reservation]:
+        """Return a draft that may be run, with its plan, the run that it becomes and the memory
+        that both have; they are the caller's until ``became``. Or the id of the run that it has
+        become already: while somebody else has it, waits for that.
 
         Raises ``ListError`` when the check is unknown, unfinished or refused.
         """
@@ -268,7 +321,7 @@ class Drafts:
             if draft.state is not DraftState.READY or draft.plan is None:
                 raise ListError("確認が終わっていないか、誤りがあるため実行できません")
             self._starting.add(draft_id)
-            return draft, self._runs[draft_id]
+            return draft, self._runs[draft_id], self._holds[draft_id]
 
     def became(self, draft_id: str, run_id: str) -> None:
         """Note which run a draft has become; empty: none, and it may be taken again.
@@ -279,5 +332,8 @@ class Drafts:
             self._starting.discard(draft_id)
             if run_id:
                 self._update(draft_id, run_id=run_id, plan=None)
+                self._runs.pop(draft_id, None)
+                self._holds.pop(draft_id, None)  # the run gives it back
+            elif draft_id not in self._drafts:
                 self._let_go(draft_id)
             self._lock.notify_all()

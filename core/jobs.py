@@ -19,9 +19,10 @@ from typing import Protocol
 
 from core import history
 from core.archive_run import ArchiveRun
-from core.drafts import Draft, Drafts
+from core.drafts import ITEM_BYTES, Draft, Drafts
 from core.drafts import DraftState as DraftState
 from core.errors import HimuroError, ListError
+from core.memory_budget import ConsoleMemory, Reservation
 from core.model import HiddenRows, ListSource, Progress, RunRecord, RunRequest
 from core.ports import Catalogue, ObjectStore, ProgressSink, RestoreStore
 from core.record import utc_now
@@ -71,9 +72,17 @@ class _Recorded(Protocol):
 
 class _Job:
     def __init__(
-        self, run: _Recorded, sources: tuple[str, ...], work: Work, progress: Progress
+        self,
+        run: _Recorded,
+        sources: tuple[str, ...],
+        work: Work,
+        progress: Progress,
+        *,
+        hold: Reservation,
     ) -> None:
-        """``work`` carries the run out; ``progress``: what is known before that."""
+        """``work`` carries the run out; ``progress``: what is known before that; ``hold``: the
+        memory of its plan."""
+        self.hold = hold
         self.run = run
         self.sources = sources
         self.work = work
@@ -115,7 +124,11 @@ class Jobs:
         self.open_restore_store = open_restore_store
         self._now = now
         self._index = RunIndex(settings)
-        self._drafts = Drafts(settings, catalogue, open_store, open_restore_store, now=now)
+        self.memory = ConsoleMemory(settings.memory_bytes)
+        """What everything in this console asks before it holds bytes for somebody."""
+        self._drafts = Drafts(
+            settings, catalogue, open_store, open_restore_store, self.memory.checks, now=now
+        )
         self._wake = threading.Condition(threading.RLock())
         self._queue: list[_Job] = []
         self._being_begun = 0
@@ -261,7 +274,7 @@ class Jobs:
         taken = self._drafts.take(draft_id)
         if isinstance(taken, str):
             return taken
-        draft, run = taken
+        draft, run, hold = taken
         run_id = ""
         try:
             work, plan = work_of(run), draft.plan
@@ -269,7 +282,7 @@ class Jobs:
             with self._beginning(len(plan.items) if plan else 0):
                 record = run.begin(plan)
                 progress = Progress(total_files=record.total_files, total_bytes=record.total_bytes)
-                self._add(_Job(run, draft.sources, work, progress))
+                self._add(_Job(run, draft.sources, work, progress, hold=hold))
             run_id = record.run_id
         finally:
             self._drafts.became(draft_id, run_id)
@@ -278,12 +291,19 @@ class Jobs:
     def _take_up(self, restore: OpenRestore, started_by: str, work: Work) -> None:
         files = restore.record.total_files - restore.record.placed_files
         with self._beginning(files):
-            record = restore.begin(started_by)
-            progress = Progress(
-                total_files=record.total_files - record.placed_files,
-                total_bytes=record.total_bytes - record.placed_bytes,
-            )
-            self._add(_Job(restore, record.inputs, work, progress))
+            hold = self.memory.checks.reserve(ITEM_BYTES * files)
+            added = False
+            try:
+                record = restore.begin(started_by)
+                progress = Progress(
+                    total_files=record.total_files - record.placed_files,
+                    total_bytes=record.total_bytes - record.placed_bytes,
+                )
+                self._add(_Job(restore, record.inputs, work, progress, hold=hold))
+                added = True
+            finally:
+                if not added:
+                    hold.release()
 
     @contextmanager
     def _beginning(self, files: int) -> Iterator[None]:
@@ -376,6 +396,7 @@ class Jobs:
         finally:
             with self._wake:
                 self._queue.remove(job)
+                job.hold.release()
                 self._wake.notify_all()
 
     def _execute(self, job: _Job) -> None:

@@ -24,6 +24,8 @@ RESTORE_NEEDS = ("HIMURO_BUCKET", "HIMURO_RESTORE_ROOTS")
 """Settings that restores cannot do without."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """S3's rule for names of general purpose buckets."""
+_LEAST_MEMORY, _DEFAULT_MEMORY = 512, 1024
+"""MiB. One check and one upload fit into the least."""
 
 
 class SignInKind(StrEnum):
@@ -64,6 +66,8 @@ class Settings:
     accounts: Path | None = None
     """Absolute; None stands for ``accounts.toml`` in the data directory."""
     limits: Limits = Limits()
+    memory_bytes: int = _DEFAULT_MEMORY * 1024 * 1024
+    """That the console may hold for all who ask for things."""
 
     @property
     def accounts_file(self) -> Path:
@@ -98,6 +102,7 @@ class Settings:
             "HIMURO_SIGNIN": self.signin.value,
             "HIMURO_ACCOUNTS": str(self.accounts_file),
             **self.limits.shown(),
+            "HIMURO_MEMORY_BUDGET": str(self.memory_bytes // 1024**2),
         }
 
 
@@ -160,6 +165,7 @@ def load_settings(
         signin=_signin(env.get("HIMURO_SIGNIN") or "accounts", problems),
         accounts=_accounts(env.get("HIMURO_ACCOUNTS", "").strip()),
         limits=read_limits(env, problems),
+        memory_bytes=_memory(env.get("HIMURO_MEMORY_BUDGET") or str(_DEFAULT_MEMORY), problems),
     )
     if problems:
         raise SettingsError(problems)
@@ -244,6 +250,16 @@ def _signin(text: str, problems: list[str]) -> SignInKind:
         kinds = "、".join(SignInKind)
         problems.append(f"HIMURO_SIGNIN は {kinds} のどれかにしてください（現在: {text}）")
         return SignInKind.ACCOUNTS
+
+
+def _memory(text: str, problems: list[str]) -> int:
+    """Return bytes."""
+    if not (text.isdecimal() and _LEAST_MEMORY <= int(text) <= 1024**2):
+        problems.append(
+            f"HIMURO_MEMORY_BUDGET は{_LEAST_MEMORY}以上の整数（MiB）にしてください（現在: {text}）"
+        )
+        text = str(_DEFAULT_MEMORY)
+    return int(text) * 1024**2
 
 
 def _accounts(text: str) -> Path | None:

@@ -31,6 +31,7 @@ from pages.common.ending import ending_with
 from pages.common.export_routes import EXPORT_ROUTES
 from pages.common.health_routes import HEALTH_ROUTES
 from pages.common.listening import send_at_once
+from pages.common.memory_door import MemoryDoor
 from pages.traffic import bounds
 from pages.traffic.connections import ConnectionLimits
 from pages.traffic.websocket import WebSocketFilter
@@ -205,4 +206,9 @@ ROUTES = based(
         *EXPORT_ROUTES,
     ]
 )
-MIDDLEWARE = [Middleware(ConnectionLimits), Middleware(Doors), Middleware(WebSocketFilter)]
+MIDDLEWARE = [
+    Middleware(ConnectionLimits),
+    Middleware(Doors),
+    Middleware(WebSocketFilter),
+    Middleware(MemoryDoor),
+]

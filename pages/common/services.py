@@ -16,6 +16,7 @@ from core.doctor import examine
 from core.errors import HimuroError, SettingsError
 from core.exports import Exports
 from core.jobs import Jobs
+from core.memory_budget import ConsoleMemory
 from core.ports import Catalogue, Health
 from core.restores import Restores
 from core.s3 import S3ObjectStore
@@ -26,6 +27,7 @@ from core.signin import SignIn
 from core.summary import Summary
 from db import open_catalogue
 from db.health import SqlHealth
+from pages.common import uploads
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Services:
     signin: SignIn = field(init=False)
     summary: Summary = field(init=False)
     exports: Exports = field(init=False)
+    memory: ConsoleMemory = field(init=False)
     _opened: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -46,7 +49,9 @@ class Services:
         self.restores = Restores(self.settings, self.jobs.open_restore_store)
         self.signin = SignIn(self.settings)
         self.summary = Summary(self.catalogue, self.settings.timezone)
-        self.exports = Exports(self.settings, self.catalogue)
+        self.memory = self.jobs.memory
+        self.memory.uploads.count(uploads.held_bytes)
+        self.exports = Exports(self.settings, self.catalogue, memory=self.memory)
 
     def open_jobs(self) -> Jobs:
         """Return the queue, which works from the first call on.

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core.jobs import Jobs
+from core.memory_budget import MemoryBudgetError
 from core.model import MOST_TYPED, ListSource, RunRequest
 from core.settings import JOB_NEEDS, RESTORE_NEEDS
-from pages.common import guard, services
+from pages.common import guard, services, uploads
 from pages.steps import address
 
 TYPES = ["csv", "txt", "tsv", "xlsx"]
@@ -88,10 +89,19 @@ def render(here: services.Services, form: Form) -> None:
         refused = (
             "" if sources else "赤い印の付いたファイルは、種類か大きさが合わないため使えません。"
         )
-        st.error(f"{missing}を入力してください。{refused}", icon=":material/error:")
+        why = uploads.refusal()
+        st.error(f"{missing}を入力してください。{why or refused}", icon=":material/error:")
         return
-    draft_id = form.check(here.open_jobs(), sources, request)
-    # A new key: the session lets go of the uploaded bytes.
+    if why := uploads.refusal():
+        st.error(f"送れなかった一覧があります。{why}", icon=":material/error:")
+        return
+    try:
+        draft_id = form.check(here.open_jobs(), sources, request)
+    except MemoryBudgetError as exc:
+        st.error(str(exc), icon=":material/error:")
+        return
+    # The session lets go of the uploaded bytes; a new key, because they are not there any more.
+    uploads.let_go(lists)
     st.session_state["upload-generation"] = generation + 1
     address.show_draft(draft_id)
     st.rerun()
