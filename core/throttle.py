@@ -6,21 +6,29 @@ Three things are counted, in memory:
   failures each further one costs 30 s, then twice as long, up to 15 minutes;
 - an address, whatever account: after 30 failures 60 s and more. One machine cannot try every
   name;
-- an account from everywhere: after 50 failures 2 s, up to 30 s. Many machines together get
-  some 3,000 attempts a day, while its owner waits for half a minute at most.
+- an account from everywhere (``core/waiting_line.py``): 50 comparisons, and one more every 30
+  seconds, 2,930 in a day at most, whatever the number of addresses. They are given out in turn.
+  Somebody who comes from an address that has not failed at this account today has his password
+  looked at within 30 seconds while any number of addresses keep guessing that have; each address
+  that has not, and came before him, makes it 30 seconds more. So an attacker delays him by each
+  address once a day: forty addresses not at all (they have used the store up and failed), five
+  hundred that all begin a moment before him by up to four hours, once.
 
-A browser that has signed in before carries a device cookie (OWASP, "Slow Down Online Guessing
-Attacks with Device Cookies") and is counted for itself alone: nobody else's failures, be it
-from the same address, lock it out. Names that do not exist are counted like those that do.
+What remains: who guesses from the owner's own address (behind the same gateway, say) makes him
+wait up to 15 minutes there, and may do so again and again. A browser that has signed in before
+carries a device cookie (OWASP, "Slow Down Online Guessing Attacks with Device Cookies") and is
+counted for itself alone: nobody else's failures, be it from the same address, lock it out. Names
+that do not exist are counted like those that do.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from core.waiting_line import WaitingLines, networks
 
 _MOST_KEYS = 20_000
 """Of each kind; beyond, the one that failed longest ago is forgotten."""
@@ -44,7 +52,6 @@ class _Rule:
 
 _SEAT = _Rule(free=5, first=30, most=900, forget=3600)
 _ADDRESS = _Rule(free=30, first=60, most=900, forget=3600)
-_ACCOUNT = _Rule(free=50, first=2, most=30, forget=3600)
 
 
 class _Counts:
@@ -89,7 +96,7 @@ class Throttle:
         self._lock = threading.Lock()
         self._seats = _Counts(_SEAT)
         self._addresses = _Counts(_ADDRESS)
-        self._accounts = _Counts(_ACCOUNT)
+        self._lines = WaitingLines()
 
     def attempt(self, account: str, address: str, device: str = "") -> float:
         """Return 0 when an attempt may be made, which then counts as failed until
@@ -102,6 +109,8 @@ class Throttle:
             now = self._clock()
             counters = self._counters(account, address, device)
             wait = max(counts.wait(key, now) for counts, key in counters)
+            if wait <= 0 and not device:
+                wait = self._lines.ask(account, address, now)
             if wait <= 0:
                 for counts, key in counters:
                     counts.failed(key, now)
@@ -118,32 +127,24 @@ class Throttle:
             seats.clear(seat)
             for counts, key in others:
                 counts.forgive(key)
+            if not device:
+                self._lines.succeeded(account, address, self._clock())
 
     def withdrawn(self, account: str, address: str, device: str = "") -> None:
         """Take an attempt back that was not looked at after all."""
         with self._lock:
             for counts, key in self._counters(account, address, device):
                 counts.forgive(key)
+            if not device:
+                self._lines.withdrawn(account, address, self._clock())
 
     def _counters(self, account: str, address: str, device: str) -> list[tuple[_Counts, str]]:
         if device:
             return [(self._seats, f"{account}\n\n{device}")]
         place = network(address)
-        return [
-            (self._seats, f"{account}\n{place}"),
-            (self._addresses, place),
-            (self._accounts, account),
-        ]
+        return [(self._seats, f"{account}\n{place}"), (self._addresses, place)]
 
 
 def network(address: str) -> str:
     """Return what one customer of a network has: an IPv4 address, 64 bits of an IPv6 one."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return "?"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is None:
-            return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
-        parsed = parsed.ipv4_mapped
-    return str(parsed)
+    return networks(address).own
