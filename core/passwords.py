@@ -18,11 +18,14 @@ _AT_ONCE = 2
 """Each takes 64 MiB and a core for some 0.1 s."""
 _WAITING = 16
 """Those beyond are refused, so that a flood leaves threads for everything else."""
+_KEPT = 4
+"""Places for browsers that have signed in before: a flood of strangers leaves them theirs."""
 
 _hasher = PasswordHasher()
 """RFC 9106, second recommendation: t=3, 64 MiB, 4 lanes."""
 _slots = threading.BoundedSemaphore(_AT_ONCE)
 _places = threading.BoundedSemaphore(_AT_ONCE + _WAITING)
+_kept_places = threading.BoundedSemaphore(_KEPT)
 
 
 class BusyError(HimuroError):
@@ -39,14 +42,15 @@ def hash_password(password: str) -> str:
     return _hasher.hash(_composed(password))
 
 
-def matches(password_hash: str, password: str) -> bool:
-    """Return whether ``password`` is the one that was hashed.
+def matches(password_hash: str, password: str, *, known: bool = False) -> bool:
+    """Return whether ``password`` is the one that was hashed. ``known``: by a browser that has
+    signed in before.
 
     Blocks while two others are being compared; raises ``BusyError`` when many wait already.
     """
     if len(password) > MOST:
         return False
-    with _turn():
+    with _turn(known=known):
         try:
             return _hasher.verify(password_hash, _composed(password))
         except (VerificationError, InvalidHashError):
@@ -54,14 +58,17 @@ def matches(password_hash: str, password: str) -> bool:
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
-    if not _places.acquire(blocking=False):
-        raise BusyError("いま混み合っています。しばらく待ってから、もう一度お試しください。")
+def _turn(*, known: bool) -> Iterator[None]:
+    places = _places
+    if not places.acquire(blocking=False):
+        places = _kept_places
+        if not known or not places.acquire(blocking=False):
+            raise BusyError("いま混み合っています。しばらく待ってから、もう一度お試しください。")
     try:
         with _slots:
             yield
     finally:
-        _places.release()
+        places.release()
 
 
 def _composed(password: str) -> str:

@@ -15,7 +15,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from core.private import secret_key
 
-Kind = Literal["session.1", "device.1", "form.1"]
+Kind = Literal["session.1", "device.2", "form.1"]
 """What is sealed, and the version of its form: one is never taken for another."""
 _MOST_LETTERS = 4096
 

@@ -12,7 +12,8 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -20,11 +21,16 @@ from pathlib import Path
 from core.errors import FatalError
 from core.private import replace_private
 
-IDLE_SECONDS = 60 * 60
-"""Without a request, a click or a self-refreshing page."""
 LONGEST_SECONDS = 12 * 60 * 60
 _MOST_OF_ONE = 20
-"""Sessions of one account; the one unused for longest ends when there are more."""
+"""Sessions of one account; the one unused for longest ends when there are more. As many that
+have ended are kept."""
+_MOST = 5000
+"""Sessions of all accounts; beyond, whoever has most loses the one unused for longest."""
+_MOST_BYTES = 8 * 1024 * 1024
+"""Of the file: more than ``_MOST`` sessions take."""
+_MOST_LETTERS = 128
+_BEFORE = "before "
 _SAVE_EVERY = 60
 """Seconds. A crash forgets at most so much of what was seen."""
 
@@ -42,6 +48,31 @@ class Refusal(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """Where a request comes from."""
+
+    address: str
+    browser: str = ""
+    """In words, made of ours alone (``core/browsers.py``); empty when it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One session, as the person it belongs to sees it. Times are seconds since 1970."""
+
+    handle: str
+    """What to end it by. It is no secret: nobody can make a cookie of it."""
+    issued: float
+    seen: float
+    first: Client
+    """Where it was opened."""
+    address: str
+    """Where it was used last."""
+    this: bool
+    """Whether it is the one of whoever looks."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Session:
     account: str
     """Key of the account, or subject of the identity provider."""
@@ -51,70 +82,171 @@ class _Session:
     """Seconds since 1970, as ``seen``."""
     seen: float
     ended: bool = False
-    """Kept until it would be too old anyway, so that it cannot come back."""
+    """Kept for a while, so that the log can tell it from one that never was."""
+    address: str = ""
+    browser: str = ""
+    last: str = ""
+    """The address it was used from last."""
 
 
 class Sessions:
-    """The list in ``path``; ``clock`` returns seconds since 1970."""
+    """The list in ``path``; ``clock`` returns seconds since 1970.
 
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+    ``idle``: seconds without a request, a click or a self-refreshing page that end a session.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float], idle: float = 30 * 60) -> None:
         self._path = path
         self._clock = clock
+        self._idle = idle
         self._lock = threading.Lock()
         self._list: dict[str, _Session] | None = None
         self._saved = 0.0
 
-    def begin(self, account: str, fingerprint: str) -> str:
+    def begin(self, account: str, fingerprint: str, client: Client | None = None) -> str:
         """Open a session and return its id, 256 random bits.
 
         Raises ``FatalError`` when the list cannot be written.
         """
         session_id = secrets.token_urlsafe(32)
-        self.adopt(session_id, account, fingerprint, self._clock())
+        with self._lock:
+            self._enter(session_id, account, fingerprint, self._clock(), client)
         return session_id
 
-    def adopt(self, session_id: str, account: str, fingerprint: str, issued: float) -> bool:
+    def adopt(
+        self,
+        session_id: str,
+        account: str,
+        fingerprint: str,
+        issued: float,
+        client: Client | None = None,
+    ) -> bool:
         """Enter a session that somebody else opened at ``issued`` (an identity provider).
 
-        Returns False for one that is known already, also as ended: it stays as it is.
+        Returns False for one that is known already, also as ended, and for one that may have
+        been and is forgotten: it stays as it is.
         """
         with self._lock:
             known = self._known()
-            key = _digest(session_id)
-            if key in known:
+            forgotten = known.get(_mark(_bounded(account)))
+            if handle_of(session_id) in known or (forgotten and issued <= forgotten.issued):
                 return False
-            known[key] = _Session(account, fingerprint, issued, self._clock())
-            mine = [k for k, s in known.items() if s.account == account and not s.ended]
-            for old in sorted(mine, key=lambda k: known[k].seen)[:-_MOST_OF_ONE]:
-                known[old] = replace(known[old], ended=True)
-            self._save()
+            self._enter(session_id, account, fingerprint, issued, client)
             return True
 
-    def check(self, session_id: str, fingerprint: str) -> Refusal | None:
+    def _enter(
+        self,
+        session_id: str,
+        account: str,
+        fingerprint: str,
+        issued: float,
+        client: Client | None,
+    ) -> None:
+        where = client or Client("")
+        address, account = _bounded(where.address), _bounded(account)
+        self._known()[handle_of(session_id)] = _Session(
+            account,
+            fingerprint,
+            issued,
+            seen=self._clock(),
+            address=address,
+            browser=_bounded(where.browser),
+            last=address,
+        )
+        self._bound(account)
+        self._save()
+
+    def check(self, session_id: str, fingerprint: str, address: str = "") -> Refusal | None:
         """Return why a session does not count; None when it does, which keeps it alive."""
         with self._lock:
-            known, now, key = self._known(), self._clock(), _digest(session_id)
+            known, now, key = self._known(), self._clock(), handle_of(session_id)
             session = known.get(key)
-            refusal = _refusal(session, fingerprint, now)
+            refusal = self._refusal(session, fingerprint, now)
             if session is None or refusal is Refusal.ENDED:
                 return refusal
-            known[key] = replace(session, seen=now, ended=refusal is not None)
+            last = _bounded(address) or session.last
+            known[key] = replace(session, seen=now, ended=refusal is not None, last=last)
             if refusal or now - self._saved > _SAVE_EVERY:
                 self._save_or_log()
             return refusal
 
-    def end(self, session_id: str) -> None:
-        """End a session for good. A second call, or an unknown one, does nothing."""
+    def end(self, session_id: str) -> bool:
+        """End a session for good. A second call, or an unknown one, does nothing: False."""
         with self._lock:
-            known, key = self._known(), _digest(session_id)
-            if key in known and not known[key].ended:
-                known[key] = replace(known[key], ended=True)
-                self._save_or_log()
+            return self._end([handle_of(session_id)])
+
+    def of(self, account: str, session_id: str) -> list[SessionView]:
+        """Return the sessions of an account that go on: that of ``session_id`` first, then the
+        one used last."""
+        this = handle_of(session_id)
+        with self._lock:
+            now = self._clock()
+            found = [
+                SessionView(
+                    key, s.issued, s.seen, Client(s.address, s.browser), s.last, key == this
+                )
+                for key, s in self._of(_bounded(account))
+                if self._refusal(s, s.fingerprint, now) is None
+            ]
+        return sorted(found, key=lambda session: (not session.this, -session.seen))
+
+    def end_some(self, account: str, handles: Callable[[str], bool]) -> int:
+        """End those sessions of an account that ``handles`` chooses; returns how many."""
+        with self._lock:
+            chosen = [key for key, s in self._of(_bounded(account)) if not s.ended and handles(key)]
+            self._end(chosen)
+            return len(chosen)
+
+    def _end(self, keys: list[str]) -> bool:
+        known = self._known()
+        going_on = [key for key in keys if key in known and not known[key].ended]
+        for key in going_on:
+            known[key] = replace(known[key], ended=True)
+        if going_on:
+            self._save_or_log()
+        return bool(going_on)
+
+    def _refusal(self, session: _Session | None, fingerprint: str, now: float) -> Refusal | None:
+        if session is None:
+            return Refusal.UNKNOWN
+        if session.ended:
+            return Refusal.ENDED
+        if now - session.issued > LONGEST_SECONDS:
+            return Refusal.TOO_OLD
+        if now - session.seen > self._idle:
+            return Refusal.IDLE
+        return None if session.fingerprint == fingerprint else Refusal.CHANGED
 
     def _known(self) -> dict[str, _Session]:
         if self._list is None:
             self._list = _loaded(self._path)
         return self._list
+
+    def _of(self, account: str) -> Iterator[tuple[str, _Session]]:
+        mark = _mark(account)
+        return ((k, s) for k, s in self._known().items() if s.account == account and k != mark)
+
+    def _bound(self, account: str) -> None:
+        """Keep 20 of each account, and as many ended ones; and so many in all."""
+        known = self._known()
+        mine = sorted(self._of(account), key=lambda item: item[1].seen)
+        for key, session in [item for item in mine if not item[1].ended][:-_MOST_OF_ONE]:
+            known[key] = replace(session, ended=True)
+        for key, _session in [item for item in mine if known[item[0]].ended][:-_MOST_OF_ONE]:
+            self._forget(key)
+        counts = Counter(s.account for key, s in known.items() if not key.startswith(_BEFORE))
+        if counts.total() > _MOST:
+            most = counts.most_common(1)[0][0]
+            self._forget(min(self._of(most), key=lambda item: item[1].seen)[0])
+
+    def _forget(self, key: str) -> None:
+        """Let go of a session, and of all that its account began before: what an identity
+        provider opened could be entered again."""
+        session = self._known().pop(key)
+        mark = _mark(session.account)
+        before = self._known().get(mark)
+        issued = max(session.issued, before.issued if before else 0.0)
+        self._known()[mark] = _Session(session.account, "", issued, self._clock(), ended=True)
 
     def _save_or_log(self) -> None:
         """What happened holds in memory all the same."""
@@ -132,27 +264,29 @@ class Sessions:
         replace_private(self._path, text.encode())
 
 
-def _refusal(session: _Session | None, fingerprint: str, now: float) -> Refusal | None:
-    if session is None:
-        return Refusal.UNKNOWN
-    if session.ended:
-        return Refusal.ENDED
-    if now - session.issued > LONGEST_SECONDS:
-        return Refusal.TOO_OLD
-    if now - session.seen > IDLE_SECONDS:
-        return Refusal.IDLE
-    return None if session.fingerprint == fingerprint else Refusal.CHANGED
-
-
-def _digest(session_id: str) -> str:
-    """The list holds digests: who reads it cannot make a cookie of it."""
+def handle_of(session_id: str) -> str:
+    """Return what the list knows a session by: who reads it cannot make a cookie of it."""
     return hashlib.sha256(session_id.encode("utf-8", "replace")).hexdigest()
+
+
+def _mark(account: str) -> str:
+    """Key of the entry that says until when sessions of an account are forgotten."""
+    return _BEFORE + handle_of(account)
+
+
+def _bounded(text: str) -> str:
+    """Whoever has a longer name is told from others by its digest."""
+    return text if len(text) <= _MOST_LETTERS else handle_of(text)
 
 
 def _loaded(path: Path) -> dict[str, _Session]:
     """Return the list of an earlier process; empty when there is none or it is damaged."""
     try:
-        data = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError("too large")
+        data = json.loads(content)
         return {str(key): _session(value) for key, value in data.items()}
     except FileNotFoundError:
         return {}

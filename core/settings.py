@@ -68,6 +68,8 @@ class Settings:
     limits: Limits = Limits()
     memory_bytes: int = _DEFAULT_MEMORY * 1024 * 1024
     """That the console may hold for all who ask for things."""
+    idle_minutes: int = 30
+    """Minutes without use after which a session ends, 5 to 720."""
 
     @property
     def accounts_file(self) -> Path:
@@ -103,6 +105,7 @@ class Settings:
             "HIMURO_ACCOUNTS": str(self.accounts_file),
             **self.limits.shown(),
             "HIMURO_MEMORY_BUDGET": str(self.memory_bytes // 1024**2),
+            "HIMURO_IDLE_MINUTES": str(self.idle_minutes),
         }
 
 
@@ -166,6 +169,7 @@ def load_settings(
         accounts=_accounts(env.get("HIMURO_ACCOUNTS", "").strip()),
         limits=read_limits(env, problems),
         memory_bytes=_memory(env.get("HIMURO_MEMORY_BUDGET") or str(_DEFAULT_MEMORY), problems),
+        idle_minutes=_idle_minutes(env.get("HIMURO_IDLE_MINUTES") or "30", problems),
     )
     if problems:
         raise SettingsError(problems)
@@ -260,6 +264,17 @@ def _memory(text: str, problems: list[str]) -> int:
         )
         text = str(_DEFAULT_MEMORY)
     return int(text) * 1024**2
+
+
+def _idle_minutes(text: str, problems: list[str]) -> int:
+    """Below five minutes nobody could fill in a form; a session lasts twelve hours anyway."""
+    if re.fullmatch(r"[0-9]{1,4}", text.strip()) and 5 <= int(text) <= 720:
+        return int(text)
+    problems.append(
+        f"HIMURO_IDLE_MINUTES は操作がないときにサインアウトするまでの分を、5から720の整数で"
+        f"書いてください（現在: {text}）"
+    )
+    return 30
 
 
 def _accounts(text: str) -> Path | None:

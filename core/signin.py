@@ -10,21 +10,24 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 from core import passwords
+from core.account_changes import AccountChanges, fingerprint
 from core.accounts import Account, Accounts, AccountsError, AccountsFile, Role, account_key
-from core.audit import Event, SignInLog
+from core.audit import Event, Failure, FailureLog, SignInLog
 from core.names import printable
 from core.seals import Seals
-from core.sessions import LONGEST_SECONDS, Refusal, Sessions
+from core.sessions import LONGEST_SECONDS, Client, Refusal, Sessions, SessionView, handle_of
 from core.settings import Settings, SignInKind
 from core.throttle import Throttle
 
 MOST_NAME = 200
 """Letters of a name somebody types; an account has 64 at most."""
+DEVICE_DAYS = 90
+"""Days without signing in after which a browser is no longer one that is known."""
 _REMEMBERED = 1000
-"""Refused cookies that are not logged a second time."""
+"""Cookies of sessions that have ended, and are not counted a second time."""
 _CLOCK_SKEW = 300
 """Seconds that the clock of an identity provider may be ahead."""
 
@@ -47,6 +50,8 @@ class User:
     role: Role
     """As the accounts file says now."""
     session_id: str
+    account: str = ""
+    """What the list of sessions knows him by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,63 +79,112 @@ class SignIn:
         self.kind = settings.signin
         self.seals = Seals(data / "session.key")
         self._file = AccountsFile(settings.accounts_file)
-        self._sessions = Sessions(data / "sessions.json", clock)
+        self._changes = AccountChanges(data / "accounts.seen.json")
+        self._sessions = Sessions(data / "sessions.json", clock, settings.idle_minutes * 60)
         self._throttle = Throttle(steady)
         self._log = SignInLog(data / "signin.log", settings.timezone, clock)
+        self._failures = FailureLog(data / "signin-failures.log", settings.timezone, clock)
         self._clock = clock
         self._told: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def access(self) -> Access:
         try:
-            accounts = self._file.current()
+            accounts = self._accounts()
         except AccountsError:
             return Access.BROKEN
         found = accounts.by_key if self.kind is SignInKind.ACCOUNTS else accounts.rules
         return Access.OPEN if found else Access.NO_ACCOUNTS
 
+    def keep_up(self) -> None:
+        """Write down what the last minute held, and what was changed in the accounts file.
+
+        To be called every few seconds; it does nothing most of the time.
+        """
+        self._failures.write()
+        self.access()
+
+    def close(self) -> None:
+        """Write down what has been counted so far."""
+        self._failures.write(all_of_it=True)
+
+    def failed(self, failure: Failure, address: str) -> None:
+        """Count something that was refused before it came to a name."""
+        self._failures.count(failure, address)
+
+    def _accounts(self) -> Accounts:
+        accounts = self._file.current()
+        with self._lock:
+            for event, name, detail in self._changes.since(accounts):
+                self._log.write(event, name, detail=detail)
+        return accounts
+
     # Accounts file
 
-    def sign_in(self, name: str, password: str, address: str, device: str = "") -> Attempt:
+    def sign_in(
+        self, name: str, password: str, address: str, device: str = "", *, browser: str = ""
+    ) -> Attempt:
         """Open a session when name and password belong together.
 
-        ``device`` is the device cookie, if there is one. Takes the same time for a name that
-        does not exist. Raises ``AccountsError`` when the accounts file is not in order,
-        ``BusyError`` when too many try at once, ``FatalError`` when the data directory
-        refuses a session.
+        ``device`` is the device cookie, if there is one; ``browser`` is for the list of
+        sessions. Takes the same time for a name that does not exist. Raises ``AccountsError``
+        when the accounts file is not in order, ``BusyError`` when too many try at once,
+        ``FatalError`` when the data directory refuses a session.
         """
         accounts = self._usable()
         key = account_key(name[:MOST_NAME])
         account = accounts.by_key.get(key)
         # What an unknown name looks like is not written down: it is a password, now and then.
-        who = account.name if account else "(unknown)"
-        device_id = self._device(device, key)
+        who = account.name if account else ""
+        device_id = self._device(device, key, account, address)
         wait = self._throttle.attempt(key, address, device_id)
         if wait > 0:
-            self._log.write(Event.LOCKED, who, address, f"{wait:.0f} s")
+            self._failures.count(Failure.LOCKED, address, who)
             return Attempt(wait=wait)
         try:
-            proven = _proven(accounts, account, password)
+            proven = _proven(accounts, account, password, known=bool(device_id))
         except passwords.BusyError:
             self._throttle.withdrawn(key, address, device_id)
+            self._failures.count(Failure.BUSY, address, who)
             raise
         if not proven or account is None:
-            self._log.write(Event.FAILED, who, address)
+            wrong = Failure.PASSWORD if account else Failure.NAME
+            self._failures.count(wrong, address, who)
             return Attempt()
         self._throttle.succeeded(key, address, device_id)
-        session_id = self._sessions.begin(key, _fingerprint(account))
+        session_id = self._sessions.begin(key, fingerprint(account), Client(address, browser))
         self._log.write(Event.SIGNED_IN, who, address)
         token = self.seals.seal("session.1", {"id": session_id, "account": key})
-        fresh = {"id": device_id or secrets.token_urlsafe(16), "account": key}
-        return Attempt(token, self.seals.seal("device.1", fresh))
+        return Attempt(token, self._known_browser(device_id, key, account))
 
     def _usable(self) -> Accounts:
-        accounts = self._file.current()
+        accounts = self._accounts()
         return accounts if self.kind is SignInKind.ACCOUNTS else Accounts()
 
-    def _device(self, cookie: str, key: str) -> str:
-        opened = self.seals.open("device.1", cookie) if cookie else None
-        return str(opened["id"]) if opened and opened["account"] == key else ""
+    def _known_browser(self, device_id: str, key: str, account: Account) -> str:
+        """Return the cookie by which a browser is known from now on."""
+        fresh = {
+            "id": device_id or secrets.token_urlsafe(16),
+            "account": key,
+            "since": int(self._clock()),
+            "password": fingerprint(account)[:32],
+        }
+        return self.seals.seal("device.2", fresh)
+
+    def _device(self, cookie: str, key: str, account: Account | None, address: str) -> str:
+        """Return the id of a browser that has signed in to this account, with the password it
+        has now, and not too long ago; empty for any other."""
+        if not cookie:
+            return ""
+        opened = self.seals.open("device.2", cookie)
+        if opened is None:
+            self._failures.count(Failure.DEVICE, address)
+            return ""
+        age = self._clock() - opened["since"]
+        if account is None or opened["account"] != key or age > DEVICE_DAYS * 86400:
+            return ""
+        same = opened["password"] == fingerprint(account)[:32]
+        return str(opened["id"]) if same else ""
 
     def user(self, token: str, address: str) -> User | None:
         """Return who holds a session cookie; None for anybody without a session that counts.
@@ -139,7 +193,8 @@ class SignIn:
         """
         opened = self.seals.open("session.1", token)
         if opened is None:
-            return self._refused(token, "(unknown)", address, "not our cookie")
+            self._failures.count(Failure.COOKIE, address)
+            return None
         try:
             accounts = self._usable()
         except AccountsError:
@@ -147,17 +202,20 @@ class SignIn:
         key, session_id = opened["account"], opened["id"]
         account = accounts.by_key.get(key)
         if account is None:
-            if accounts.by_key:  # an empty file may be one that is just being written
-                self._sessions.end(session_id)
-            return self._refused(token, key, address, "no such account")
-        refusal = self._sessions.check(session_id, _fingerprint(account))
+            # An empty file may be one that is just being written.
+            if accounts.by_key and self._sessions.end(session_id):
+                self._log.write(Event.ENDED, key, address, "no such account")
+            return self._refused(token, Failure.ENDED, address)
+        refusal = self._sessions.check(session_id, fingerprint(account), address)
         if refusal:
-            return self._refused(token, account.name, address, refusal.value)
-        return User(account.name, account.role, session_id)
+            return self._over(token, refusal, account.name, address)
+        return User(account.name, account.role, session_id, key)
 
     # Identity provider
 
-    def user_of_claims(self, claims: Mapping[str, Any], address: str) -> User | None:
+    def user_of_claims(
+        self, claims: Mapping[str, Any], address: str, browser: str = ""
+    ) -> User | None:
         """Return who the claims of a verified ID token stand for; None without a role.
 
         A session begins with the token's ``iat`` and has the same limits as any other;
@@ -167,72 +225,98 @@ class SignIn:
         if self.kind is not SignInKind.OIDC:
             return None
         try:
-            accounts = self._file.current()
+            accounts = self._accounts()
         except AccountsError:
             return None
         subject, issued = str(claims.get("sub") or ""), claims.get("iat")
-        if not subject or isinstance(issued, bool) or not isinstance(issued, int | float):
-            return None
-        if not 0 < issued <= self._clock() + _CLOCK_SKEW:
-            return None
+        session_id = oidc_session_id(claims)
+        if not subject or not self._is_moment(issued):
+            return self._refused(session_id, Failure.OIDC, address)
         role = accounts.role_of(claims)
         name = printable(accounts.email_of(claims) or subject)[:MOST_NAME]
-        session_id = oidc_session_id(claims)
         if role is Role.ANYONE:
-            return self._refused(session_id, name, address, "no role")
+            return self._refused(session_id, Failure.OIDC, address, name)
         if self._clock() - issued > LONGEST_SECONDS:
-            return self._refused(session_id, name, address, Refusal.TOO_OLD.value)
-        if self._sessions.adopt(session_id, f"oidc {subject}", "oidc", float(issued)):
+            return self._refused(session_id, Failure.OIDC, address, name)
+        listed, client = f"oidc {subject}", Client(address, browser)
+        if self._sessions.adopt(session_id, listed, "oidc", float(issued), client):
             self._log.write(Event.SIGNED_IN, name, address, "OIDC")
-        refusal = self._sessions.check(session_id, "oidc")
+        refusal = self._sessions.check(session_id, "oidc", address)
         if refusal:
-            return self._refused(session_id, name, address, refusal.value)
-        return User(name, role, session_id)
+            return self._over(session_id, refusal, name, address)
+        return User(name, role, session_id, listed)
+
+    def _is_moment(self, issued: object) -> TypeGuard[float]:
+        if isinstance(issued, bool) or not isinstance(issued, int | float):
+            return False
+        return 0 < issued <= self._clock() + _CLOCK_SKEW
 
     def role_of_claims(self, claims: Mapping[str, Any]) -> Role:
         """Return the role of an identity, whether its session still counts or not."""
         try:
-            return self._file.current().role_of(claims)
+            return self._accounts().role_of(claims)
         except AccountsError:
             return Role.ANYONE
+
+    # Sessions
 
     def sign_out(self, user: User, address: str) -> None:
         """End a session, in every tab and for every copy of its cookie."""
         self._sessions.end(user.session_id)
         self._log.write(Event.SIGNED_OUT, user.name, address)
 
-    def _refused(self, token: str, who: str, address: str, why: str) -> User | None:
-        """Return None, and log a cookie that does not count.
+    def sessions_of(self, user: User) -> list[SessionView]:
+        """Return the sessions of whoever is signed in: this one first, then the last used."""
+        return self._sessions.of(user.account, user.session_id)
 
-        Once: an open page brings it every second.
-        """
-        digest = hashlib.sha256(f"{token}\n{why}".encode("utf-8", "replace")).digest()
+    def end_session(self, user: User, handle: str, address: str) -> bool:
+        """End one of somebody's own sessions; False when it is not his, or has ended."""
+        ended = self._sessions.end_some(user.account, lambda each: each == handle) > 0
+        if ended:
+            self._log.write(Event.ENDED, user.name, address, "by its owner")
+        return ended
+
+    def end_others(self, user: User, address: str) -> int:
+        """End all sessions of somebody but this one; returns how many."""
+        this = handle_of(user.session_id)
+        ended = self._sessions.end_some(user.account, lambda each: each != this)
+        if ended:
+            self._log.write(Event.ENDED, user.name, address, f"by its owner, others: {ended}")
+        return ended
+
+    def _over(self, token: str, refusal: Refusal, who: str, address: str) -> None:
+        """Write down that a session has just ended, or count a cookie of one that had."""
+        if refusal in (Refusal.ENDED, Refusal.UNKNOWN):
+            self._refused(token, Failure.ENDED, address, who)
+        else:
+            self._log.write(Event.ENDED, who, address, refusal.value)
+
+    def _refused(self, token: str, failure: Failure, address: str, who: str = "") -> None:
+        """Count a cookie that was ours and counts no longer; once, because an open page brings
+        it every second."""
+        what = "\n".join((token, address, failure.value))
+        digest = hashlib.sha256(what.encode("utf-8", "replace")).digest()
         with self._lock:
             known = digest in self._told
             self._told[digest] = None
             if len(self._told) > _REMEMBERED:
                 self._told.popitem(last=False)
         if not known:
-            self._log.write(Event.REFUSED, who, address, why)
-        return None
+            self._failures.count(failure, address, who)
 
 
-def _proven(accounts: Accounts, account: Account | None, password: str) -> bool:
+def _proven(accounts: Accounts, account: Account | None, password: str, *, known: bool) -> bool:
     """Return whether the password is the account's.
 
     For a name that does not exist somebody else's hash is compared and the answer ignored:
     the same work, whatever the parameters of the file's hashes are.
     """
     if account is not None:
-        return passwords.matches(account.password_hash, password)
+        return passwords.matches(account.password_hash, password, known=known)
     for other in accounts.by_key.values():
         passwords.matches(other.password_hash, password)
         break
     return False
-
-
-def _fingerprint(account: Account) -> str:
-    return hashlib.sha256(account.password_hash.encode()).hexdigest()
 
 
 def oidc_session_id(claims: Mapping[str, Any]) -> str:

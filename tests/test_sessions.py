@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from core.browsers import in_words
 from core.errors import FatalError
 from core.seals import Seals
-from core.sessions import IDLE_SECONDS, LONGEST_SECONDS, Refusal, Sessions
+from core.sessions import LONGEST_SECONDS, Client, Refusal, Sessions
 
 MINUTE = 60
+IDLE_SECONDS = 30 * MINUTE
 
 
 class Clock:
@@ -37,10 +39,10 @@ def sessions(tmp_path: Path, clock: Clock) -> Sessions:
 
 def test_a_session_goes_on_while_it_is_used(sessions: Sessions, clock: Clock) -> None:
     one = sessions.begin("tanaka", "f")
-    for _ in range(12):
-        clock.now += 59 * MINUTE
+    for _ in range(24):
+        clock.now += 29 * MINUTE
         assert sessions.check(one, "f") is None
-    clock.now += 12 * MINUTE
+    clock.now += 24 * MINUTE
     assert sessions.check(one, "f") is None
     clock.now += MINUTE
     assert sessions.check(one, "f") is Refusal.TOO_OLD
@@ -82,7 +84,7 @@ def test_a_restart_revives_nothing_and_ends_nothing(
     clock.now += 30 * MINUTE
     assert sessions.check(one, "f") is None
     again = Sessions(tmp_path / "sessions.json", clock)
-    clock.now += 59 * MINUTE
+    clock.now += 29 * MINUTE
     assert again.check(one, "f") is None
     assert again.check(ended, "f") is Refusal.ENDED
 
@@ -120,6 +122,145 @@ def test_twenty_sessions_of_one_account(sessions: Sessions, clock: Clock) -> Non
     elsewhere = sessions.begin("sato", "f")
     assert sessions.check(first, "f") is Refusal.ENDED
     assert all(sessions.check(one, "f") is None for one in [*others, elsewhere])
+
+
+def test_the_idle_limit_is_a_setting(clock: Clock, tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path / "sessions.json", clock, 5 * MINUTE)
+    one = sessions.begin("tanaka", "f")
+    clock.now += 5 * MINUTE
+    assert sessions.check(one, "f") is None
+    clock.now += 5 * MINUTE + 1
+    assert sessions.check(one, "f") is Refusal.IDLE
+
+
+def test_signing_in_and_out_all_day_keeps_the_list_small(
+    sessions: Sessions, clock: Clock, tmp_path: Path
+) -> None:
+    for _ in range(100):
+        sessions.end(sessions.begin("tanaka", "f"))
+        clock.now += 1
+    assert len(json.loads((tmp_path / "sessions.json").read_bytes())) <= 22
+
+
+def test_an_account_with_many_sessions_pushes_out_its_own(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.sessions._MOST", 30)
+    sessions = Sessions(tmp_path / "sessions.json", clock)
+    others = [sessions.begin(f"user{n}", "f") for n in range(15)]
+    for _ in range(60):
+        clock.now += 1
+        newest = sessions.begin("tanaka", "f")
+    assert all(sessions.check(one, "f") is None for one in [*others, newest])
+    assert len(json.loads((tmp_path / "sessions.json").read_bytes())) <= 31
+
+
+def test_the_file_is_bounded_in_bytes(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
+    long = Client("x" * 100_000, "y" * 100_000)
+    one = sessions.begin("z" * 100_000, "f" * 64, long)
+    assert sessions.check(one, "f" * 64, "w" * 100_000) is None
+    sessions.end(one)
+    file = tmp_path / "sessions.json"
+    assert file.stat().st_size < 1000
+    assert Sessions(file, clock).check(one, "f" * 64) is Refusal.ENDED
+    file.write_bytes(b'{"a": "' + b" " * 9_000_000 + b'"}')
+    assert Sessions(file, clock).check(one, "f" * 64) is Refusal.UNKNOWN
+
+
+def test_a_forgotten_session_of_a_provider_does_not_come_back(
+    sessions: Sessions, clock: Clock, tmp_path: Path
+) -> None:
+    for n in range(50):
+        assert sessions.adopt(f"token{n}", "oidc s-1", "oidc", clock.now)
+        sessions.end(f"token{n}")
+        clock.now += 1
+    for n in range(50):
+        issued = clock.now - 50 + n
+        assert not sessions.adopt(f"token{n}", "oidc s-1", "oidc", issued)
+    again = Sessions(tmp_path / "sessions.json", clock)
+    assert not again.adopt("token0", "oidc s-1", "oidc", clock.now - 50)
+    assert again.adopt("token0", "oidc s-2", "oidc", clock.now - 50)
+    assert again.adopt("new", "oidc s-1", "oidc", clock.now)
+
+
+def test_a_file_of_the_version_before(clock: Clock, tmp_path: Path) -> None:
+    file = tmp_path / "sessions.json"
+    sessions = Sessions(file, clock)
+    one = sessions.begin("tanaka", "f")
+    data = json.loads(file.read_bytes())
+    for value in data.values():
+        for name in ("address", "browser", "last"):
+            del value[name]
+    file.write_text(json.dumps(data))
+    again = Sessions(file, clock)
+    assert again.check(one, "f", "10.0.0.9") is None
+    (view,) = again.of("tanaka", one)
+    assert (view.first, view.address, view.this) == (Client(""), "10.0.0.9", True)
+
+
+# The list that a person sees
+
+
+def test_the_list_of_ones_own(sessions: Sessions, clock: Clock) -> None:
+    first = sessions.begin("tanaka", "f", Client("10.0.0.1", "Edge（Windows）"))
+    clock.now += MINUTE
+    second = sessions.begin("tanaka", "f", Client("10.0.0.2", "Chrome（Mac）"))
+    sessions.begin("sato", "f", Client("10.0.0.3"))
+    clock.now += MINUTE
+    assert sessions.check(first, "f", "192.0.2.1") is None
+    mine = sessions.of("tanaka", second)
+    assert [(each.first.browser, each.address, each.this) for each in mine] == [
+        ("Chrome（Mac）", "10.0.0.2", True),
+        ("Edge（Windows）", "192.0.2.1", False),
+    ]
+    assert [clock.now - each.issued for each in mine] == [MINUTE, 2 * MINUTE]
+    assert [clock.now - each.seen for each in mine] == [MINUTE, 0]
+    clock.now += 30 * MINUTE
+    assert [each.this for each in sessions.of("tanaka", second)] == [False]
+
+
+def test_nobody_ends_what_is_not_his(sessions: Sessions) -> None:
+    mine, other = sessions.begin("tanaka", "f"), sessions.begin("sato", "f")
+    (handle,) = [each.handle for each in sessions.of("sato", other)]
+    assert sessions.end_some("tanaka", lambda each: each == handle) == 0
+    assert sessions.end_some("tanaka", lambda each: each == "") == 0
+    assert sessions.check(other, "f") is None
+    assert sessions.end_some("sato", lambda each: each == handle) == 1
+    assert sessions.end_some("sato", lambda each: each == handle) == 0
+    assert sessions.check(other, "f") is Refusal.ENDED
+    assert sessions.check(mine, "f") is None
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+            "Chrome/131.0.0.0 Safari/537.36 Edg/131.0.0.0",
+            "Edge（Windows）",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+            "Chrome/131.0.0.0 Safari/537.36",
+            "Chrome（Windows）",
+        ),
+        (
+            "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
+            "Firefox（Linux）",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 "
+            "(KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
+            "Safari（iPhone）",
+        ),
+        ("curl/8.5.0", "不明なブラウザー"),
+        ("", "不明なブラウザー"),
+        ("<script>alert(1)</script> Firefox/\x1b[2J", "Firefox"),
+        ("x" * 100_000 + "Firefox/", "不明なブラウザー"),
+    ],
+)
+def test_browsers_in_words(header: str, words: str) -> None:
+    assert in_words(header) == words
 
 
 def test_a_session_that_cannot_be_kept_is_not_opened(clock: Clock, tmp_path: Path) -> None:
@@ -193,7 +334,7 @@ def test_made_up_cookies(seals: Seals, tmp_path: Path) -> None:
 
 
 def test_one_kind_is_no_other(seals: Seals) -> None:
-    assert seals.open("device.1", seals.seal("session.1", VALUE)) is None
+    assert seals.open("device.2", seals.seal("session.1", VALUE)) is None
     assert seals.open("form.1", seals.seal("session.1", VALUE)) is None
 
 

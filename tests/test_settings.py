@@ -74,6 +74,20 @@ def test_a_bucket_has_a_name_that_s3_takes(name: str) -> None:
     assert load_settings({"HIMURO_BUCKET": "himuro.archive-2026"}).bucket == "himuro.archive-2026"
 
 
+@pytest.mark.parametrize("text", ["0", "4", "721", "-5", "30.5", "三十", "３０", "1" * 5000, "x"])
+def test_the_idle_limit_has_bounds(text: str) -> None:
+    (problem,) = problems(HIMURO_IDLE_MINUTES=text)
+    assert "HIMURO_IDLE_MINUTES" in problem
+    assert "5から720" in problem
+
+
+def test_the_idle_limit() -> None:
+    assert load_settings({}).idle_minutes == 30
+    settings = load_settings({"HIMURO_IDLE_MINUTES": " 480 "})
+    assert settings.idle_minutes == 480
+    assert settings.without_secrets()["HIMURO_IDLE_MINUTES"] == "480"
+
+
 def test_how_people_sign_in(tmp_path: Path) -> None:
     settings = load_settings({"HIMURO_DATA_DIR": str(tmp_path)})
     assert settings.signin is SignInKind.ACCOUNTS
