@@ -76,9 +76,11 @@ def cookie_header(cookies: SimpleCookie) -> str:
     return "; ".join(f"{name}={morsel.value}" for name, morsel in cookies.items())
 
 
-def sign_in_form(url: str, base: str = "") -> tuple[str, str]:
+def sign_in_form(
+    url: str, base: str = "", headers: dict[str, str] | None = None
+) -> tuple[str, str]:
     """Open the sign-in page; returns its cookie header and its form token."""
-    page = ask(url, f"{base}/signin")
+    page = ask(url, f"{base}/signin", headers)
     assert page.status == 200, page.text
     found = re.search(r'name="token" value="([^"]+)"', page.text)
     assert found
@@ -94,7 +96,7 @@ def try_sign_in(
     url: str, name: str, password: str, *, base: str = "", headers: dict[str, str] | None = None
 ) -> Answer:
     """Fill in the sign-in page and send it."""
-    cookie, token = sign_in_form(url, base)
+    cookie, token = sign_in_form(url, base, headers)
     fields = {"name": name, "password": password, "token": token}
     return post_form(url, f"{base}/signin", {"Cookie": cookie, **(headers or {})}, **fields)
 

@@ -364,10 +364,14 @@ def test_below_a_sub_path_and_behind_tls(env: dict[str, str], run_file: str) -> 
         answer = try_sign_in(
             running.url, OPERATOR.name, OPERATOR.password, base=base, headers=proxied
         )
-        cookie = answer.cookies["himuro_session"]
-        assert (cookie["path"], cookie["secure"]) == (base, True)
+        name = "__Host-himuro_session-himuro"  # for all paths: its name tells the sub-path
+        cookie = answer.cookies[name]
+        assert (cookie["path"], cookie["secure"]) == ("/", True)
         assert answer.headers["Location"] == f"{base}/"
-        headers = {"Cookie": f"himuro_session={cookie.value}", **proxied}
+        headers = {"Cookie": f"{name}={cookie.value}", **proxied}
+        planted = {"Cookie": f"himuro_session={cookie.value}", **proxied}
+        assert ask(running.url, base + run_file, planted).status == 404
+        assert "サインインが必要です" in screen_of(running.url, planted, base, page_name="archive")
         assert ask(running.url, base + run_file, headers).status == 200
         assert ask(running.url, base + run_file, proxied).status == 404
         assert "内容を確認する" in screen_of(running.url, headers, base, page_name="archive")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,6 +60,9 @@ def test_in_out_and_out_for_good(tmp_path: Path) -> None:
             changed = {"Cookie": copy["Cookie"].replace("_streamlit_user=", "_streamlit_user=A")}
             assert ask(running.url, file, changed).status == 404
 
+            failed = ask(running.url, "/oauth2callback?error=x%0aSIGNED_IN&state=y")
+            assert failed.status == 302
+
             accounts.write_text(RULE.replace("sato", "other"))
             assert ask(running.url, file, copy).status == 404
             window.open("/archive")
@@ -68,6 +73,8 @@ def test_in_out_and_out_for_good(tmp_path: Path) -> None:
             accounts.write_text(RULE)
 
             window.open("/account")
+            window.see("このブラウザー")
+            assert window.page.get_by_role("button", name="これを終わらせる").count() == 0
             window.press("サインアウト")
             window.page.get_by_role("link", name="サインイン").wait_for()
             assert ask(running.url, file, copy).status == 404
@@ -81,11 +88,20 @@ def test_in_out_and_out_for_good(tmp_path: Path) -> None:
             window.open("/archive")
             window.see("このアカウントには役割がありません")
         assert "Traceback" not in log.read_text("utf-8")
-    lines = (tmp_path / "data" / "signin.log").read_text("utf-8").splitlines()
+    data = tmp_path / "data"
+    lines = (data / "signin.log").read_text("utf-8").splitlines()
     assert [line.split(maxsplit=2)[2] for line in lines] == [
         "SIGNED_IN account=Sato@example.com address=127.0.0.1 (OIDC)",
-        "REFUSED account=Sato@example.com address=127.0.0.1 (no role)",
+        "RULE_REMOVED account=email:sato@example.com (operator)",
+        "RULE_ADDED account=email:other@example.com (operator)",
+        "RULE_REMOVED account=email:other@example.com (operator)",
+        "RULE_ADDED account=email:sato@example.com (operator)",
         "SIGNED_OUT account=Sato@example.com address=127.0.0.1",
-        "REFUSED account=Sato@example.com address=127.0.0.1 (session has ended)",
-        "REFUSED account=s-1 address=127.0.0.1 (no role)",
     ]
+    failed = (data / "signin-failures.log").read_text("utf-8")
+    counts = Counter({"oidc": 0, "ended": 0})
+    for name, count in re.findall(r" (\w+)=(\d+)(?= )", failed):
+        counts[name] += int(count)
+    # Without a role, and again; a return from the provider with an error; a changed cookie.
+    assert counts == {"oidc": 4, "ended": 1}
+    assert "accounts=Sato@example.com" in failed

@@ -40,9 +40,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 class Served(httpx.BaseTransport):
     """The console's own routes, without a server and without Streamlit's."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "10.0.0.7") -> None:
         app = Starlette(routes=ROUTES, middleware=MIDDLEWARE)
-        self._served = httpx.ASGITransport(app, client=("10.0.0.7", 50000))
+        self._served = httpx.ASGITransport(app, client=(address, 50000))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         async def answer() -> httpx.Response:

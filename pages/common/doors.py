@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.accounts import Role
 from core.errors import HimuroError
-from pages.common import guard, session
+from pages.common import cookies, guard, session
 from pages.common.base import base_path
 
 PRIVATE = {"Cache-Control": "no-store"}
@@ -61,6 +61,8 @@ class Doors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("websocket", "http"):
+            cookies.sift(scope)
         if scope["type"] == "websocket":
             if _is_foreign(Headers(scope=scope)):
                 await send({"type": "websocket.close", "code": 1008})
@@ -71,6 +73,7 @@ class Doors:
 
             async def send_guarded(message: Message) -> None:
                 if message["type"] == "http.response.start":
+                    session.count_failed_callback(Request(scope), Headers(scope=message))
                     _protect(MutableHeaders(scope=message), over_tls=over_tls)
                 await send(message)
 

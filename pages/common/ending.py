@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -39,6 +39,24 @@ async def _apart(close: Callable[[], None]) -> None:
     except FatalError:
         run()
     await asyncio.wrap_future(ended)
+
+
+@asynccontextmanager
+async def keeping_up(look: Callable[[], None], every: float = 10.0) -> AsyncIterator[None]:
+    """Have ``look`` called every so many seconds, in a thread, until this ends."""
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.sleep(every)
+            await asyncio.to_thread(look)
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 @asynccontextmanager

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from core.seals import Seals
-from pages.common.base import at, base_path
+from pages.common import cookies
+from pages.common.base import at
 
-_COOKIE = "himuro_form"
 _MOST_BYTES = 8192
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -64,7 +64,7 @@ def page(request: Request, seals: Seals, form: Form, note: str = "", status: int
 
     Raises ``FatalError`` when the key can be neither read nor written.
     """
-    value = request.cookies.get(_COOKIE, "")
+    value = cookies.value_of(request.cookies, cookies.FORM)
     if not re.fullmatch(r"[A-Za-z0-9_-]{43}", value):
         value = secrets.token_urlsafe(32)
     kind = "note" if status == 200 else "note wrong"
@@ -79,7 +79,7 @@ def page(request: Request, seals: Seals, form: Form, note: str = "", status: int
         home=at("/"),
     )
     response = HTMLResponse(html, status, _HEADERS)
-    set_cookie(request, response, _COOKIE, value)
+    cookies.keep(request, response, cookies.FORM, value)
     return response
 
 
@@ -121,7 +121,7 @@ def is_ours(request: Request, seals: Seals, sent: Mapping[str, str]) -> bool:
         return False
     if site is not None and site not in ("same-origin", "none"):
         return False
-    value = request.cookies.get(_COOKIE, "")
+    value = cookies.value_of(request.cookies, cookies.FORM)
     return bool(value) and seals.open("form.1", sent.get("token", "")) == value
 
 
@@ -131,27 +131,3 @@ def _netloc(origin: str) -> str:
     except ValueError:
         return ""
     return parts.netloc.lower() if parts.scheme in ("http", "https") else ""
-
-
-def set_cookie(
-    request: Request, response: Response, name: str, value: str, days: int | None = None
-) -> None:
-    """Set a cookie that no script reads and no other site sends along.
-
-    ``Lax``: a link in a mail to a run's file arrives signed in; whatever changes something is
-    a POST with a token. Without ``days`` it ends with the browser. ``Secure`` when the
-    request came over TLS, which uvicorn knows from a trusted proxy (``FORWARDED_ALLOW_IPS``).
-    """
-    response.set_cookie(
-        name,
-        value,
-        max_age=None if days is None else days * 86400,
-        path=base_path() or "/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="lax",
-    )
-
-
-def forget_cookie(response: Response, name: str) -> None:
-    response.delete_cookie(name, path=base_path() or "/")

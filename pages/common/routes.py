@@ -27,7 +27,7 @@ from core.model import Problem, RunState
 from pages.common import guard, services, session, signin, words
 from pages.common.base import at, based
 from pages.common.doors import PRIVATE, Doors
-from pages.common.ending import ending_with
+from pages.common.ending import ending_with, keeping_up
 from pages.common.export_routes import EXPORT_ROUTES
 from pages.common.health_routes import HEALTH_ROUTES
 from pages.common.listening import send_at_once
@@ -53,7 +53,7 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
     bounds.tell()
     send_at_once()
     await asyncio.to_thread(_open)
-    async with ending_with(services.close):
+    async with ending_with(services.close), keeping_up(services.keep_up):
         yield
 
 

@@ -146,8 +146,15 @@ def replace(services: Services | None) -> None:
         _services, _broken, _checkup = services, None, _examiner()
 
 
+def keep_up() -> None:
+    """Do what has to be done every few seconds, also when nobody asks for a page."""
+    if _services is not None:
+        _services.signin.keep_up()
+
+
 def close() -> None:
     """Stop the queue and exports; blocks until running files are done or their deadline is over."""
     if _services is not None:
+        _services.signin.close()
         _services.jobs.close()
         _services.exports.close()

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from streamlit.auth_util import get_cookie_with_chunks, get_origin_from_redirect_uri
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -21,13 +23,15 @@ from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
+from core import browsers
 from core.accounts import Role
+from core.audit import Failure
+from core.errors import HimuroError
 from core.settings import SignInKind
 from core.signin import SignIn, User
-from pages.common import services
+from pages.common import cookies, services
 from pages.common.base import at, base_path
 
-COOKIE = "himuro_session"
 _LOOPBACK = "127.0.0.1"
 
 
@@ -39,12 +43,21 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def browser_of(request: Request) -> str:
+    """Return which browser a request says it comes from, in words."""
+    return browsers.in_words(request.headers.get("User-Agent", ""))
+
+
 def user_of_request(request: Request) -> User | None:
     """Return who sent a request. Raises ``HimuroError`` when that cannot be found out."""
     signin = services.current().signin
     if signin.kind is SignInKind.OIDC:
+        client = client_of(request)
         claims = _claims_of_cookies(request.cookies)
-        return signin.user_of_claims(claims, client_of(request)) if claims else None
+        if not claims:
+            _count_forged(signin, request.cookies, client)
+            return None
+        return signin.user_of_claims(claims, client, browser_of(request))
     return _user_of_cookie(signin, request.cookies, client_of(request))
 
 
@@ -53,12 +66,32 @@ def role_of_request(request: Request) -> Role:
     return user.role if user else Role.ANYONE
 
 
-def _user_of_cookie(signin: SignIn, cookies: Mapping[str, str], client: str) -> User | None:
-    token = cookies.get(COOKIE, "")
+def _count_forged(signin: SignIn, sent: Mapping[str, str], client: str) -> None:
+    """Count a cookie of ``st.login`` that is not one, or is for another address of the console."""
+    if sent.get(USER_COOKIE_NAME) and not _claims_of_cookies(sent):
+        signin.failed(Failure.OIDC, client)
+
+
+def count_failed_callback(request: Request, answer: Headers) -> None:
+    """Count a return from the identity provider that signed nobody in.
+
+    Streamlit answers all of them in the same way. After signing out the provider comes back as
+    well, with nothing in its hands.
+    """
+    if not request.url.path.endswith("/oauth2callback") or not request.url.query:
+        return
+    pairs = [line.partition(";")[0].partition("=") for line in answer.getlist("set-cookie")]
+    if not any(name == USER_COOKIE_NAME and value.strip('"') for name, _, value in pairs):
+        with suppress(HimuroError):  # a console that is not set up says so elsewhere
+            services.current().signin.failed(Failure.OIDC, client_of(request))
+
+
+def _user_of_cookie(signin: SignIn, sent: Mapping[str, str], client: str) -> User | None:
+    token = cookies.value_of(sent, cookies.SESSION)
     return signin.user(token, client) if token else None
 
 
-def _claims_of_cookies(cookies: Mapping[str, str]) -> dict[str, Any]:
+def _claims_of_cookies(sent: Mapping[str, str]) -> dict[str, Any]:
     """Return the claims in the cookie that ``st.login`` left, as ``st.user`` has them.
 
     Routes cannot ask ``st.user``. Read as Streamlit reads it: its signature, its pieces, and
@@ -67,7 +100,7 @@ def _claims_of_cookies(cookies: Mapping[str, str]) -> dict[str, Any]:
     secret = get_cookie_secret()
 
     def one(name: str) -> bytes | None:
-        value = cookies.get(name, "")
+        value = sent.get(name, "")
         try:
             return decode_signed_value(secret, name, value.encode("latin-1"))
         except UnicodeEncodeError:
@@ -95,8 +128,13 @@ def user_of_page() -> User | None:
     """Return who looks at the page. Raises ``HimuroError`` when that cannot be found out."""
     signin = services.current().signin
     if signin.kind is SignInKind.OIDC:
+        client = client_of_page()
         claims = _claims_of_page()
-        return signin.user_of_claims(claims, client_of_page()) if claims else None
+        if not claims:
+            _count_forged(signin, st.context.cookies, client)
+            return None
+        browser = browsers.in_words(st.context.headers.get("User-Agent") or "")
+        return signin.user_of_claims(claims, client, browser)
     return _user_of_cookie(signin, st.context.cookies, client_of_page())
 
 

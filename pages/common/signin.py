@@ -15,14 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.accounts import AccountsError
+from core.audit import Failure
 from core.errors import HimuroError
 from core.passwords import BusyError
 from core.settings import SignInKind
-from core.signin import Access, Attempt, SignIn
-from pages.common import forms, services, session
+from core.signin import DEVICE_DAYS, Access, Attempt, SignIn
+from pages.common import cookies, forms, services, session
 
-_DEVICE = "himuro_device"
-_DEVICE_DAYS = 180
 _OWN_PLACE = re.compile(r"/|(?:/[A-Za-z0-9_-]+)+")
 _QUERY = re.compile(r"[A-Za-z0-9_.~=&%+*-]*")
 _MOST_LETTERS = 2000
@@ -32,7 +31,10 @@ _FIELDS = """<label>アカウント<input name="name" value="{name}" autocomplet
  maxlength="256" required {second}></label><input type="hidden" name="next" value="{next}">"""
 
 _WRONG = "サインインできません。アカウントとパスワードを確認してください。"
-_WAIT = "失敗が続いたため、いまはサインインできません。しばらく（{}分ほど）待ってください。"
+_WAIT = (
+    "失敗が続いたため、いまはサインインできません。しばらく（{}分ほど）待ってから、"
+    "10分以内にもう一度サインインしてください。"
+)
 _STALE = "画面の有効期限が切れました。もう一度入力してください。"
 _DONE = "サインアウトしました。"
 _BROKEN = (
@@ -85,8 +87,8 @@ def _ask(request: Request, here: SignIn) -> Response:
     notes = {Access.BROKEN: _BROKEN, Access.NO_ACCOUNTS: _NOBODY}
     done = _DONE if "done" in request.query_params else ""
     response = forms.page(request, here.seals, _form(wanted), notes.get(here.access(), done))
-    if session.COOKIE in request.cookies:
-        forms.forget_cookie(response, session.COOKIE)
+    if cookies.value_of(request.cookies, cookies.SESSION):
+        cookies.forget(request, response, cookies.SESSION)
     return response
 
 
@@ -104,6 +106,7 @@ def _sign_in(request: Request, here: SignIn, sent: Mapping[str, str]) -> Respons
     wanted = own_place(sent.get("next", "/"))
     again = partial(forms.page, request, here.seals, _form(wanted, sent.get("name", "")))
     if not forms.is_ours(request, here.seals, sent):
+        here.failed(Failure.FORM, session.client_of(request))
         return again(_STALE, 403)
     try:
         attempt = _attempt(request, here, sent)
@@ -113,8 +116,8 @@ def _sign_in(request: Request, here: SignIn, sent: Mapping[str, str]) -> Respons
         return again(str(exc), 503)
     if attempt.token:
         response = forms.to(wanted)
-        forms.set_cookie(request, response, session.COOKIE, attempt.token)
-        forms.set_cookie(request, response, _DEVICE, attempt.device, _DEVICE_DAYS)
+        cookies.keep(request, response, cookies.SESSION, attempt.token)
+        cookies.keep(request, response, cookies.DEVICE, attempt.device, DEVICE_DAYS)
         return response
     if attempt.wait:
         response = again(_WAIT.format(int(-(-attempt.wait // 60))), 429)
@@ -127,8 +130,10 @@ def _attempt(request: Request, here: SignIn, sent: Mapping[str, str]) -> Attempt
     """Try name and password; who signs in ends the session this browser had before."""
     client = session.client_of(request)
     before = session.user_of_request(request)
-    device = request.cookies.get(_DEVICE, "")
-    attempt = here.sign_in(sent.get("name", ""), sent.get("password", ""), client, device)
+    device = cookies.value_of(request.cookies, cookies.DEVICE)
+    name, password = sent.get("name", ""), sent.get("password", "")
+    browser = session.browser_of(request)
+    attempt = here.sign_in(name, password, client, device, browser=browser)
     if attempt.token and before:
         here.sign_out(before, client)
     return attempt
@@ -140,6 +145,7 @@ def _signout(request: Request, sent: Mapping[str, str] | None) -> Response:
     if sent is None:
         return forms.page(request, here.seals, form)
     if not forms.is_ours(request, here.seals, sent):
+        here.failed(Failure.FORM, session.client_of(request))
         return forms.page(request, here.seals, form, _STALE, 403)
     user = session.user_of_request(request)
     if user:
@@ -147,5 +153,5 @@ def _signout(request: Request, sent: Mapping[str, str] | None) -> Response:
     if here.kind is SignInKind.OIDC:
         return forms.to("/auth/logout")  # Streamlit's own: its cookie, and the provider
     response = forms.to("/signin?done=1")
-    forms.forget_cookie(response, session.COOKIE)
+    cookies.forget(request, response, cookies.SESSION)
     return response
