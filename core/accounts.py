@@ -29,6 +29,7 @@ from typing import Any
 
 from core.errors import HimuroError, os_reason
 from core.private import readable_by_others
+from core.shortage import patiently
 
 _MOST_BYTES = 1024 * 1024
 _NAME = re.compile(r"[\w.@+-]{1,64}")
@@ -254,7 +255,7 @@ class AccountsFile:
 
     def _read(self) -> bytes:
         try:
-            with self.path.open("rb") as file:
+            with patiently(self.path.open, "rb") as file:
                 content = file.read(_MOST_BYTES + 1)
         except FileNotFoundError:
             return b""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from core.archive import Archiver
 from core.crew import REST_SECONDS, Crew, Tally
-from core.errors import FatalError, ItemError, unexpected
+from core.errors import FatalError, ItemError
 from core.model import ArchiveItem, Entry, Outcome, Result
 from core.sending import Sender
+from core.shortage import patiently, unexpected
 from core.stop import StopSignal
 
 MARKS_TOGETHER = 50
@@ -100,7 +101,7 @@ class ArchiveCrew(Crew[ArchiveItem, Done]):
 
     def _mark(self, item: ArchiveItem, outcome: Outcome) -> Outcome | FatalError:
         try:
-            self._archiver.mark(item)
+            patiently(self._archiver.mark, item)
         except FatalError as exc:
             self._halted.set()
             return exc

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from botocore import exceptions as aws
 
-from core.errors import Code, FatalError, os_reason, shortage_behind, unexpected
+from core.errors import Code, FatalError, os_reason
 from core.s3_codes import meaning
+from core.shortage import is_shortage, shortage_behind, unexpected
 
 _SIGN_IN = (
     aws.SSOTokenLoadError,
@@ -192,6 +193,8 @@ def unreadable_file(name: str) -> FatalError | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
+        if is_shortage(exc):
+            return unexpected(exc)
         return FatalError(Code.AWS_CONFIGURATION, f"{path} を読み取れません: {os_reason(exc)}")
     return None
 
@@ -204,6 +207,8 @@ def unreachable(exc: Exception) -> FatalError:
 
 def untrusted_bundle(path: str | None, exc: OSError) -> FatalError:
     """Return what is wrong with the file of trusted certificates."""
+    if is_shortage(exc):
+        return unexpected(exc)
     reason = os_reason(exc) if exc.errno in (errno.ENOENT, errno.EACCES) else "証明書がありません"
     return FatalError(
         Code.CERTIFICATE_UNTRUSTED, f"AWS_CA_BUNDLE {path} を読み取れません: {reason}"

@@ -28,6 +28,7 @@ from botocore.utils import parse_timestamp
 from core.aws_errors import MfaRefusedError, credentials_problem, unreadable_file
 from core.errors import Code, FatalError
 from core.s3_sign import Credentials
+from core.shortage import NoProcessError, descriptors_missing, patiently
 
 _SERVICES = ["s3", "signin", "sso", "sso-oidc", "sts"]
 """What Himuro asks, and what botocore's providers of credentials ask."""
@@ -54,14 +55,21 @@ def open_session() -> tuple[Any, LiveCredentials]:
     Raises ``FatalError`` that says why there are none.
     """
     try:
-        session = make_session()
-        credentials = session.get_credentials()
-        if credentials is None:
-            raise NoCredentialsError
+        session, credentials = patiently(_found)
     except (NoCredentialsError, ProfileNotFound) as exc:
         raise _unread() or credentials_problem(exc) from exc
     except Exception as exc:  # whatever a source of credentials does
         raise credentials_problem(exc) from exc
+    return session, credentials
+
+
+def _found() -> tuple[Any, LiveCredentials]:
+    """Return a session and its credentials, looked up anew."""
+    session = make_session()
+    credentials = session.get_credentials()
+    if credentials is None:
+        # botocore passes over files and services that it cannot open without a word.
+        raise descriptors_missing() or NoCredentialsError
     return session, credentials
 
 
@@ -112,7 +120,10 @@ class _Process(subprocess.Popen[bytes]):
     """A ``credential_process`` that is asked nothing and given up when it hangs."""
 
     def __init__(self, command: list[str], stdout: int, stderr: int) -> None:
-        super().__init__(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+        try:
+            super().__init__(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+        except BlockingIOError as exc:
+            raise NoProcessError(str(exc)) from exc
 
     def communicate(
         self, input: bytes | None = None, timeout: float | None = None
@@ -173,7 +184,7 @@ class LiveCredentials:
 def frozen(source: Source) -> Credentials:
     """Return credentials as they are now, renewed where that is due; raises ``FatalError``."""
     try:
-        found = source.get_frozen_credentials()
+        found = patiently(source.get_frozen_credentials)
         values = (found.access_key, found.secret_key, found.token or "")
         graphic = all(_GRAPHIC.fullmatch(value) for value in values)
     except Exception as exc:  # whatever a source of credentials does

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from core import logs, terminal
 from core.arguments import Parser
-from core.errors import FatalError, ListError, SettingsError, unexpected
+from core.errors import FatalError, ListError, SettingsError
 from core.model import HiddenRows, ListKind, ListSource, RunRequest
 from core.named_run import is_named_run
 from core.ports import Catalogue, Health, ObjectStore, RestoreStore
@@ -20,6 +20,7 @@ from core.recovery import recover
 from core.runs_command import add_runs_arguments, runs
 from core.search_command import add_search_arguments, search
 from core.settings import JOB_NEEDS, RESTORE_NEEDS, Settings, load_environment, load_settings
+from core.shortage import patiently, unexpected
 from core.signals import announced, interruptible, stoppable
 from core.workers import Cancelled, parallel
 
@@ -166,7 +167,7 @@ def _sources(paths: Sequence[Path]) -> list[ListSource]:
     sources = []
     for path in paths:
         try:
-            sources.append(ListSource(path.name, path.read_bytes()))
+            sources.append(ListSource(path.name, patiently(path.read_bytes)))
         except OSError as exc:
             raise ListError(f"一覧を読み取れません: {path}。パスを確認してください。") from exc
     return sources

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from core.errors import FatalError, unexpected
+from core.errors import FatalError
 from core.growth import Growth
+from core.shortage import unexpected
 from core.stop import StopSignal
 from core.threads import start_thread
 
@@ -203,7 +204,8 @@ class Crew(ABC, Generic[I, D]):
         for number in range(begun, min(begun + more, self._threads)):
             tally = Tally()
             try:
-                start_thread(self._run, tally, name=f"{self._name}-{number}")
+                name, first = f"{self._name}-{number}", not self._tallies
+                start_thread(self._run, tally, name=name, patient=first)
             except FatalError:
                 if not self._tallies:
                     raise

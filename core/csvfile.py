@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
+from core.shortage import insistently
+
 FORMULA = frozenset("=+-@＝＋－＠\t\r\n")
 """What a cell that runs begins with (OWASP, "CSV Injection"); Japanese Excel takes the full-width
 signs for the others."""
@@ -36,7 +38,7 @@ def unmarked_cell(text: str) -> str:
 def create_csv(path: Path) -> TextIO:
     """Open a new file for ``write_rows``, with the mark by which Excel knows UTF-8."""
     # Not "utf-8-sig": that codec is written in Python and would run once for every write.
-    file = path.open("w", encoding="utf-8", newline="")
+    file: TextIO = insistently(path.open, "w", encoding="utf-8", newline="")
     file.write("\ufeff")
     return file
 

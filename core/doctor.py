@@ -16,11 +16,12 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from core import doctor_places
-from core.errors import Code, FatalError, HimuroError, SettingsError, sentence, unexpected
+from core.errors import Code, FatalError, HimuroError, SettingsError, sentence
 from core.findings import CHECKS, Finding, Status
 from core.ports import Health
 from core.record import utc_now
 from core.settings import Settings
+from core.shortage import descriptors_missing, unexpected
 from core.threads import start_thread
 
 DEADLINE_SECONDS = 9.0
@@ -178,6 +179,8 @@ def run(wanted: Sequence[Check], seconds: float) -> Iterator[Finding]:
 def _look(check: Check, put: Callable[[tuple[Check, Finding | None]], None]) -> None:
     """Make one check and put its findings, then None. Whatever happens is a finding."""
     try:
+        if short := descriptors_missing():
+            raise unexpected(short)  # what cannot be looked at would seem to be missing
         for finding in check.look():
             put((check, finding))
     except FatalError as exc:

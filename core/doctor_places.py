@@ -40,7 +40,7 @@ def share(setting: ShareSetting) -> Iterator[Finding]:
     """Tell whether a share is mounted and takes markers; tries an empty file."""
     fs, root = FileSystem(), str(setting.directory)
     name = f"{setting.unc} → {root}"
-    if not Shares([setting], fs).is_mounted(setting):
+    if not Shares([setting], fs, patient=False).is_mounted(setting):
         code = Code.SHARE_NOT_MOUNTED
         yield Finding("share", Status.FAILED, f"{name}: {code.what}", code.remedy)
         return

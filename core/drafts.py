@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from core.archive_run import ArchiveRun
-from core.errors import FatalError, HimuroError, ListError, unexpected
+from core.errors import FatalError, HimuroError, ListError
 from core.memory_budget import MIB, MemoryBudget, MemoryBudgetError, Reservation
 from core.model import HiddenRows, ListSource, Plan, Progress, RunRequest
 from core.ports import Catalogue, ObjectStore, RestoreStore
@@ -21,6 +21,7 @@ from core.restore_model import RestorePlan, Tier, least_days
 from core.restore_run import RestoreRun
 from core.run import AnyPlan, AnyRun
 from core.settings import JOB_NEEDS, RESTORE_NEEDS, Settings
+from core.shortage import unexpected
 from core.threads import start_thread
 from core.workers import Cancelled
 

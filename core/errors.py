@@ -411,45 +411,17 @@ _OS_REASONS = {
     errno.ESTALE: "サーバーとの接続が切れました",
     errno.ETIMEDOUT: "時間内に応答がありません",
     errno.EHOSTDOWN: "サーバーに接続できません",
-    errno.EMFILE: "このプログラムが開けるファイルの数の上限に達しました",
-    errno.ENFILE: "このサーバーが開けるファイルの数の上限に達しました",
+    errno.EMFILE: "このプログラムが開けるファイルの数（ファイル記述子）の上限に達しました",
+    errno.ENFILE: "このサーバーが開けるファイルの数（ファイル記述子）の上限に達しました",
     errno.ENOMEM: "メモリが足りません",
+    errno.ENOBUFS: "通信のためのメモリが足りません",
 }
-_NO_THREAD = "can't start new thread"
-"""What Python's own ``RuntimeError`` says."""
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def os_reason(exc: OSError) -> str:
     """Return an operating-system error in words an operator knows."""
     name = errno.errorcode.get(exc.errno or 0, type(exc).__name__)
     return _OS_REASONS.get(exc.errno or 0, name)
-
-
-def is_shortage(exc: BaseException) -> bool:
-    """Return whether this machine lacks threads, memory or descriptors: it says nothing about
-    what was asked for, neither that it is there nor that it is not."""
-    if isinstance(exc, RuntimeError):
-        return _NO_THREAD in str(exc)
-    return isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in _SHORTAGES)
-
-
-def shortage_behind(exc: BaseException | None) -> BaseException | None:
-    """Return the shortage (``is_shortage``) that an error of a library came from; None: none."""
-    while exc is not None and not is_shortage(exc):
-        exc = exc.__cause__ or exc.__context__
-    return exc
-
-
-def unexpected(exc: BaseException) -> FatalError:
-    """Return what an error that nobody foresaw means for a run."""
-    if not is_shortage(exc):
-        return FatalError(Code.INTERNAL, type(exc).__name__)
-    if isinstance(exc, OSError):
-        return FatalError(Code.MACHINE_SHORT, os_reason(exc))
-    if isinstance(exc, RuntimeError):
-        return FatalError(Code.MACHINE_SHORT, "スレッドを開始できません")
-    return FatalError(Code.MACHINE_SHORT, _OS_REASONS[errno.ENOMEM])
 
 
 class HimuroError(Exception):

@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from core import export
-from core.errors import FatalError, HimuroError, ListError, is_shortage, unexpected
+from core.errors import FatalError, HimuroError, ListError
 from core.export import Form, Written
 from core.locks import RunLock
 from core.memory_budget import MIB, ConsoleMemory
@@ -30,6 +30,7 @@ from core.ports import Catalogue, Hits
 from core.private import create_private
 from core.record import utc_now
 from core.settings import Settings
+from core.shortage import is_shortage, unexpected
 from core.threads import start_thread
 from core.workers import Cancelled
 

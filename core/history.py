@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from core.errors import Code, FatalError, is_shortage, os_reason, unexpected
+from core.errors import Code, FatalError, os_reason
 from core.model import ListSource, RunRecord
 from core.names import fold
 from core.plainfile import plain_status
 from core.runfolder import CONTRACT_FILES, RunFolder
 from core.settings import Settings
+from core.shortage import patiently
 
 DAMAGED = "damaged"
 """What ``PastRun.state`` says of a folder whose record cannot be read."""
@@ -135,12 +136,13 @@ def files_of(settings: Settings, run_id: str) -> list[tuple[Path, int]]:
     if not _RUN_ID.fullmatch(run_id) or not _is_folder(folder):
         return []
     try:
-        matches = [m for path in folder.iterdir() if (m := _INPUT.fullmatch(path.name))]
+        names = patiently(os.listdir, folder)
+        matches = [m for name in names if (m := _INPUT.fullmatch(name))]
     except OSError:
         matches = []
     matches.sort(key=lambda match: int(match["number"] or 1))
-    names = (*(match[0] for match in matches), *CONTRACT_FILES)
-    statuses = ((folder / name, plain_status(folder / name)) for name in names)
+    ours = (*(match[0] for match in matches), *CONTRACT_FILES)
+    statuses = ((folder / name, plain_status(folder / name)) for name in ours)
     return [(path, status.st_size) for path, status in statuses if status]
 
 
@@ -151,7 +153,7 @@ def inputs_of(settings: Settings, run_id: str) -> list[ListSource]:
     if record is None or len(paths) != len(record.inputs):
         return []
     try:
-        contents = [path.read_bytes() for path in paths]
+        contents = [patiently(path.read_bytes) for path in paths]
     except OSError:
         return []
     return [ListSource(name, text) for name, text in zip(record.inputs, contents, strict=True)]
@@ -165,21 +167,21 @@ def run_names(runs_dir: Path) -> tuple[list[str], list[str]]:
     runs: list[str] = []
     others: list[str] = []
     try:
-        with os.scandir(runs_dir) as entries:
-            for entry in entries:
-                (runs if _RUN_ID.fullmatch(entry.name) else others).append(entry.name)
+        for name in patiently(os.listdir, runs_dir):
+            (runs if _RUN_ID.fullmatch(name) else others).append(name)
     except FileNotFoundError:
         return [], []
     except OSError as exc:
-        if is_shortage(exc):
-            raise unexpected(exc) from exc
         detail = f"{runs_dir}: {os_reason(exc)}"
         raise FatalError(Code.DATA_DIR_UNREADABLE, detail) from exc
     return runs, [name for name in others if not name.startswith(".")]
 
 
 def read_run(settings: Settings, name: str) -> PastRun | None:
-    """Read the run of a folder's name; never raises. None while the folder is being made."""
+    """Read the run of a folder's name. None while the folder is being made.
+
+    Raises nothing but ``FatalError(MACHINE_SHORT)``: what cannot be read now is not damaged.
+    """
     match = _RUN_ID.fullmatch(name)
     if match is None:
         return None

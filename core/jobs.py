@@ -33,6 +33,7 @@ from core.restore_status import KIND as RESTORE
 from core.run import AnyRun
 from core.run_index import Listing, RunIndex
 from core.settings import Settings
+from core.shortage import patiently
 from core.stop import DRAIN_SECONDS, StopSignal
 from core.target import find_target
 from core.threads import start_thread
@@ -208,7 +209,7 @@ class Jobs:
         path = self.file(run_id, "failed_uploads.txt")
         if record is None or path is None:
             raise ListError("この実行にはエラーファイル一覧がありません")
-        source = ListSource(f"{run_id}_failed_uploads.txt", path.read_bytes())
+        source = ListSource(f"{run_id}_failed_uploads.txt", patiently(path.read_bytes))
         return self.check([source], replace(record.request, started_by=started_by))
 
     def draft(self, draft_id: str) -> Draft | None:

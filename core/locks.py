@@ -14,9 +14,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.errors import Code, FatalError, is_shortage, os_reason, unexpected
+from core.errors import Code, FatalError, os_reason
 from core.model import Progress
 from core.ports import ProgressSink
+from core.shortage import insistently, is_shortage, keep_spares, unexpected
 from core.stop import StopSignal
 
 _LOOK_UP_SECONDS = 0.25
@@ -42,7 +43,7 @@ def _lock(path: Path) -> FileLock:
 def _acquire(lock: FileLock, seconds: float) -> bool:
     """Take a lock; False when somebody else had it all the time."""
     try:
-        lock.acquire(timeout=seconds)
+        insistently(lock.acquire, timeout=seconds)
     except Timeout:
         return False
     except OSError as exc:
@@ -68,6 +69,7 @@ class RunLock:
 
     def try_acquire(self) -> bool:
         """Take the lock; False when another process lives with it."""
+        keep_spares()
         lock = _lock(self._path)
         if not _acquire(lock, 0):
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TextIO
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -36,11 +36,16 @@ class OneRecord(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, _datefmt: str | None = None) -> str:
         """Return the record's time in ``HIMURO_TIMEZONE``, the offset with it."""
-        try:
-            zone = ZoneInfo(os.environ.get("HIMURO_TIMEZONE") or "Asia/Tokyo")
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            zone = ZoneInfo("UTC")
+        zone = _zone(os.environ.get("HIMURO_TIMEZONE") or "Asia/Tokyo")
         return datetime.fromtimestamp(record.created, zone).isoformat(" ", "milliseconds")
+
+
+def _zone(name: str) -> tzinfo:
+    """Return a time zone, UTC where it cannot be read: a line may be about just that."""
+    try:
+        return ZoneInfo(name)  # kept by itself once it was read
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
@@ -68,6 +73,7 @@ def set_up() -> None:
     The web server and Streamlit have brought handlers of their own by the time the console
     calls this: they stay, and write like all others.
     """
+    _zone(os.environ.get("HIMURO_TIMEZONE") or "Asia/Tokyo")
     root = logging.getLogger()
     if not any(isinstance(handler, _StandardError) for handler in root.handlers):
         root.addHandler(_StandardError())

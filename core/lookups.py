@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from core.errors import FatalError, HimuroError, unexpected
+from core.errors import FatalError, HimuroError
+from core.shortage import unexpected
 from core.threads import start_thread
 
 T = TypeVar("T")

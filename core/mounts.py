@@ -1,6 +1,7 @@
 """What is mounted where, and what should be, as far as Linux tells without asking a server.
 
-All answers are empty where that is not known (Windows, no ``/proc``).
+All answers are empty where that is not known (Windows, no ``/proc``). Where this machine is too
+short to look, that is no answer: all of it raises ``FatalError(MACHINE_SHORT)``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from core.shortage import patiently
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _FSTAB = Path("/etc/fstab")
@@ -93,7 +96,7 @@ def _is_absent(point: str, kind: str) -> bool:
     if there and there.kind == _AUTOMOUNT:
         # Whoever opens it first has it mounted.
         with suppress(OSError):
-            os.close(os.open(point, os.O_RDONLY))
+            os.close(patiently(os.open, point, os.O_RDONLY))
         there = _mounted_on(point)
     if there is None or there.kind == _AUTOMOUNT:
         return True
@@ -138,7 +141,7 @@ def _wanted() -> Iterator[tuple[str, str]]:
         if len(fields) >= 3 and not fields[0].startswith("#") and fields[1].startswith("/"):
             yield _unescaped(fields[1]), fields[2]
     try:
-        units = sorted(_UNITS.glob("*.mount"))
+        units = patiently(lambda: sorted(_UNITS.glob("*.mount")))
     except OSError:
         units = []
     for unit in units:
@@ -150,7 +153,7 @@ def _wanted() -> Iterator[tuple[str, str]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "surrogateescape")
+        return patiently(path.read_text, "utf-8", "surrogateescape")
     except OSError:
         return ""
 

@@ -12,10 +12,12 @@ import stat
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from io import BufferedReader
 
 from core.moments import is_modified_at, microseconds
 from core.names import identity
 from core.restore_model import RestoreItem
+from core.shortage import patiently
 from core.target import (
     Directory,
     candidate,
@@ -127,7 +129,7 @@ class Names:
             return ""
         try:
             with os.fdopen(self._directory.open_file(name), "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+                return patiently(_digest, file)
         except OSError:
             return ""
 
@@ -173,6 +175,11 @@ class Names:
                 key = (status.st_size, status.st_mtime_ns // 1000)
                 found.setdefault(key, _Alike()).unread.append(name)
         return found
+
+
+def _digest(file: BufferedReader) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _made_from(name: str) -> str:

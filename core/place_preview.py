@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from core.errors import FatalError
+from core.errors import Code, FatalError
 from core.moments import is_modified_at
 from core.place_names import Names
 from core.ports import RestoreStore
@@ -17,6 +17,7 @@ from core.restore_run import OpenRestore
 from core.restore_status import READY_STAGES, RestoreStatus
 from core.restore_step import owned_names
 from core.settings import Settings
+from core.shortage import patiently
 from core.target import (
     Directory,
     Target,
@@ -128,7 +129,7 @@ class _Look:
         if local is None or not self._in_reach(os.path.dirname(local)):  # noqa: PTH120
             return _Found.OUT_OF_REACH
         try:
-            status = os.lstat(local)
+            status = patiently(os.lstat, local)
         except (FileNotFoundError, NotADirectoryError):
             return _Found.LOST
         except OSError:
@@ -141,6 +142,8 @@ class _Look:
         real = os.path.realpath(directory)
         try:
             require_mounted(self._settings, directory, real, self._before)
-        except FatalError:
+        except FatalError as exc:
+            if exc.code is Code.MACHINE_SHORT:
+                raise  # nobody could look
             return False
         return True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.crew import STALLED_DRAIN_SECONDS, THREADS, Crew, Tally
-from core.errors import Code, FatalError, HimuroError, ItemError, unexpected
+from core.errors import Code, FatalError, HimuroError, ItemError
 from core.model import Progress
 from core.place_names import Names
 from core.placing import Placed, Placer
@@ -21,6 +21,7 @@ from core.record import utc_now
 from core.requesting import log_failures
 from core.restore_folder import RestoreFolder
 from core.restore_model import RestoreItem, RestoreOutcome, Standing, Step
+from core.shortage import unexpected
 from core.stop import StopSignal
 from core.target import Directory, Target
 

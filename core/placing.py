@@ -18,6 +18,7 @@ from core.moments import microseconds
 from core.place_names import Names
 from core.ports import FetchLane, RestoreStore
 from core.restore_model import RestoreItem
+from core.shortage import patiently
 from core.target import Directory
 
 _BLOCK = 1024 * 1024
@@ -111,7 +112,7 @@ class Placer:
         try:
             there = self._find(item) if data is None else None
             if there is None:
-                self._written.append((item, self._write(item, data)))
+                self._written.append((item, patiently(self._write, item, data)))
                 if len(self._written) == 1:
                     self._written_at = time.monotonic()
                 return
@@ -136,7 +137,7 @@ class Placer:
                 nanoseconds = microseconds(item.modified_at) * 1000
                 self._directory.set_time(descriptor, temporary, nanoseconds)
                 if not self._directory.syncs_at_once:
-                    os.fsync(descriptor)
+                    patiently(os.fsync, descriptor)
             finally:
                 os.close(descriptor)
         except OSError as exc:
@@ -225,4 +226,4 @@ def _is_name(name: str) -> bool:
 
 def _write(descriptor: int, data: memoryview) -> None:
     while data:
-        data = data[os.write(descriptor, data[:_BLOCK]) :]
+        data = data[patiently(os.write, descriptor, data[:_BLOCK]) :]

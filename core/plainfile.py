@@ -12,6 +12,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from core.shortage import patiently
+
 # Windows has neither; there a link needs rights that nobody has by accident.
 _FLAGS = (
     os.O_RDONLY
@@ -25,9 +27,10 @@ _FLAGS = (
 def open_plain(path: Path) -> BinaryIO:
     """Open a regular file for reading; the caller closes it.
 
-    Raises ``OSError`` for anything else, links included, and never waits for a pipe.
+    Raises ``OSError`` for anything else, links included, and never waits for a pipe;
+    ``FatalError(MACHINE_SHORT)`` when this machine has no descriptor for it in time.
     """
-    handle = os.open(path, _FLAGS)
+    handle = patiently(os.open, path, _FLAGS)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))

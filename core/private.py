@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import Code, FatalError, os_reason
+from core.shortage import insistently, patiently
 
 _KEY_BYTES = 32
 
@@ -40,7 +41,7 @@ def secret_key(path: Path) -> bytes:
     know the key. Raises ``FatalError`` when it can be neither read nor written.
     """
     try:
-        key = path.read_bytes()
+        key = patiently(path.read_bytes)
     except FileNotFoundError:
         return _first_key(path)
     except OSError as exc:
@@ -65,14 +66,15 @@ def _first_key(path: Path) -> bytes:
                 path.hardlink_to(draft)
         finally:
             draft.unlink(missing_ok=True)
-        return path.read_bytes()
+        return patiently(path.read_bytes)
     except OSError as exc:
         raise FatalError(Code.DATA_DIR_UNWRITABLE, f"{path}: {os_reason(exc)}") from exc
 
 
 def create_private(path: Path) -> BinaryIO:
     """Open a new file with mode 0600 for writing; raises ``OSError``, also when it is there."""
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    number = insistently(os.open, path, flags, 0o600)
     return os.fdopen(number, "wb")
 
 

@@ -17,6 +17,7 @@ from core.restore_model import Stage
 from core.restore_status import KIND, never_requested, status_of, summed_up
 from core.runfolder import RunFolder
 from core.settings import Settings
+from core.shortage import patiently
 
 _logger = logging.getLogger(__name__)
 
@@ -49,7 +50,11 @@ def recover(
 
 def _folders(runs_dir: Path) -> list[Path]:
     try:
-        return sorted(path for path in runs_dir.iterdir() if not path.name.startswith("."))
+        return sorted(
+            path
+            for path in patiently(lambda: list(runs_dir.iterdir()))
+            if not path.name.startswith(".")
+        )
     except FileNotFoundError:
         return []
     except OSError as exc:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from core.errors import Code, FatalError, ItemError, Severity, unexpected
+from core.errors import Code, FatalError, ItemError, Severity
 from core.model import Progress
 from core.ports import ProgressSink, RestoreStore, silent
 from core.record import utc_now
@@ -27,6 +27,7 @@ from core.restore_model import (
     Tier,
     copy_expires,
 )
+from core.shortage import unexpected
 from core.stop import StopSignal
 from core.workers import Cancelled, parallel
 

@@ -31,6 +31,7 @@ from core.restore_model import (
     Step,
 )
 from core.runfolder import RunFolder, guarded
+from core.shortage import insistently
 
 _PLAN_HEADER = ("パス", "S3キー", "サイズ", "SHA256", "更新日時", "アーカイブ日時")
 _OUTCOME_HEADER = ("S3キー", "結果", "日時", "コード", "理由", "パス")
@@ -117,7 +118,8 @@ class RestoreFolder(RunFolder):
         if not whole:
             return super()._opened_outcomes(header)
         os.truncate(path, whole)
-        return path.open("a", encoding="utf-8", newline="")
+        file: TextIO = insistently(path.open, "a", encoding="utf-8", newline="")
+        return file
 
     def standings(self) -> list[Standing]:
         """Return where every file of the plan stands, in the plan's order."""

@@ -41,6 +41,7 @@ from core.restore_status import (
 )
 from core.run import in_turn
 from core.settings import Settings
+from core.shortage import patiently
 from core.stop import StopSignal
 from core.target import Directory, Target, free_bytes, require_mounted, require_room
 
@@ -200,7 +201,7 @@ class RestoreStep:
         """Remove what runs that were killed have left half done in the target."""
         runs = self._settings.runs_dir
         # While this run has its turn no other one of this installation is placing anything.
-        known = {_short_id(path.name) for path in runs.glob(f"*-{KIND}-*")}
+        known = {_short_id(path.name) for path in patiently(lambda: list(runs.glob(f"*-{KIND}-*")))}
         clear_leftovers(directory, known)
 
     def _started(self, **changes: object) -> None:

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from core.errors import FatalError, ListError, Severity, unexpected
+from core.errors import FatalError, ListError, Severity
 from core.locks import RunLock, wait_for_turn
 from core.model import MOST_TYPED, ListSource, Problem, RunRecord, RunRequest, RunState
 from core.names import printable, typed
@@ -22,6 +22,7 @@ from core.ports import ProgressSink
 from core.record import utc_now
 from core.runfolder import RunFolder, new_run_id
 from core.settings import Settings
+from core.shortage import unexpected
 from core.stop import StopSignal
 
 R = TypeVar("R")

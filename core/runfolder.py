@@ -17,7 +17,7 @@ from typing import TextIO
 from zoneinfo import ZoneInfo
 
 from core.csvfile import create_csv, marked_cell, read_rows, write_rows
-from core.errors import Code, FatalError, Severity, is_shortage, os_reason, unexpected
+from core.errors import Code, FatalError, Severity, os_reason
 from core.model import (
     RESULT_WORDS,
     ArchiveItem,
@@ -30,6 +30,7 @@ from core.model import (
 from core.names import printable
 from core.plainfile import open_plain
 from core.record import MOST_BYTES, dump_record, load_record
+from core.shortage import insistently, is_shortage, unexpected
 
 CONTRACT_FILES = (
     "run.json",
@@ -88,7 +89,7 @@ class RunFolder:
             for number, source in enumerate(sources, start=1):
                 suffix = "".join(c for c in Path(source.name).suffix.lower() if c.isalnum())[:10]
                 name = f"input{'' if number == 1 else f'-{number}'}.{suffix or 'txt'}"
-                (self.path / name).write_bytes(source.content)
+                insistently((self.path / name).write_bytes, source.content)
 
     def write_record(self, record: RunRecord) -> None:
         self._replace("run.json", dump_record(record, self.timezone))
@@ -99,7 +100,10 @@ class RunFolder:
         return found if isinstance(found, RunRecord) else None
 
     def record_or_damage(self) -> RunRecord | str:
-        """Return ``run.json``, or in Japanese why it cannot be used; never raises."""
+        """Return ``run.json``, or in Japanese why it cannot be used.
+
+        Raises nothing but ``FatalError(MACHINE_SHORT)``.
+        """
         try:
             with open_plain(self.path / "run.json") as file:
                 content = file.read(MOST_BYTES + 1)
@@ -133,7 +137,7 @@ class RunFolder:
 
     def _keep_room(self, size: int) -> None:
         room = size + 65536
-        with (self.path / _RESERVE).open("wb") as reserve:
+        with insistently((self.path / _RESERVE).open, "wb") as reserve:
             while room > 0:
                 room -= reserve.write(bytes(min(room, 1024 * 1024)))
 
@@ -211,7 +215,7 @@ class RunFolder:
 
     def _append_text(self, name: str, text: str) -> None:
         if text:
-            with guarded(self.path), (self.path / name).open("ab") as file:
+            with guarded(self.path), insistently((self.path / name).open, "ab") as file:
                 file.write(text.encode("utf-8", "backslashreplace"))
 
     def finish(self, planned: Sequence[str], outcomes: dict[str, Outcome], missing: Code) -> None:
@@ -253,7 +257,7 @@ class RunFolder:
     def _replace(self, name: str, text: str) -> None:
         with guarded(self.path):
             draft = self.path / f"{name}.tmp"
-            with draft.open("wb") as file:
+            with insistently(draft.open, "wb") as file:
                 # Half a surrogate pair, from a name that is not UTF-8, is no reason to fail.
                 file.write(text.encode("utf-8", "backslashreplace"))
                 file.flush()

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from core.archive import Archiver
 from core.archive_crew import ArchiveCrew, Done, Mark, failure
 from core.crew import STALLED_DRAIN_SECONDS, THREADS
-from core.errors import Code, FatalError, HimuroError, Severity, sentence, unexpected
+from core.errors import Code, FatalError, HimuroError, Severity, sentence
 from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
+from core.shortage import patiently, unexpected
 from core.stop import StopSignal
 
 BATCH_ROWS = 200
@@ -232,7 +233,8 @@ class ArchiveRunner:
         others are done by now: so this thread does it.
         """
         try:
-            value: Entry | Outcome | FatalError = self._archiver.store(
+            value: Entry | Outcome | FatalError = patiently(
+                self._archiver.store,
                 item,
                 sent=lambda _size: None,
                 cancelled=lambda: self._stop.expired,

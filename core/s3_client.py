@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.config import Config
@@ -24,7 +25,7 @@ from core.aws_errors import (
     untrusted_bundle,
 )
 from core.aws_session import frozen, open_session
-from core.errors import Code, FatalError, HimuroError, ItemError, shortage_behind, unexpected
+from core.errors import Code, FatalError, HimuroError, ItemError
 from core.s3_codes import HIDDEN_CODES, meaning
 from core.s3_denials import ACTIONS, OBJECT_CODES, Denials
 from core.s3_lean import bucket_endpoint
@@ -32,6 +33,7 @@ from core.s3_proof import FOREIGN
 from core.s3_sign import Credentials, Signer
 from core.s3_watch import answered, try_failed
 from core.s3_wire import AnswerError, LeanClient, Reply
+from core.shortage import patiently, shortage_behind, unexpected
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -83,14 +85,14 @@ class S3Connection:
         if self._endpoint is None:
             return None
         try:
-            return kind(self._endpoint, Signer(self._endpoint, self._frozen), seconds)
+            signer = Signer(self._endpoint, self._frozen)
+            return patiently(kind, self._endpoint, signer, seconds)
         except OSError as exc:
             raise untrusted_bundle(self._endpoint.ca_bundle, exc) from exc
 
     def _made(self, attempts: int, *, connect: float, read: float) -> Any:
-        return self._session.create_client(
-            "s3", config=client_config(attempts, connect=connect, read=read)
-        )
+        config = client_config(attempts, connect=connect, read=read)
+        return _made_patient(patiently(self._session.create_client, "s3", config=config))
 
     def _frozen(self) -> Credentials:
         """Return credentials as they are now; raises ``FatalError``."""
@@ -155,9 +157,7 @@ class S3Connection:
             cause = explain(exc, otherwise)
         else:
             cause = ItemError(otherwise, FOREIGN)
-        if not isinstance(cause, ItemError) or cause.code is Code.MACHINE_SHORT:
-            return cause
-        return self._gone() or cause
+        return cause if isinstance(cause, FatalError) else self._gone() or cause
 
     def _refused(self, exc: ClientError, otherwise: Code) -> HimuroError:
         """Return what a refusal of S3's means."""
@@ -195,8 +195,7 @@ def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> FatalErro
     if isinstance(error, ValueError):
         return configuration_problem(error)
     if short := shortage_behind(error):
-        meant = unexpected(short)
-        return ItemError(meant.code, meant.detail)
+        return unexpected(short)
     return ItemError(otherwise, type(error).__name__)
 
 
@@ -213,8 +212,6 @@ def fatal(exc: Exception) -> FatalError:
     cause = explain(exc)
     if isinstance(cause, FatalError):
         return cause
-    if isinstance(cause, ItemError) and cause.code is Code.MACHINE_SHORT:
-        return FatalError(cause.code, cause.detail)
     if isinstance(exc, ClientError):
         return FatalError(Code.S3_UNREACHABLE, error_code(exc))
     return unreachable(exc)
@@ -265,6 +262,28 @@ def timed_out(exc: BaseException | None) -> bool:
             return True
         exc = exc.__cause__ or exc.__context__
     return False
+
+
+def _made_patient(client: Any) -> Any:
+    """Return a client that waits while this machine is too short to send a request.
+
+    botocore's own retries last some seconds, and a server that cannot be asked is to them one
+    that does not answer.
+    """
+    http = client._endpoint.http_session
+    send = http.send
+
+    def attempt(request: Any, *, again: bool) -> Any:
+        if again:
+            request.reset_stream()  # some of it may have gone
+        return send(request)
+
+    def patient(request: Any) -> Any:
+        tries = count()
+        return patiently(lambda: attempt(request, again=next(tries) > 0))
+
+    http.send = patient
+    return client
 
 
 def client_config(attempts: int, *, connect: float, read: float) -> Config:

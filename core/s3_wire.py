@@ -23,6 +23,7 @@ from http import HTTPStatus
 from typing import Generic, NamedTuple, TypeVar
 
 from core.s3_sign import Endpoint, Signer
+from core.shortage import patiently
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -103,8 +104,11 @@ class LeanClient:
         return self._exchange(self.connect(), head, data)
 
     def connect(self) -> socket.socket:
-        """Return a new connection to the endpoint; raises ``OSError``."""
-        connection = socket.create_connection(self._address, _CONNECT_SECONDS)
+        """Return a new connection to the endpoint.
+
+        Raises ``OSError``, ``FatalError(MACHINE_SHORT)`` when this machine could not even ask.
+        """
+        connection = patiently(socket.create_connection, self._address, _CONNECT_SECONDS)
         try:
             connection.settimeout(self.seconds)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -169,7 +173,7 @@ class WireLane(ABC, Generic[T, A]):
         self._seconds = client.seconds
         self._connect = client.connect
         self._most = connections
-        self._selector = selectors.DefaultSelector()
+        self._selector = patiently(selectors.DefaultSelector)
         self._idle: list[Exchange[T]] = []
         self._busy: dict[int, Exchange[T]] = {}
         self._ended: list[tuple[T, A | int | None]] = []
@@ -188,7 +192,8 @@ class WireLane(ABC, Generic[T, A]):
     def _begin(self, head: bytes, data: bytes, token: T, size: int = 0) -> None:
         """Begin a request that ``wait`` will end under this ``token``.
 
-        May block while it connects. ``size``: of the body that is expected.
+        May block while it connects. ``size``: of the body that is expected. Raises
+        ``FatalError(MACHINE_SHORT)``; then nothing has begun.
         """
         try:
             exchange = self._idle.pop() if self._idle else self._connected()
@@ -196,13 +201,18 @@ class WireLane(ABC, Generic[T, A]):
             silent = isinstance(exc, TimeoutError)
             self._ended.append((token, HTTPStatus.REQUEST_TIMEOUT if silent else None))
             return
-        exchange.token, exchange.size = token, size
-        self._prepare(exchange)
+        exchange.size = size
+        try:
+            patiently(self._prepare, exchange)
+        except BaseException:
+            self._idle.append(exchange)
+            raise
+        exchange.token = token
         exchange.moved_at = time.monotonic()
         self._busy[id(exchange)] = exchange
         try:
             exchange.rest = _send_first(exchange.connection, head, data)
-        except OSError:
+        except (OSError, MemoryError):  # who owns the token asks again
             self._end(exchange, None)
             return
         if exchange.rest:
@@ -267,7 +277,7 @@ class WireLane(ABC, Generic[T, A]):
                     # TLS may hold more than the selector sees.
                     while not self._receive(exchange) and tls:
                         pass
-        except (OSError, AnswerError):
+        except (OSError, AnswerError, MemoryError):
             self._end(exchange, None)
 
     def _end(self, exchange: Exchange[T], answer: A | int | None, keep: bool = False) -> None:

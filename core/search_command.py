@@ -17,6 +17,7 @@ from core.export_csv import COLUMNS, cells
 from core.model import Order, Progress, SearchQuery
 from core.ports import Catalogue
 from core.settings import Settings
+from core.shortage import patiently
 from core.typed_query import TypedQuery
 from core.units import human_size, local
 
@@ -121,7 +122,7 @@ def _export(
 
         bar(Progress(phase="検索しています"))
         try:
-            file = draft.open("xb")
+            file = patiently(draft.open, "xb")
             with _removed_on_failure(draft):
                 with file:
                     hits = catalogue.hits(query)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from core.archive import Archiver, Ready, never
-from core.errors import Code, FatalError, ItemError
+from core.errors import Code, FatalError, HimuroError, ItemError
 from core.model import ArchiveItem, Entry
 from core.ports import Lane
+from core.shortage import patiently, shortage_behind
 
 Ended = tuple[ArchiveItem, Entry | Exception]
 """A file, and its row (not yet registered) or what went wrong with it."""
@@ -74,8 +75,11 @@ class Sender:
             ready = self._archiver.read_small(item, lane.most_bytes)
             if isinstance(ready, Ready):
                 lane.begin(ready.new, ready.data, ready)
-        except Exception as exc:  # noqa: BLE001 - one file's failure is the caller's to judge
+        except HimuroError as exc:
             return exc
+        except Exception as exc:  # noqa: BLE001 - one file's failure is the caller's to judge
+            # Of a shortage nobody knows how far it came: the whole is repeated, patiently.
+            return exc if shortage_behind(exc) is None else None
         return ready
 
     def _ended(self, lane: Lane[Ready]) -> Iterator[Ended]:
@@ -94,6 +98,6 @@ class Sender:
 
 def _caught(work: Callable[[], Entry]) -> Entry | Exception:
     try:
-        return work()
+        return patiently(work)
     except Exception as exc:  # noqa: BLE001 - one file's failure is the caller's to judge
         return exc

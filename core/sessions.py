@@ -20,6 +20,7 @@ from pathlib import Path
 
 from core.errors import FatalError
 from core.private import replace_private
+from core.shortage import patiently
 
 LONGEST_SECONDS = 12 * 60 * 60
 _MOST_OF_ONE = 20
@@ -279,11 +280,15 @@ def _bounded(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else handle_of(text)
 
 
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MOST_BYTES + 1)
+
+
 def _loaded(path: Path) -> dict[str, _Session]:
     """Return the list of an earlier process; empty when there is none or it is damaged."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        content = patiently(_read, path)
         if len(content) > _MOST_BYTES:
             raise ValueError("too large")
         data = json.loads(content)

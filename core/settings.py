@@ -17,6 +17,7 @@ from core.database_url import UrlFormError, hide_password, read_url
 from core.errors import SettingsError, os_reason
 from core.limits import Limits, read_limits
 from core.names import identity, split_unc
+from core.shortage import patiently
 
 JOB_NEEDS = ("HIMURO_BUCKET", "HIMURO_SHARES")
 """Settings that archive jobs cannot do without."""
@@ -119,7 +120,7 @@ def load_environment(directory: Path | None = None) -> None:
     try:
         if path.is_dir():  # some keep their virtual environment under this name
             return
-        text = _decoded(path.read_bytes())
+        text = _decoded(patiently(path.read_bytes))
     except FileNotFoundError:
         return
     except OSError as exc:
@@ -241,7 +242,7 @@ def _restore_days(text: str, problems: list[str]) -> int:
 
 def _timezone(name: str, problems: list[str]) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
+        return patiently(ZoneInfo, name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         problems.append(f"HIMURO_TIMEZONE が見つかりません（現在: {name}）")
         return ZoneInfo("UTC")

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 
-from core.errors import Code, FatalError, ItemError, is_shortage, os_reason, unexpected
+from core.errors import Code, FatalError, ItemError, os_reason
 from core.names import identity, split_unc
 from core.settings import ShareSetting
+from core.shortage import is_shortage, patiently, unexpected
 
 _WINDOWS = os.name == "nt"
 _PROC_FD = os.path.isdir("/proc/self/fd")
@@ -87,6 +88,37 @@ class FileSystem:
         return os.path.realpath(path)
 
 
+class PatientFileSystem(FileSystem):
+    """The same calls to another one, repeated while this machine is too short for them.
+
+    They raise ``FatalError(MACHINE_SHORT)`` as well.
+    """
+
+    def __init__(self, fs: FileSystem) -> None:
+        self._fs = fs
+
+    def list(self, directory: str) -> list[tuple[str, Kind]]:
+        return patiently(self._fs.list, directory)
+
+    def stat(self, path: str) -> os.stat_result:
+        return patiently(self._fs.stat, path)
+
+    def open(self, path: str) -> int:
+        return patiently(self._fs.open, path)
+
+    def create_empty(self, path: str) -> None:
+        patiently(self._fs.create_empty, path)
+
+    def remove(self, path: str) -> None:
+        patiently(self._fs.remove, path)
+
+    def resolve(self, path: str) -> str:
+        return patiently(self._fs.resolve, path)
+
+    def resolve_open(self, descriptor: int, path: str) -> str:
+        return patiently(self._fs.resolve_open, descriptor, path)
+
+
 class OpenFile:
     """A regular file of a share, open for reading.
 
@@ -103,10 +135,13 @@ class OpenFile:
 
     def read(self, size: int) -> bytes:
         """Return up to ``size`` bytes from where the last read ended; fewer at the end."""
-        data = os.read(self._descriptor, size)
-        while data and len(data) < size and (more := os.read(self._descriptor, size - len(data))):
+        data = patiently(os.read, self._descriptor, size)
+        while len(data) < size and data and (more := self._more(size - len(data))):
             data += more
         return data
+
+    def _more(self, size: int) -> bytes:
+        return patiently(os.read, self._descriptor, size)
 
     def rewind(self) -> None:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
@@ -143,10 +178,22 @@ def _kind(entry: os.DirEntry[str]) -> Kind:
 
 
 class Shares:
-    """The configured shares. Stateless apart from the configuration; safe in any thread."""
+    """The configured shares. Stateless apart from the configuration; safe in any thread.
 
-    def __init__(self, shares: Iterable[ShareSetting], fs: FileSystem | None = None) -> None:
-        self.fs = fs or FileSystem()
+    Whatever they are asked waits while this machine is too short to ask, and then raises
+    ``FatalError(MACHINE_SHORT)``.
+    """
+
+    def __init__(
+        self,
+        shares: Iterable[ShareSetting],
+        fs: FileSystem | None = None,
+        *,
+        patient: bool = True,
+    ) -> None:
+        """``patient``: False for a check-up, which tells of the shortage at once."""
+        fs = fs or FileSystem()
+        self.fs = PatientFileSystem(fs) if patient else fs
         self._shares = [(identity(s.unc) + "\\", s) for s in shares]
         self._share_of = lru_cache(maxsize=4096)(self._find_share)
         self._roots = {s.unc: self.fs.resolve(str(s.directory)) for _, s in self._shares}
@@ -168,7 +215,6 @@ class Shares:
 
         An empty root counts as absent: that is what a mount point looks like while nothing
         is mounted on it, and an empty share has nothing to archive.
-        Raises ``FatalError(MACHINE_SHORT)`` when this machine could not even ask.
         """
         try:
             # What a check-up tries there in this moment does not make it a share.
@@ -222,16 +268,11 @@ class Shares:
         return file
 
     def explain(self, exc: OSError, share: ShareSetting) -> ItemError:
-        """Return the failure of one file; raises ``FatalError`` when the share is gone."""
+        """Return the failure of one file; raises ``FatalError`` when the share is gone, or when
+        nobody could tell."""
         if is_shortage(exc):
-            # It says nothing about the share, and the next file may find what it needs.
-            return _short(unexpected(exc))
-        try:
-            self.require_mounted([share])
-        except FatalError as gone:
-            if gone.code is Code.MACHINE_SHORT:
-                return _short(gone)
-            raise
+            raise unexpected(exc) from exc
+        self.require_mounted([share])
         if exc.errno in (errno.ENOENT, errno.ENOTDIR):
             return ItemError(Code.SOURCE_NOT_FOUND)
         if exc.errno in (errno.EISDIR, errno.ENXIO):
@@ -239,10 +280,6 @@ class Shares:
         if exc.errno == errno.ELOOP:
             return ItemError(Code.LINK_LOOP)
         return ItemError(Code.SOURCE_UNREADABLE, os_reason(exc))
-
-
-def _short(exc: FatalError) -> ItemError:
-    return ItemError(exc.code, exc.detail)
 
 
 def name_fits(name: str) -> bool:

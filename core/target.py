@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from core.mounts import Mount, is_gone, mount_at, mount_of, not_mounted
 from core.naming import NO_SECOND_NAME, c_function, give_name, renames_exclusively
 from core.probe import leftover
 from core.settings import Settings
-from core.shares import LEFTOVER, FileSystem, Shares, name_fits
+from core.shares import LEFTOVER, FileSystem, PatientFileSystem, Shares, name_fits
+from core.shortage import is_shortage, patiently, unexpected
 from core.unc import join, tidy
 from core.units import human_size
 
@@ -94,7 +95,7 @@ def find_target(settings: Settings, text: str) -> Target:
         raise outside
     require_mounted(settings, typed, real)
     try:
-        status = os.stat(local)
+        status = patiently(os.stat, local)
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(os.path.dirname(real)):
             raise ListError(
@@ -162,6 +163,7 @@ def _is_inside(path: str, root: str) -> bool:
 class Directory:
     """The target while files are placed; safe in any thread. ``close`` it in the end.
 
+    Whatever is asked of it waits while this machine is too short for that.
     What concerns the whole directory is raised as ``FatalError(TARGET_UNWRITABLE)``, what
     concerns one name as ``ItemError(NAME_NOT_PLACEABLE)``.
     """
@@ -181,7 +183,7 @@ class Directory:
                     os.mkdir(target.local)
             if _BY_DESCRIPTOR:
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-                self._at = os.open(target.local, flags)
+                self._at = patiently(os.open, target.local, flags)
                 self.mount = mount_at(self._at)
             self.require_in_place()
         except OSError as exc:
@@ -205,8 +207,8 @@ class Directory:
         """
         path = self._target.local
         try:
-            there = os.stat(path)
-            mine = there if self._at is None else os.fstat(self._at)
+            there = patiently(os.stat, path)
+            mine = there if self._at is None else patiently(os.fstat, self._at)
         except OSError as exc:
             raise self._fatal(exc) from exc
         if is_gone(self.lies_on, path) or not_mounted(path):
@@ -220,14 +222,15 @@ class Directory:
         """Return everything that has a name in it."""
         try:
             # A listing moves the position of a descriptor; each takes one of its own.
-            return os.listdir(self._target.local)
+            return patiently(os.listdir, self._target.local)
         except OSError as exc:
             raise self._fatal(exc) from exc
 
     def stat(self, name: str) -> os.stat_result | None:
         """Return what is known of a name, links not followed; None when there is none."""
         try:
-            return os.stat(self._path(name), dir_fd=self._at, follow_symlinks=False)
+            path = self._path(name)
+            return patiently(os.stat, path, dir_fd=self._at, follow_symlinks=False)
         except OSError:
             return None
 
@@ -236,13 +239,13 @@ class Directory:
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         # What was a file a moment ago may be a pipe, whose other end nobody opens.
         flags |= getattr(os, "O_NONBLOCK", 0)
-        return os.open(self._path(name), flags, dir_fd=self._at)
+        return patiently(os.open, self._path(name), flags, dir_fd=self._at)
 
     def create(self, name: str) -> int:
         """Create a file that nobody has yet and return its descriptor."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
-            return os.open(self._path(name), flags, 0o664, dir_fd=self._at)
+            return patiently(os.open, self._path(name), flags, 0o664, dir_fd=self._at)
         except OSError as exc:
             raise self._fatal(exc) from exc
 
@@ -256,14 +259,14 @@ class Directory:
 
         For a hundred small files that takes a fraction of what an ``fsync`` of each does.
         """
-        if _SYNCFS is not None and self._at is not None and _SYNCFS(self._at) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+        if _SYNCFS is not None and self._at is not None:
+            patiently(_sync, _SYNCFS, self._at)
 
     def publish(self, temporary: str, name: str) -> bool:
         """Give a finished file its name; False when anything has that name already."""
         try:
-            give_name(
+            patiently(
+                give_name,
                 self._path(temporary),
                 self._path(name),
                 self._at,
@@ -290,9 +293,9 @@ class Directory:
         """Set the modification time of a file that was just written; raises ``OSError``."""
         times = (nanoseconds, nanoseconds)
         if os.utime in os.supports_fd:
-            os.utime(descriptor, ns=times)
+            patiently(os.utime, descriptor, ns=times)
         else:
-            os.utime(self._path(name), ns=times)
+            patiently(os.utime, self._path(name), ns=times)
 
     def remove(self, name: str) -> None:
         """Remove a file of ours; one that cannot be removed is left for the next run."""
@@ -321,11 +324,13 @@ class Directory:
 
     def explain(self, exc: OSError) -> ItemError | FatalError:
         """Return what an error means: for one name, or for every file."""
-        if exc.errno in _FATAL or not os.path.isdir(self._target.local):
+        if exc.errno in _FATAL or is_shortage(exc) or not os.path.isdir(self._target.local):
             return self._fatal(exc)
         return ItemError(Code.NAME_NOT_PLACEABLE, os_reason(exc))
 
     def _fatal(self, exc: OSError) -> FatalError:
+        if is_shortage(exc):
+            return unexpected(exc)
         if is_gone(self.lies_on, self._target.local):
             return FatalError(Code.SHARE_NOT_MOUNTED, f"{self._target.typed}: {os_reason(exc)}")
         return FatalError(Code.TARGET_UNWRITABLE, f"{self._target.typed}: {os_reason(exc)}")
@@ -334,6 +339,12 @@ class Directory:
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF), name)
         return name if self._at is not None else os.path.join(self._target.local, name)
+
+
+def _sync(syncfs: Callable[..., int], descriptor: int) -> None:
+    if syncfs(descriptor) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def temporary_name(run_id: str, number: int) -> str:
@@ -379,7 +390,7 @@ def free_bytes(target: Target) -> int:
     """Return the room that the user of this process has there; raises ``FatalError``."""
     place = target.local if target.exists else os.path.dirname(target.local)
     try:
-        return shutil.disk_usage(place).free
+        return patiently(shutil.disk_usage, place).free
     except OSError as exc:
         raise FatalError(Code.TARGET_UNWRITABLE, f"{target.typed}: {os_reason(exc)}") from exc
 
@@ -387,6 +398,6 @@ def free_bytes(target: Target) -> int:
 def check_writable(target: Target) -> None:
     """Raise ``ListError`` unless an existing target takes files; tries an empty one."""
     try:
-        leftover(FileSystem(), target.local)
+        leftover(PatientFileSystem(FileSystem()), target.local)
     except OSError as exc:
         raise ListError(f"配置先に書き込めません: {target.typed}（{os_reason(exc)}）。") from exc

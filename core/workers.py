@@ -116,7 +116,8 @@ class _Crew(Generic[T, R]):
         for _ in range(more):
             number = self._started
             try:
-                start_thread(self._run, number, name=f"himuro-check-{number}")
+                name, first = f"himuro-check-{number}", not self._started
+                start_thread(self._run, number, name=name, patient=first)
             except FatalError:
                 if not self._started:
                     raise

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 
 from core.database_url import WRONG_SQLITE, read_url
 from core.errors import Code, FatalError, SettingsError
+from db.errors import connected
 from db.patience import STATEMENT_SECONDS, Patience
 
 LOCK_WAIT_SECONDS = 30
@@ -87,6 +89,9 @@ def _sqlite(url: URL, *, create: bool) -> Engine:
     opened = False
 
     def connect() -> sqlite3.Connection:
+        return connected(opened_file)
+
+    def opened_file() -> sqlite3.Connection:
         """Open the file; one that init-db never made is not made here either."""
         nonlocal opened
         if not create and not path.exists():
@@ -173,7 +178,13 @@ def _postgresql(url: URL, patience: Patience, *, unlimited: bool) -> Engine:
         **_POOL,
     )
     ping_soon(engine, patience)
+    event.listen(engine, "do_connect", _connect)
     return engine
+
+
+def _connect(dialect: Any, _record: object, given: Any, options: Any) -> Any:
+    """Make a connection as SQLAlchemy does."""
+    return connected(lambda: dialect.connect(*given, **options))
 
 
 def _connect_seconds(given: str) -> float | None:

@@ -6,9 +6,12 @@ They stay in ``__cause__`` for whoever reads a traceback.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from sqlalchemy.exc import (
     DBAPIError,
@@ -20,6 +23,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from core.errors import Code, FatalError
+from core.shortage import descriptors_missing, patiently, unexpected
 from db.revision import NEW_DATABASE
 
 _SQLITE = {
@@ -176,7 +180,6 @@ _CONNECTING = (
     ("conversion between", _ENCODING),
     ("not currently accepting connections", "このデータベースは接続を受け付けない設定です"),
     # How many
-    ("too many open files", "このプログラムが開けるファイルの数の上限に達しました"),
     ("too many clients", _FULL),
     ("クライアント数が多すぎます", _FULL),
     ("too many connections", _FULL),
@@ -225,6 +228,52 @@ English, and the server's, in English or Japanese (``lc_messages``). Without wha
 quotation marks, which is names; the first that is found counts."""
 
 
+_SHORT = {
+    "too many open files in system": errno.ENFILE,
+    "too many open files": errno.EMFILE,
+    "cannot allocate memory": errno.ENOMEM,
+}
+"""What libpq says when this machine, not the server, could not open or have something."""
+_SQLITE_NO_MEMORY, _SQLITE_CANNOT_OPEN = 7, 14
+_SQLITE_DISK = 10
+
+C = TypeVar("C")
+
+
+def connected(connect: Callable[[], C]) -> C:
+    """Return what ``connect`` does, a new connection of a driver; while this machine is too short
+    to make one, that is tried again. Raises ``FatalError(MACHINE_SHORT)`` and what it raises."""
+
+    def attempt() -> C:
+        try:
+            return connect()
+        except Exception as exc:
+            if short := _shortage(exc):
+                raise short from exc
+            raise
+
+    return patiently(attempt)
+
+
+def _shortage(exc: BaseException | None) -> OSError | None:
+    """Return what this machine was short of when a driver raised ``exc``; None: nothing."""
+    result = getattr(exc, "sqlite_errorcode", None)
+    if result is not None:
+        primary = result & 0xFF
+        if primary == _SQLITE_NO_MEMORY:
+            return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        # SQLite does not say why it could not open a file, or the one of its log.
+        return descriptors_missing() if primary in (_SQLITE_CANNOT_OPEN, _SQLITE_DISK) else None
+    if exc is None or getattr(exc, "pgcode", "") is not None:
+        return None
+    words = " ".join(_NAMES.sub("", str(exc)).lower().split())
+    number = next((number for theirs, number in _SHORT.items() if theirs in words), None)
+    if number is not None:
+        return OSError(number, os.strerror(number))
+    # A name that cannot be looked up, a certificate that cannot be read.
+    return descriptors_missing()
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise database errors as ``FatalError``; a mistake in a query stays what it is."""
@@ -245,6 +294,8 @@ def _fatal(exc: SQLAlchemyError) -> FatalError | None:
         return FatalError(Code.DATABASE_UNAVAILABLE, _ENDED)
     if not isinstance(exc, DBAPIError):
         return None
+    if short := _shortage(exc.orig):
+        return unexpected(short)
     result = getattr(exc.orig, "sqlite_errorcode", None)
     if result is not None:
         return _fatal_sqlite(exc, result & 0xFF)

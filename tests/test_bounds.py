@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from core import shortage
 from core.checkup import Checkup
 from core.crew import MOST_UNSETTLED
 from core.doctor import Check
@@ -98,6 +99,7 @@ def few_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(shortage, "WAIT_SECONDS", 0)
     return left.__setitem__
 
 
@@ -279,7 +281,10 @@ class FewDescriptors(FileSystem):
         return super().list(directory)
 
 
-def test_a_file_for_which_no_descriptor_is_left_fails_alone_and_says_so(tmp_path: Path) -> None:
+def test_files_for_which_no_descriptor_comes_back_stop_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortage, "WAIT_SECONDS", 0)
     fs = FewDescriptors()
     desk = Desk(tmp_path, fs=fs)
     for number in range(6):
@@ -288,21 +293,27 @@ def test_a_file_for_which_no_descriptor_is_left_fails_alone_and_says_so(tmp_path
     run.begin(run.check())
     fs.refused = ("2.txt", "4.txt")
     record = run.execute(lambda: desk.store, desk.stop)
-    assert (record.state, record.archived_files) == (RunState.FAILED_FILES, 4)
+    assert record.state is RunState.ERROR
+    assert "このサーバーの資源が足りません（このプログラムが開けるファイルの数" in record.message
+    failed = (run.folder.path / "failed_uploads.txt").read_text("utf-8-sig").splitlines()
+    assert {rf"{UNC}\{n}.txt" for n in (2, 4)} <= set(failed)
+    assert len(failed) == 6 - record.archived_files
     log = (run.folder.path / "error_log.txt").read_text("utf-8")
-    assert log.count("このサーバーの資源が足りません（このプログラムが開けるファイルの数の") == 2
+    assert "(MACHINE_SHORT)" in log
     assert "SHARE_NOT_MOUNTED" not in log
 
 
 _NO_DESCRIPTOR = """
 import os, resource, sys
 from pathlib import Path
+from core import shortage
 from core.errors import FatalError
 from core.settings import load_settings
 from core.shares import Shares
 from core.history import records
 settings = load_settings({"HIMURO_SHARES": rf"\\\\fsx01\\share={sys.argv[1]}",
                           "HIMURO_DATA_DIR": sys.argv[1]})
+shortage.WAIT_SECONDS = 0
 shares = Shares(settings.shares)
 resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1,) * 2)
 for ask in (lambda: shares.require_mounted(settings.shares), lambda: records(settings)):

@@ -19,6 +19,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import CredentialRetrievalError
 
+from core import shortage
 from core.aws_session import RENEWAL_SECONDS, LiveCredentials, open_session
 from core.doctor import Check, run
 from core.errors import Code, FatalError, sentence
@@ -602,7 +603,11 @@ def test_why_there_are_no_credentials(
     assert "geheim" not in str(why) + caplog.text
 
 
-def test_a_machine_that_is_short_of_something_is_not_said_to_have_no_credentials() -> None:
+def test_a_machine_that_is_short_of_something_is_not_said_to_have_no_credentials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shortage, "WAIT_SECONDS", 0)
+
     class Short:
         def get_frozen_credentials(self) -> Credentials:
             raise CredentialRetrievalError(provider="custom-process", error_msg="") from OSError(

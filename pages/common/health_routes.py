@@ -19,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from core.errors import Code, FatalError, SettingsError, unexpected
+from core.errors import Code, FatalError, SettingsError
+from core.shortage import unexpected
 from core.threads import start_thread
 from pages.common import services
 
