@@ -16,7 +16,7 @@ from itertools import count, islice
 from zoneinfo import ZoneInfo
 
 from core.content import MEMORY_BYTES, Content, MemoryBudget, parts_of, read
-from core.errors import Code, ItemError
+from core.errors import Code, ItemError, os_reason
 from core.model import ArchiveItem, Entry, RunRequest
 from core.moments import TICK, modified
 from core.names import MAX_KEY_BYTES, generation_key, may_be_generation, search_key
@@ -196,7 +196,8 @@ class Archiver:
         except FileExistsError:
             return
         except OSError as exc:
-            raise ItemError(Code.MARKER_FAILED, self._explain(exc, item).detail) from exc
+            detail = self._explain(exc, item).detail or os_reason(exc)
+            raise ItemError(Code.MARKER_FAILED, detail) from exc
 
     def _explain(self, exc: OSError, item: ArchiveItem) -> ItemError:
         located = self._shares.locate(item.path)

@@ -8,6 +8,7 @@ and all of it happens in parallel.
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ from core.ports import Catalogue, ProgressSink, silent
 from core.resolve import Found, Located, Resolver
 from core.shares import Kind, Shares, is_leftover, name_fits
 from core.unc import comes_back
-from core.walk import ListedFile, Walk, above
+from core.walk import ListedFile, Walk, above, link_problem
 from core.workers import R as _R
 from core.workers import T as _T
 from core.workers import parallel
@@ -123,10 +124,34 @@ class ArchiveCheck:
 
     def _expand(self, found: list[tuple[ListRow, Found]]) -> list[ListedFile]:
         """Return all files in the order of the list, each once."""
+        links = [ListedFile(f, row, True) for row, f in found if f.kind is Kind.LINK]
+        files, directories = self._without_duplicates(found)
+        walk = Walk(self._resolver, self._parallel)
+        room = _Room(files.values())
+        for file in walk.files(directories):
+            if file.found.kind is Kind.LINK:
+                links.append(file)
+            else:
+                files.setdefault(file.found.local, file)
+            if not room.takes(file):
+                self._too_many([*files.values(), *links])
+                return []
+        self._problems += walk.problems
+        places = {*files, *(d.found.local for d in directories)}
+        self._problems += (link_problem(link, places, self._shares) for link in links)
+        order = {id(row): number for number, (row, _) in enumerate(found)}
+        return sorted(files.values(), key=lambda f: (order[id(f.row)], f.found.path))
+
+    def _without_duplicates(
+        self, found: list[tuple[ListRow, Found]]
+    ) -> tuple[dict[str, ListedFile], list[ListedFile]]:
+        """Return listed files by their place, and directories of which none lies in another."""
         listed = {f.local: row for row, f in reversed(found) if f.kind is Kind.DIRECTORY}
         files: dict[str, ListedFile] = {}
         directories: list[ListedFile] = []
         for row, here in found:
+            if here.kind is Kind.LINK:
+                continue
             holder = next((listed[a] for a in above(here.local) if a in listed), None)
             first = listed.get(here.local, row)
             if holder is not None:
@@ -140,16 +165,7 @@ class ArchiveCheck:
                 directories.append(ListedFile(here, row, True))
             else:
                 files[here.local] = ListedFile(here, row, True)
-        walk = Walk(self._resolver, self._parallel)
-        room = _Room(files.values())
-        for file in walk.files(directories):
-            files.setdefault(file.found.local, file)
-            if not room.takes(file):
-                self._too_many(files.values())
-                return []
-        self._problems += walk.problems
-        order = {id(row): number for number, (row, _) in enumerate(found)}
-        return sorted(files.values(), key=lambda f: (order[id(f.row)], f.found.path))
+        return files, directories
 
     def _too_many(self, files: Iterable[ListedFile]) -> None:
         """Report that more was found than one run takes, before any of it was opened."""
@@ -212,7 +228,7 @@ class ArchiveCheck:
             status = self._shares.fs.stat(marker)
         except OSError as exc:
             raise self._shares.explain(exc, found.share) from exc
-        if status.st_size or not os.path.isfile(marker):  # noqa: PTH113
+        if status.st_size or not stat.S_ISREG(status.st_mode):
             raise ItemError(Code.MARKER_NAME_TAKEN, item.marker_name)
 
     def _judge(self, looked_at: list[tuple[ListedFile, ArchiveItem]]) -> list[ArchiveItem]:

@@ -20,7 +20,7 @@ from core.record import utc_now
 from core.runfolder import RunFolder
 from core.settings import Settings, ShareSetting
 from core.shares import FileSystem, Kind, Shares
-from core.target import local_of, require_mounted
+from core.target import local_of, real_root, require_mounted
 from core.units import human_size
 
 _GIB = 1024**3
@@ -81,6 +81,7 @@ def _some_folder_takes_files(fs: FileSystem, root: str) -> bool:
 def restore_root(settings: Settings, root: str) -> Iterator[Finding]:
     """Tell whether restored files can be placed below a directory; tries an empty file."""
     fs = FileSystem()
+    Shares(settings.shares, fs)  # whoever writes into a share may put a link in its place there
     local = local_of(settings, root)
     if local is None:
         what = f"{root}: HIMURO_SHARES の共有の中にありません"
@@ -89,7 +90,7 @@ def restore_root(settings: Settings, root: str) -> Iterator[Finding]:
         return
     try:
         if os.path.isdir(local):  # noqa: PTH112 - nothing is tried on the disk below a mount
-            require_mounted(settings, root, os.path.realpath(local))
+            require_mounted(settings, root, real_root(settings, root))
         left = leftover(fs, local)
         free = shutil.disk_usage(local).free
     except FatalError as exc:

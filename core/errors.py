@@ -134,9 +134,13 @@ class Code(Enum):
         "自分の上位フォルダーへのリンクです",
         "リンクを外すか、一覧から外してください",
     )
+    LINK_NOT_FOLLOWED = Explanation(
+        "パスの途中か最後がリンクのため、たどりません",
+        "リンクの先のパスを一覧に書くか、リンクを外してください",
+    )
     LINK_TWICE = Explanation(
-        "ほかの場所と同じフォルダーを指すリンクです",
-        "フォルダーの中身は1回だけ処理します。対応は不要です",
+        "一覧のほかの場所を指すリンクです",
+        "リンクの先にある本来の場所で1回だけ処理します。対応は不要です",
         W,
     )
     EMPTY_DIRECTORY = Explanation(
@@ -407,6 +411,7 @@ _OS_REASONS = {
     errno.EDQUOT: "割り当て容量を超えました",
     errno.ENOENT: "存在しません",
     errno.ENAMETOOLONG: "名前が長すぎます",
+    errno.ELOOP: "パスの途中か最後がリンクです",
     errno.EIO: "読み書きに失敗しました",
     errno.ESTALE: "サーバーとの接続が切れました",
     errno.ETIMEDOUT: "時間内に応答がありません",

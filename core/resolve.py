@@ -28,11 +28,10 @@ class Found:
     path: str
     """UNC path in the spelling of the server."""
     local: str
+    """Where it lies: no part of it below the share's directory is a link."""
     share: ShareSetting
     kind: Kind
-    """``FILE``, ``DIRECTORY`` or ``OTHER``; links have been followed."""
-    ancestors: frozenset[str] = frozenset()
-    """Real paths of the linked directories above; they are the loops to look for."""
+    """What it is; of a ``LINK`` ``local`` is the place that it leads to."""
 
 
 class Listing:
@@ -163,8 +162,8 @@ class Resolver:
 
         The spelling with its spaces comes first: beside ``b.txt`` there may be a ``b.txt``
         with one at its end. Raises ``ItemError``: outside all shares, not found (the detail
-        names the near name that exists), ambiguous, unreadable, or a link that leads out of
-        the share.
+        names the near name that exists), ambiguous, unreadable, behind a link, or a link that
+        leads out of the share.
         """
         if located is None:
             raise ItemError(Code.PATH_OUTSIDE_SHARES)
@@ -185,7 +184,10 @@ class Resolver:
         match: Callable[[Listing, str], str | None],
     ) -> Found:
         here = Found(share.unc, str(share.directory), share, Kind.DIRECTORY)
-        for part in parts:
+        for number, part in enumerate(parts):
+            if here.kind is Kind.LINK:
+                there = "\\".join([self.shares.written(share, here.local), *parts[number:]])
+                raise ItemError(Code.LINK_NOT_FOLLOWED, f"{here.path} のリンク先: {there}")
             if here.kind is not Kind.DIRECTORY:
                 raise ItemError(Code.SOURCE_NOT_FOUND, f"{here.path} はフォルダーではありません")
             listing = self.listing(here.local, share)
@@ -208,28 +210,26 @@ class Resolver:
         return True
 
     def enter(self, parent: Found, name: str, kind: Kind) -> Found:
-        """Return one entry of a directory with a link followed to what it stands for.
+        """Return one entry of a directory, and for a link the place that it leads to.
 
-        Raises ``ItemError`` for a link that leads out of the share or back to above itself.
+        Raises ``ItemError`` for a link that leads out of the share, back to above itself, or
+        nowhere.
         """
         local = os.path.join(parent.local, name)  # noqa: PTH118 - 20,000 times a list
-        ancestors = parent.ancestors
         if kind is Kind.LINK:
-            if not self.shares.contains(parent.share, local):
-                raise ItemError(Code.LINK_OUTSIDE)
-            real = self.shares.fs.resolve(local)
-            kind = self._kind_of(local, parent.share)
-            above = self.shares.fs.resolve(parent.local) + os.sep
-            if kind is Kind.DIRECTORY and (above.startswith(real + os.sep) or real in ancestors):
-                raise ItemError(Code.LINK_LOOP)
-            ancestors = ancestors | {real}
-        return Found(f"{parent.path}\\{name}", local, parent.share, kind, ancestors)
+            local = self._led_to(parent, local)
+        return Found(f"{parent.path}\\{name}", local, parent.share, kind)
 
-    def _kind_of(self, local: str, share: ShareSetting) -> Kind:
+    def _led_to(self, parent: Found, link: str) -> str:
+        there = self.shares.real_place(parent.share, link)
+        if there is None:
+            raise ItemError(Code.LINK_OUTSIDE)
+        if (parent.local + os.sep).startswith(there + os.sep):
+            raise ItemError(Code.LINK_LOOP)
         try:
-            mode = self.shares.fs.stat(local).st_mode
+            mode = self.shares.fs.stat(there).st_mode
         except OSError as exc:
-            raise self.shares.explain(exc, share) from exc
-        if stat.S_ISDIR(mode):
-            return Kind.DIRECTORY
-        return Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER
+            raise self.shares.explain(exc, parent.share) from exc
+        if stat.S_ISLNK(mode):  # it leads to itself, or did not lead here a moment ago
+            raise ItemError(Code.LINK_LOOP)
+        return there

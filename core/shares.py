@@ -9,17 +9,18 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import lru_cache
+from types import MappingProxyType
 
 from core.errors import Code, FatalError, ItemError, os_reason
 from core.names import identity, split_unc
 from core.settings import ShareSetting
 from core.shortage import is_shortage, patiently, unexpected
+from core.unlinked import open_unlinked, remove_unlinked, scan_unlinked, stat_unlinked
 
 _WINDOWS = os.name == "nt"
-_PROC_FD = os.path.isdir("/proc/self/fd")
 _MAX_NAME = 255
 """Longest name: UTF-16 units on NTFS, bytes in UTF-8 on Linux."""
 _MOST_BYTES_A_LETTER = 4
@@ -53,39 +54,59 @@ class Kind(Enum):
 
 
 class FileSystem:
-    """The calls that Himuro makes to a share. Each is one round trip on a network mount."""
+    """The calls that Himuro makes to a share. Each is one round trip on a network mount.
+
+    No part of a path below a directory that is ``confine``d is followed when it is a link, of
+    other paths the last one is not: ``OSError(ELOOP)``.
+    """
+
+    _roots: Mapping[str, str] = MappingProxyType({})
+    """Directories and where they lie, all links followed; the longest first."""
+
+    def confine(self, directory: str) -> str:
+        """Follow links up to ``directory``, now, and none below it any more; return where it
+        lies. To be called before other threads use this."""
+        real = self.resolve(directory)
+        roots = {**self._roots, directory.rstrip(os.sep): real.rstrip(os.sep)}
+        self._roots = dict(sorted(roots.items(), key=lambda root: len(root[0]), reverse=True))
+        return real
 
     def list(self, directory: str) -> list[tuple[str, Kind]]:
-        """Return names and kinds of everything in ``directory``; links are not followed."""
-        with os.scandir(_long(directory)) as entries:
+        """Return names and kinds of everything in ``directory``."""
+        with scan_unlinked(self._real(directory)) as entries:
             return [(entry.name, _kind(entry)) for entry in entries]
 
     def stat(self, path: str) -> os.stat_result:
-        return os.stat(_long(path))
+        """Return what is known of a path; of a link itself where its last part is one."""
+        return stat_unlinked(self._real(path))
 
     def open(self, path: str) -> int:
         """Open for reading, without waiting on pipes and devices; returns a descriptor."""
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        return os.open(_long(path), flags)
+        return open_unlinked(self._real(path), flags)
 
     def create_empty(self, path: str) -> None:
         """Create an empty file; ``FileExistsError`` when anything has that name."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        os.close(os.open(_long(path), flags, 0o664))
+        os.close(open_unlinked(self._real(path), flags, 0o664))
 
     def remove(self, path: str) -> None:
         """Remove a file; only a check-up does, and only what it made itself."""
-        os.unlink(_long(path))
+        remove_unlinked(self._real(path))
 
     def resolve(self, path: str) -> str:
         """Return the path with all links followed."""
         return os.path.realpath(path)
 
-    def resolve_open(self, descriptor: int, path: str) -> str:
-        """Return where an open file really lies; on Linux without asking the server again."""
-        if _PROC_FD:
-            return os.readlink(f"/proc/self/fd/{descriptor}")
-        return os.path.realpath(path)
+    def _real(self, path: str) -> str:
+        """Return ``path`` without the links that may be followed."""
+        for directory, real in self._roots.items():
+            if path.startswith(directory + os.sep):
+                return real + path[len(directory) :]
+            if path == directory:
+                return real or os.sep
+        above, name = os.path.split(path)
+        return os.path.join(os.path.realpath(above), name)
 
 
 class PatientFileSystem(FileSystem):
@@ -96,6 +117,9 @@ class PatientFileSystem(FileSystem):
 
     def __init__(self, fs: FileSystem) -> None:
         self._fs = fs
+
+    def confine(self, directory: str) -> str:
+        return patiently(self._fs.confine, directory)
 
     def list(self, directory: str) -> list[tuple[str, Kind]]:
         return patiently(self._fs.list, directory)
@@ -114,9 +138,6 @@ class PatientFileSystem(FileSystem):
 
     def resolve(self, path: str) -> str:
         return patiently(self._fs.resolve, path)
-
-    def resolve_open(self, descriptor: int, path: str) -> str:
-        return patiently(self._fs.resolve_open, descriptor, path)
 
 
 class OpenFile:
@@ -156,15 +177,6 @@ class OpenFile:
         self.close()
 
 
-def _long(path: str) -> str:
-    r"""Return ``path`` in the form Windows wants beyond 260 characters (``\\?\UNC\``)."""
-    if not _WINDOWS or path.startswith("\\\\?\\"):
-        return path
-    if path.startswith("\\\\"):
-        return "\\\\?\\UNC\\" + path[2:]
-    return "\\\\?\\" + path
-
-
 def _kind(entry: os.DirEntry[str]) -> Kind:
     if entry.is_symlink():
         return Kind.LINK
@@ -196,7 +208,7 @@ class Shares:
         self.fs = PatientFileSystem(fs) if patient else fs
         self._shares = [(identity(s.unc) + "\\", s) for s in shares]
         self._share_of = lru_cache(maxsize=4096)(self._find_share)
-        self._roots = {s.unc: self.fs.resolve(str(s.directory)) for _, s in self._shares}
+        self._roots = {s.unc: self.fs.confine(str(s.directory)) for _, s in self._shares}
 
     def _find_share(self, directory: str) -> ShareSetting | None:
         located = self.locate(directory)
@@ -231,19 +243,25 @@ class Shares:
             names = "、".join(f"{s.unc} → {s.directory}" for s in absent)
             raise FatalError(Code.SHARE_NOT_MOUNTED, names)
 
-    def contains(self, share: ShareSetting, local: str) -> bool:
-        """Return whether ``local``, with all links followed, still lies in the share."""
-        return self._inside(share, self.fs.resolve(local))
+    def real_place(self, share: ShareSetting, local: str) -> str | None:
+        """Return the path below the share's directory that ``local`` is with all links followed;
+        None when they lead out of the share."""
+        root = self._roots[share.unc].rstrip(os.sep)
+        real = self.fs.resolve(local)
+        if not (real + os.sep).startswith(root + os.sep):
+            return None
+        return (str(share.directory).rstrip(os.sep) + real[len(root) :]) or os.sep
 
-    def _inside(self, share: ShareSetting, resolved: str) -> bool:
-        root = self._roots[share.unc].rstrip(os.sep) + os.sep
-        return (resolved + os.sep).startswith(root)
+    def written(self, share: ShareSetting, local: str) -> str:
+        """Return the UNC path of a path below the share's directory."""
+        below = local[len(str(share.directory).rstrip(os.sep)) :]
+        return share.unc + below.replace(os.sep, "\\")
 
     def open(self, path: str, local: str) -> OpenFile:
         """Open a file of a share for reading.
 
-        Raises ``ItemError`` when it is missing, unreadable, no regular file, or a link that
-        was laid to outside after the check; ``FatalError`` when the share itself is gone.
+        Raises ``ItemError`` when it is missing, unreadable, no regular file, or when any part
+        of its path is a link; ``FatalError`` when the share itself is gone.
         """
         share = self._share_of(path.rpartition("\\")[0])
         if share is None:
@@ -260,8 +278,6 @@ class Shares:
             file = OpenFile(descriptor)
             if not stat.S_ISREG(file.status.st_mode):
                 raise ItemError(Code.NOT_A_FILE)
-            if not self._inside(share, self.fs.resolve_open(descriptor, local)):
-                raise ItemError(Code.LINK_OUTSIDE)
         except BaseException:
             os.close(descriptor)
             raise
@@ -278,7 +294,7 @@ class Shares:
         if exc.errno in (errno.EISDIR, errno.ENXIO):
             return ItemError(Code.NOT_A_FILE)
         if exc.errno == errno.ELOOP:
-            return ItemError(Code.LINK_LOOP)
+            return ItemError(Code.LINK_NOT_FOLLOWED)
         return ItemError(Code.SOURCE_UNREADABLE, os_reason(exc))
 
 

@@ -26,8 +26,8 @@ from core.shares import LEFTOVER, FileSystem, PatientFileSystem, Shares, name_fi
 from core.shortage import is_shortage, patiently, unexpected
 from core.unc import join, tidy
 from core.units import human_size
+from core.unlinked import BY_DESCRIPTOR, DIRECTORY, make_directory, open_unlinked
 
-_BY_DESCRIPTOR = {os.open, os.stat, os.unlink, os.link} <= os.supports_dir_fd
 _FATAL = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -74,14 +74,14 @@ def find_target(settings: Settings, text: str) -> Target:
     """Return the directory that somebody typed.
 
     It may be missing when the one above it is there: then it is made when files are placed.
-    Raises ``ListError`` for one that is not below ``HIMURO_RESTORE_ROOTS``, with all links
+    Raises ``ListError`` for one that is not below ``HIMURO_RESTORE_ROOTS``, with all its links
     followed, or that is no directory; ``FatalError`` as ``require_mounted``.
     """
     typed = _typed(text)
     if not settings.restore_roots:
         raise ListError("HIMURO_RESTORE_ROOTS が設定されていません。管理者に連絡してください。")
     local = local_of(settings, typed)
-    roots = [root for r in settings.restore_roots if (root := local_of(settings, r))]
+    roots = [real_root(settings, r) for r in settings.restore_roots if local_of(settings, r)]
     allowed = "、".join(settings.restore_roots)
     outside = ListError(
         f"復元先に指定できないフォルダーです: {typed}。"
@@ -91,7 +91,7 @@ def find_target(settings: Settings, text: str) -> Target:
         raise outside
     _require_share(settings, typed)
     real = os.path.realpath(local)
-    if not any(_is_inside(real, os.path.realpath(root)) for root in roots):
+    if not any(_is_inside(real, root) for root in roots):
         raise outside
     require_mounted(settings, typed, real)
     try:
@@ -150,9 +150,20 @@ def require_mounted(settings: Settings, typed: str, real: str, before: str = "")
         raise FatalError(Code.SHARE_NOT_MOUNTED, detail)
     for root in settings.restore_roots:
         local = local_of(settings, root)
-        if local and _is_inside(real, os.path.realpath(local)) and not os.path.isdir(local):
+        if local and _is_inside(real, real_root(settings, root)) and not os.path.isdir(local):
             detail = f"HIMURO_RESTORE_ROOTS のフォルダーがありません: {root}"
             raise FatalError(Code.SHARE_NOT_MOUNTED, detail)
+
+
+def real_root(settings: Settings, root: str) -> str:
+    """Return where a restore root that lies here is, with the links followed that are the
+    administrator's: people who write into a share may put one in the place of a root there."""
+    local = local_of(settings, root) or root
+    for share in settings.shares:
+        if _is_inside(local, str(share.directory)):
+            below = local[len(str(share.directory).rstrip(os.sep)) :]
+            return os.path.realpath(share.directory).rstrip(os.sep) + below
+    return os.path.realpath(local)
 
 
 def _is_inside(path: str, root: str) -> bool:
@@ -180,10 +191,9 @@ class Directory:
         try:
             if not target.exists:
                 with suppress(FileExistsError):
-                    os.mkdir(target.local)
-            if _BY_DESCRIPTOR:
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-                self._at = patiently(os.open, target.local, flags)
+                    make_directory(target.local)
+            if BY_DESCRIPTOR:
+                self._at = patiently(open_unlinked, target.local, DIRECTORY)
                 self.mount = mount_at(self._at)
             self.require_in_place()
         except OSError as exc:
@@ -221,8 +231,14 @@ class Directory:
     def names(self) -> list[str]:
         """Return everything that has a name in it."""
         try:
+            if self._at is None:
+                return patiently(os.listdir, self._target.local)
             # A listing moves the position of a descriptor; each takes one of its own.
-            return patiently(os.listdir, self._target.local)
+            own = patiently(os.open, ".", DIRECTORY, dir_fd=self._at)
+            try:
+                return os.listdir(own)
+            finally:
+                os.close(own)
         except OSError as exc:
             raise self._fatal(exc) from exc
 
@@ -397,7 +413,9 @@ def free_bytes(target: Target) -> int:
 
 def check_writable(target: Target) -> None:
     """Raise ``ListError`` unless an existing target takes files; tries an empty one."""
+    fs = FileSystem()
+    fs.confine(Path(target.local).anchor)
     try:
-        leftover(PatientFileSystem(FileSystem()), target.local)
+        leftover(PatientFileSystem(fs), target.local)
     except OSError as exc:
         raise ListError(f"配置先に書き込めません: {target.typed}（{os_reason(exc)}）。") from exc

@@ -1,21 +1,21 @@
-"""Everything below the listed directories, each real directory once.
+"""Everything below the listed directories; links are told, not followed.
 
-Links could otherwise lead to the same files on ever more paths: where every directory of a
-few links to all others, those paths are beyond counting. A directory's own place comes before
-any link to it, and of several links the first one, so that every check finds the same paths.
+What a link leads to may be what the person who asked may not read: Himuro's account reads all,
+and the path in the list would not say where its content is from. And a file has one key: that
+of the place where it lies.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.errors import Code, ItemError
 from core.model import ListRow, Problem
 from core.names import storable
 from core.resolve import Found, Resolver
-from core.shares import Kind, is_leftover, is_probe
+from core.shares import Kind, Shares, is_leftover, is_probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +28,12 @@ class ListedFile:
     """True when the row names it, False when it lies below a listed directory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A directory to walk."""
-
-    directory: ListedFile
-    real: str
-    """Where it lies, all links followed."""
-    linked: bool
-    """True when its path leads through a link that nothing above it has counted."""
-
-
-Children = list[ListedFile | Place | Problem]
+Children = list[ListedFile | Problem]
 Parallel = Callable[
-    [str, Callable[[Place], Children], Sequence[Place]], Iterator[tuple[Place, Children]]
+    [str, Callable[[ListedFile], Children], Sequence[ListedFile]],
+    Iterator[tuple[ListedFile, Children]],
 ]
-"""Does work on every place under the name of a phase; pairs come in no particular order."""
+"""Does work on every directory under the name of a phase; pairs come in no particular order."""
 
 
 class Walk:
@@ -52,93 +42,35 @@ class Walk:
     def __init__(self, resolver: Resolver, parallel: Parallel) -> None:
         self._resolver = resolver
         self._parallel = parallel
-        self._walked: dict[str, str] = {}
-        """Real directory → the UNC path under which it is walked."""
-        self._links: list[Place] = []
-        self._filled: set[int] = set()
         self.problems: list[Problem] = []
-        """Links that lead out or to a place already walked, and directories without files."""
+        """What cannot be taken, and directories without files."""
 
     def files(self, directories: Sequence[ListedFile]) -> Iterator[ListedFile]:
-        """Yield every file below ``directories``; none of them may lie below another."""
-        places = self._listed(directories)
-        self._links = [p for p in places if p.linked]
-        yield from self._below([p for p in places if not p.linked and self._is_first(p)])
-        order = {id(d.row): number for number, d in enumerate(directories)}
-        while self._links:
-            yield from self._below(self._choose(order))
-        for directory in directories:
-            if id(directory.row) not in self._filled:
-                self._problem(directory, Code.EMPTY_DIRECTORY, directory.row.text)
-
-    def _listed(self, directories: Sequence[ListedFile]) -> list[Place]:
-        resolve = self._resolver.shares.fs.resolve
-        shares = {d.found.share for d in directories}
-        roots = {share.unc: resolve(str(share.directory)) for share in shares}
-        places = []
-        for directory in directories:
-            found = directory.found
-            linked = bool(found.ancestors)
-            below = found.local[len(str(found.share.directory)) :]
-            real = resolve(found.local) if linked else roots[found.share.unc] + below
-            places.append(Place(directory, real, linked))
-        return places
-
-    def _choose(self, order: dict[int, int]) -> list[Place]:
-        """Return links to follow together: to places not walked yet, none inside another."""
-        waiting, chosen, self._links = self._links, [], []
-        reals: set[str] = set()
-        for place in sorted(
-            waiting,
-            key=lambda p: (len(p.real), order[id(p.directory.row)], p.directory.found.path),
-        ):
-            if any(real in reals for real in above(place.real)):
-                self._links.append(place)
-            elif self._is_first(place):
-                reals.add(place.real)
-                chosen.append(place)
-        return chosen
-
-    def _is_first(self, place: Place) -> bool:
-        """Return whether a place is walked for the first time; report it when not."""
-        there = self._walked.get(place.real)
-        if there is None:
-            self._walked[place.real] = place.directory.found.path
-            return True
-        self._problem(
-            place.directory,
-            Code.LINK_TWICE,
-            place.directory.found.path,
-            f"{there} として処理します",
-        )
-        return False
-
-    def _problem(self, directory: ListedFile, code: Code, path: str, detail: str = "") -> None:
-        row = directory.row
-        self._filled.add(id(row))
-        self.problems.append(Problem(code, path, row.source, row.line, detail))
-
-    def _below(self, places: list[Place]) -> Iterator[ListedFile]:
-        """Yield every file below some places, and set the links to directories aside."""
-        while places:
-            deeper: list[Place] = []
-            for place, children in self._parallel(
-                "フォルダーの中を調べています", self._children, places
+        """Yield every file and every link below ``directories``; none of them may lie below
+        another."""
+        filled: set[int] = set()
+        here = list(directories)
+        while here:
+            deeper: list[ListedFile] = []
+            for directory, children in self._parallel(
+                "フォルダーの中を調べています", self._children, here
             ):
                 for child in children:
-                    if isinstance(child, Place):
-                        (self._links if child.linked else deeper).append(child)
+                    if isinstance(child, ListedFile) and child.found.kind is Kind.DIRECTORY:
+                        deeper.append(child)
                         continue
-                    self._filled.add(id(place.directory.row))
+                    filled.add(id(directory.row))
                     if isinstance(child, Problem):
                         self.problems.append(child)
                     else:
                         yield child
-            deeper.sort(key=lambda p: p.directory.found.path)
-            places = [place for place in deeper if self._is_first(place)]
+            here = sorted(deeper, key=lambda d: d.found.path)
+        for row in (d.row for d in directories):
+            if id(row) not in filled:
+                self.problems.append(Problem(Code.EMPTY_DIRECTORY, row.text, row.source, row.line))
 
-    def _children(self, place: Place) -> Children:
-        row, here = place.directory.row, place.directory.found
+    def _children(self, directory: ListedFile) -> Children:
+        row, here = directory.row, directory.found
         try:
             listing = self._resolver.listing(here.local, here.share)
         except ItemError as exc:
@@ -159,17 +91,19 @@ class Walk:
                 path = f"{here.path}\\{name}"
                 children.append(Problem(exc.code, path, row.source, row.line, exc.detail))
                 continue
-            child = ListedFile(found, row, False)
-            if found.kind is Kind.DIRECTORY:
-                children.append(self._place(child, place.real, name, kind is Kind.LINK))
-            else:
-                children.append(child)
+            children.append(ListedFile(found, row, False))
         return children
 
-    def _place(self, directory: ListedFile, parent: str, name: str, linked: bool) -> Place:
-        if linked:
-            return Place(directory, self._resolver.shares.fs.resolve(directory.found.local), True)
-        return Place(directory, os.path.join(parent, name), False)  # noqa: PTH118
+
+def link_problem(link: ListedFile, places: Collection[str], shares: Shares) -> Problem:
+    """Return what is said of a link: a warning where the place that it leads to is among the
+    listed ``places`` or below one, and archived there; else an error."""
+    found, row = link.found, link.row
+    there = shares.written(found.share, found.local)
+    path = row.text if link.listed else found.path
+    if found.local in places or any(place in places for place in above(found.local)):
+        return Problem(Code.LINK_TWICE, path, row.source, row.line, f"{there} として処理します")
+    return Problem(Code.LINK_NOT_FOLLOWED, path, row.source, row.line, f"リンク先: {there}")
 
 
 def above(local: str) -> Iterator[str]:

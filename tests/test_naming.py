@@ -23,6 +23,7 @@ from core.model import RunState
 from core.naming import LOCAL, renames_exclusively
 from core.shares import FileSystem
 from core.target import Directory, Target
+from core.unlinked import open_unlinked
 from tests.arrange import UNC
 from tests.test_restore import NIGHT, Counter, counter  # noqa: F401
 
@@ -310,18 +311,18 @@ def test_a_leftover_that_nobody_can_remove_is_in_nobodys_way(
 def test_a_marker_never_replaces_what_somebody_creates_in_that_moment(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, raced = os.open, []
+    real, raced = open_unlinked, []
 
-    def other_client(path: str, flags: int, *more: int, **options: int) -> int:
-        if str(path).endswith("_archived.txt") and flags & os.O_CREAT:
+    def other_client(path: str, flags: int, mode: int = 0) -> int:
+        if path.endswith("_archived.txt") and flags & os.O_CREAT:
             raced.append(path)
             Path(path).write_bytes(SOMEBODYS)
-        return real(path, flags, *more, **options)
+        return real(path, flags, mode)
 
     for number in range(20):
         counter.desk.write(f"{number}.txt", str(number))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", other_client)
+        patch.setattr("core.shares.open_unlinked", other_client)
         counter.desk.archive(UNC)
     assert len(raced) == 20
     markers = list(counter.desk.share.glob("*_archived.txt"))
@@ -332,15 +333,15 @@ def test_a_marker_never_replaces_what_somebody_creates_in_that_moment(
 def test_a_probe_never_replaces_what_somebody_creates_in_that_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.open
+    real = open_unlinked
 
-    def other_client(path: str, flags: int, *more: int, **options: int) -> int:
+    def other_client(path: str, flags: int, mode: int = 0) -> int:
         if flags & os.O_CREAT:
             Path(path).write_bytes(SOMEBODYS)
-        return real(path, flags, *more, **options)
+        return real(path, flags, mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr("core.shares.os.open", other_client)
+        patch.setattr("core.shares.open_unlinked", other_client)
         with pytest.raises(FileExistsError):
             FileSystem().create_empty(str(tmp_path / "probe"))
     assert (tmp_path / "probe").read_bytes() == SOMEBODYS
