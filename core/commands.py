@@ -146,7 +146,10 @@ def _parser() -> argparse.ArgumentParser:
     add_runs_arguments(add("runs", "過去の実行を新しい順に示す", _runs))
     add_search_arguments(add("search", "アーカイブ一覧を検索する", _search))
     add("init-db", "データベースを準備または更新する", _init_db)
-    add("hash-password", "アカウントのファイルに書くパスワードの行を作る", _hash_password)
+    hashing = add("hash-password", "アカウントのファイルに書くパスワードの行を作る", _hash_password)
+    hashing.add_argument(
+        "--account", default="", metavar="NAME", help="だれのものか。名前を含むものを断る"
+    )
     examined = add("doctor", "設定・データベース・S3・共有フォルダーなどを点検する", _doctor)
     examined.epilog = "終了コード: 0 すべてOK / 1 WARNINGがある / 3 FAILEDがある"
     return parser
@@ -377,7 +380,7 @@ def _search(options: argparse.Namespace, wiring: Wiring) -> int:
 def _hash_password(options: argparse.Namespace, _wiring: Wiring) -> int:
     from core.passwords import hash_password  # noqa: PLC0415 - no other command loads argon2
 
-    hashed = hash_password(terminal.read_password())
+    hashed = hash_password(terminal.read_password(), options.account)
     if options.json:
         terminal.show_json({"state": "done", "password": hashed})
     else:

@@ -11,8 +11,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from core.errors import HimuroError, ListError
+from core.weak_passwords import weakness
 
-FEWEST, MOST = 8, 256
+FEWEST, MOST = 12, 256
 """Letters of a password. Argon2 takes any length, but reading a megabyte costs as well."""
 _AT_ONCE = 2
 """Each takes 64 MiB and a core for some 0.1 s."""
@@ -32,14 +33,21 @@ class BusyError(HimuroError):
     """Too many passwords are being compared at the moment."""
 
 
-def hash_password(password: str) -> str:
-    """Return the argon2id hash for the accounts file.
+def hash_password(password: str, account: str = "") -> str:
+    """Return the argon2id hash for the accounts file. ``account``: whose it will be.
 
-    Raises ``ListError`` when the password is too short or too long. Never twice the same.
+    Raises ``ListError`` when the password is too short, too long, or among the first that are
+    guessed. Never twice the same. Hashes of before, whatever is behind them, stay good.
     """
-    if not FEWEST <= len(_composed(password)) <= MOST:
+    composed = _composed(password)
+    if not FEWEST <= len(composed) <= MOST:
         raise ListError(f"パスワードは{FEWEST}文字以上{MOST}文字以内にしてください。")
-    return _hasher.hash(_composed(password))
+    if reason := weakness(composed, [account]):
+        raise ListError(
+            f"{reason}、すぐに推測されるパスワードです。"
+            "関係のない言葉をいくつか並べるなど、別のものにしてください。"
+        )
+    return _hasher.hash(composed)
 
 
 def matches(password_hash: str, password: str, *, known: bool = False) -> bool:

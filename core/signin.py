@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from core import passwords
 from core.account_changes import AccountChanges, fingerprint
 from core.accounts import Account, Accounts, AccountsError, AccountsFile, Role, account_key
 from core.audit import Event, Failure, FailureLog, SignInLog
+from core.devices import Devices
 from core.names import printable
 from core.seals import Seals
 from core.sessions import LONGEST_SECONDS, Client, Refusal, Sessions, SessionView, handle_of
@@ -24,8 +24,6 @@ from core.throttle import Throttle
 
 MOST_NAME = 200
 """Letters of a name somebody types; an account has 64 at most."""
-DEVICE_DAYS = 90
-"""Days without signing in after which a browser is no longer one that is known."""
 _REMEMBERED = 1000
 """Cookies of sessions that have ended, and are not counted a second time."""
 _CLOCK_SKEW = 300
@@ -78,6 +76,7 @@ class SignIn:
         data = settings.data_dir
         self.kind = settings.signin
         self.seals = Seals(data / "session.key")
+        self._devices = Devices(self.seals, clock)
         self._file = AccountsFile(settings.accounts_file)
         self._changes = AccountChanges(data / "accounts.seen.json")
         self._sessions = Sessions(data / "sessions.json", clock, settings.idle_minutes * 60)
@@ -136,7 +135,10 @@ class SignIn:
         account = accounts.by_key.get(key)
         # What an unknown name looks like is not written down: it is a password, now and then.
         who = account.name if account else ""
-        device_id = self._device(device, key, account, address)
+        device_id = self._devices.id_of(device, key, account)
+        if device_id is False:
+            self._failures.count(Failure.DEVICE, address)
+            device_id = ""
         wait = self._throttle.attempt(key, address, device_id)
         if wait > 0:
             self._failures.count(Failure.LOCKED, address, who)
@@ -155,36 +157,11 @@ class SignIn:
         session_id = self._sessions.begin(key, fingerprint(account), Client(address, browser))
         self._log.write(Event.SIGNED_IN, who, address)
         token = self.seals.seal("session.1", {"id": session_id, "account": key})
-        return Attempt(token, self._known_browser(device_id, key, account))
+        return Attempt(token, self._devices.cookie(device_id, key, account))
 
     def _usable(self) -> Accounts:
         accounts = self._accounts()
         return accounts if self.kind is SignInKind.ACCOUNTS else Accounts()
-
-    def _known_browser(self, device_id: str, key: str, account: Account) -> str:
-        """Return the cookie by which a browser is known from now on."""
-        fresh = {
-            "id": device_id or secrets.token_urlsafe(16),
-            "account": key,
-            "since": int(self._clock()),
-            "password": fingerprint(account)[:32],
-        }
-        return self.seals.seal("device.2", fresh)
-
-    def _device(self, cookie: str, key: str, account: Account | None, address: str) -> str:
-        """Return the id of a browser that has signed in to this account, with the password it
-        has now, and not too long ago; empty for any other."""
-        if not cookie:
-            return ""
-        opened = self.seals.open("device.2", cookie)
-        if opened is None:
-            self._failures.count(Failure.DEVICE, address)
-            return ""
-        age = self._clock() - opened["since"]
-        if account is None or opened["account"] != key or age > DEVICE_DAYS * 86400:
-            return ""
-        same = opened["password"] == fingerprint(account)[:32]
-        return str(opened["id"]) if same else ""
 
     def user(self, token: str, address: str) -> User | None:
         """Return who holds a session cookie; None for anybody without a session that counts.
@@ -205,10 +182,12 @@ class SignIn:
             # An empty file may be one that is just being written.
             if accounts.by_key and self._sessions.end(session_id):
                 self._log.write(Event.ENDED, key, address, "no such account")
-            return self._refused(token, Failure.ENDED, address)
+            self._refused(token, Failure.ENDED, address)
+            return None
         refusal = self._sessions.check(session_id, fingerprint(account), address)
         if refusal:
-            return self._over(token, refusal, account.name, address)
+            self._over(token, refusal, account.name, address)
+            return None
         return User(account.name, account.role, session_id, key)
 
     # Identity provider
@@ -231,19 +210,23 @@ class SignIn:
         subject, issued = str(claims.get("sub") or ""), claims.get("iat")
         session_id = oidc_session_id(claims)
         if not subject or not self._is_moment(issued):
-            return self._refused(session_id, Failure.OIDC, address)
+            self._refused(session_id, Failure.OIDC, address)
+            return None
         role = accounts.role_of(claims)
         name = printable(accounts.email_of(claims) or subject)[:MOST_NAME]
         if role is Role.ANYONE:
-            return self._refused(session_id, Failure.OIDC, address, name)
+            self._refused(session_id, Failure.OIDC, address, name)
+            return None
         if self._clock() - issued > LONGEST_SECONDS:
-            return self._refused(session_id, Failure.OIDC, address, name)
+            self._refused(session_id, Failure.OIDC, address, name)
+            return None
         listed, client = f"oidc {subject}", Client(address, browser)
         if self._sessions.adopt(session_id, listed, "oidc", float(issued), client):
             self._log.write(Event.SIGNED_IN, name, address, "OIDC")
         refusal = self._sessions.check(session_id, "oidc", address)
         if refusal:
-            return self._over(session_id, refusal, name, address)
+            self._over(session_id, refusal, name, address)
+            return None
         return User(name, role, session_id, listed)
 
     def _is_moment(self, issued: object) -> TypeGuard[float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -210,17 +211,23 @@ def test_a_file_that_others_can_read_is_warned_of(
 
 
 def test_a_password_and_its_hash() -> None:
-    hashed = passwords.hash_password("かきくけこ。がぎ")
+    hashed = passwords.hash_password("雪の夜に、がぎの蔵を開く")
     assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
-    assert passwords.matches(hashed, "かきくけこ。がぎ")
-    assert passwords.matches(hashed, "かきくけこ。か\u3099き\u3099")  # as a Mac sends it
-    assert not passwords.matches(hashed, "かきくけこ。かぎ")
+    assert passwords.matches(hashed, "雪の夜に、がぎの蔵を開く")
+    # As a Mac sends it:
+    assert passwords.matches(hashed, "雪の夜に、か\u3099き\u3099の蔵を開く")
+    assert not passwords.matches(hashed, "雪の夜に、かぎの蔵を開く")
     assert not passwords.matches(hashed, "x" * 1_000_000)
     assert not passwords.matches(hashed, "\ud800")
-    assert not passwords.matches("nonsense", "かきくけこ。がぎ")
+    assert not passwords.matches("nonsense", "雪の夜に、がぎの蔵を開く")
 
 
-@pytest.mark.parametrize("password", ["", "1234567", "x" * 257])
+@pytest.mark.parametrize("password", ["", "elevenchars", "が" * 11, "x" * 257])
 def test_lengths_of_passwords(password: str) -> None:
-    with pytest.raises(ListError, match="8文字以上256文字以内"):
+    with pytest.raises(ListError, match="12文字以上256文字以内"):
         passwords.hash_password(password)
+
+
+def test_a_password_of_before_stays_good() -> None:
+    hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("password")
+    assert passwords.matches(hashed, "password")

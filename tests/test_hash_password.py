@@ -18,7 +18,7 @@ from core.commands import main
 from core.passwords import matches
 from tests.servers import CHECKOUT, clean_environment
 
-PASSWORD = "冷たい鍵 2026"
+PASSWORD = "冷たい鍵と雪の夜 2026"
 
 
 def piped(monkeypatch: pytest.MonkeyPatch, content: bytes, *options: str) -> int:
@@ -49,8 +49,10 @@ def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     ("content", "hint"),
     [
         (b"", "パスワードがありません"),
-        (b"\n", "8文字以上"),
-        (b"short", "8文字以上"),
+        (b"\n", "12文字以上"),
+        (b"elevenchars", "12文字以上"),
+        (b"password1234", "すぐに推測される"),
+        ("同じ並び同じ並び同じ並び".encode(), "繰り返し"),
         (b"x" * 5000, "256文字以内"),
         (PASSWORD.encode("cp932"), "UTF-8"),
     ],
@@ -62,6 +64,13 @@ def test_refused(
     out, err = capsys.readouterr()
     assert hint in err
     assert out == ""
+
+
+def test_whose_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    content = b"hanako.sakai-2026!"
+    assert piped(monkeypatch, content, "--account", "Hanako.Sakai") == 2
+    assert "アカウント" in capsys.readouterr().err
+    assert piped(monkeypatch, content, "--account", "yamada") == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")

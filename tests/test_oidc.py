@@ -98,10 +98,10 @@ def test_in_out_and_out_for_good(tmp_path: Path) -> None:
         "RULE_ADDED account=email:sato@example.com (operator)",
         "SIGNED_OUT account=Sato@example.com address=127.0.0.1",
     ]
-    failed = (data / "signin-failures.log").read_text("utf-8")
+    counted = (data / "signin-failures.log").read_text("utf-8")
     counts = Counter({"oidc": 0, "ended": 0})
-    for name, count in re.findall(r" (\w+)=(\d+)(?= )", failed):
+    for name, count in re.findall(r" (\w+)=(\d+)(?= )", counted):
         counts[name] += int(count)
     # Without a role, and again; a return from the provider with an error; a changed cookie.
     assert counts == {"oidc": 4, "ended": 1}
-    assert "accounts=Sato@example.com" in failed
+    assert "accounts=Sato@example.com" in counted

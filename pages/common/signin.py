@@ -16,10 +16,11 @@ from starlette.responses import Response
 
 from core.accounts import AccountsError
 from core.audit import Failure
+from core.devices import DEVICE_DAYS
 from core.errors import HimuroError
 from core.passwords import BusyError
 from core.settings import SignInKind
-from core.signin import DEVICE_DAYS, Access, Attempt, SignIn
+from core.signin import Access, Attempt, SignIn
 from pages.common import cookies, forms, services, session
 
 _OWN_PLACE = re.compile(r"/|(?:/[A-Za-z0-9_-]+)+")
