@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from core import browsers
 from core.sessions import SessionView
 from core.settings import SignInKind
 from pages.common import guard, services, session, view
 
-_NONE_ENDED = "そのサインインはもう終わっています。"
+_NONE_ENDED = "もうサインアウトしています。"
 
 
 @view.explained
@@ -34,20 +35,22 @@ def render() -> None:
 
 def _sessions(found: list[SessionView]) -> None:
     """Where this account is signed in: at most twenty of them."""
-    st.subheader("サインインしているところ", anchor=False)
-    st.text("心当たりのないものがあれば、終わらせてから、管理者に連絡してください。")
+    st.subheader("サインイン中のブラウザー", anchor=False)
+    st.text(
+        "心当たりのないものがあれば、サインアウトさせて、管理者にパスワードの変更を頼んでください。"
+    )
     if said := st.session_state.pop("sessions_said", ""):
-        st.success(said, icon=":material/check_circle:")
+        st.toast(said, icon=":material/info:", duration="long")
+    if len(found) > 1:
+        st.button(
+            f"ほかの{len(found) - 1}件をすべてサインアウトさせる",
+            key="end_others",
+            icon=":material/logout:",
+            on_click=_end_others,
+        )
     for each in found:
         with st.container(border=True, key=f"session_{each.handle[:12]}"):
             _session(each)
-    if len(found) > 1:
-        st.button(
-            f"ほかの{len(found) - 1}件をすべて終わらせる",
-            key="end_others",
-            icon=":material/phonelink_erase:",
-            on_click=_end_others,
-        )
 
 
 def _session(each: SessionView) -> None:
@@ -55,7 +58,7 @@ def _session(each: SessionView) -> None:
     if each.address and each.address != each.first.address:
         where += f"（最後は {each.address}）"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.text(each.first.browser or "不明なブラウザー")
+        st.text(each.first.browser or browsers.UNKNOWN)
         if each.this:
             st.badge("このブラウザー", color="green")
     view.facts(
@@ -67,7 +70,7 @@ def _session(each: SessionView) -> None:
     )
     if not each.this:
         st.button(
-            "これを終わらせる",
+            "サインアウトさせる",
             key=f"end_{each.handle[:12]}",
             on_click=_end,
             args=(each.handle,),
@@ -84,9 +87,7 @@ def _end(handle: str) -> None:
     user = guard.user()
     if user:
         done = services.current().signin.end_session(user, handle, session.client_of_page())
-        st.session_state["sessions_said"] = (
-            "1件のサインインを終わらせました。" if done else _NONE_ENDED
-        )
+        st.session_state["sessions_said"] = "1件をサインアウトさせました。" if done else _NONE_ENDED
 
 
 def _end_others() -> None:
@@ -94,7 +95,7 @@ def _end_others() -> None:
     if user:
         ended = services.current().signin.end_others(user, session.client_of_page())
         st.session_state["sessions_said"] = (
-            f"ほかの{ended}件のサインインを終わらせました。" if ended else _NONE_ENDED
+            f"ほかの{ended}件をサインアウトさせました。" if ended else _NONE_ENDED
         )
 
 

@@ -101,8 +101,10 @@ def try_sign_in(
     return post_form(url, f"{base}/signin", {"Cookie": cookie, **(headers or {})}, **fields)
 
 
-def signed_in(url: str, person: Person, base: str = "") -> dict[str, str]:
-    """Sign in and return the headers of a browser that has."""
-    answer = try_sign_in(url, person.name, person.password, base=base)
+def signed_in(url: str, person: Person, base: str = "", *, browser: str = "") -> dict[str, str]:
+    """Sign in and return the headers of a browser that has; ``browser`` is what it calls
+    itself."""
+    headers = {"User-Agent": browser} if browser else None
+    answer = try_sign_in(url, person.name, person.password, base=base, headers=headers)
     assert answer.status == 303, answer.text
     return {"Cookie": f"himuro_session={answer.cookies['himuro_session'].value}"}

@@ -17,6 +17,7 @@ import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from websockets.sync.client import ClientConnection, connect
 
 from tests.browser import core
@@ -340,6 +341,39 @@ def test_removed_while_signed_in(url: str, env: dict[str, str], run_file: str) -
             assert ask(url, run_file, cookie).status == 404
         finally:
             accounts.write_text(good, "utf-8")
+
+
+def test_ones_own_sessions_end_from_the_page(url: str, env: dict[str, str], run_file: str) -> None:
+    """As a browser presses the buttons; those of other people go on."""
+    accounts = Path(env["HIMURO_DATA_DIR"]) / "accounts.toml"
+    good, suzuki = accounts.read_text("utf-8"), OPERATOR._replace(name="suzuki")
+    accounts.write_text(good + good.split("[accounts.kanri]")[0].replace("tanaka", "suzuki"))
+    try:
+        mine, *others = [signed_in(url, suzuki) for _ in range(4)]
+        somebody = signed_in(url, OPERATOR)
+        with tab(url, mine) as opened:
+            text = opened.show(page_name="account")
+            assert len(set(re.findall(r"-end_[0-9a-f]{12}", text))) == 3
+            assert text.count("このブラウザー") == 1
+            assert "ほかの3件をすべてサインアウトさせる" in text
+            first = re.search(r"\$\$ID-[0-9a-f]+-end_[0-9a-f]{12}", text)
+            assert first
+            assert "1件をサインアウトさせました" in press(opened, first[0])
+            assert [ask(url, run_file, each).status for each in others].count(404) == 1
+            every = re.search(r"\$\$ID-[0-9a-f]+-end_others", text)
+            assert every
+            assert "ほかの2件をサインアウトさせました" in press(opened, every[0])
+        assert [ask(url, run_file, each).status for each in others] == [404] * 3
+        assert [ask(url, run_file, each).status for each in (mine, somebody)] == [200] * 2
+        # What has ended says so, and opens nothing, also in a tab that was open.
+        assert "サインインが必要です" in screen_of(url, others[0], page_name="account")
+    finally:
+        accounts.write_text(good, "utf-8")
+
+
+def press(opened: Tab, button: str) -> str:
+    pressed = WidgetStates(widgets=[WidgetState(id=button, trigger_value=True)])
+    return opened.show(page_name="account", widget_states=pressed)
 
 
 def test_without_accounts_the_pages_say_how_to_open_them(url: str, env: dict[str, str]) -> None:

@@ -74,7 +74,7 @@ def test_in_out_and_out_for_good(tmp_path: Path) -> None:
 
             window.open("/account")
             window.see("このブラウザー")
-            assert window.page.get_by_role("button", name="これを終わらせる").count() == 0
+            assert window.page.get_by_role("button", name="サインアウトさせる").count() == 0
             window.press("サインアウト")
             window.page.get_by_role("link", name="サインイン").wait_for()
             assert ask(running.url, file, copy).status == 404

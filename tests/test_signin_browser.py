@@ -8,8 +8,13 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.browser import chromium, core, screen
-from tests.people import OPERATOR, try_sign_in, write_accounts
+from tests.people import OPERATOR, ask, signed_in, try_sign_in, write_accounts
 from tests.servers import console, free_port
+
+EDGE = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0"
+)
 
 
 def test_in_and_out(tmp_path: Path) -> None:
@@ -69,10 +74,15 @@ def test_in_and_out(tmp_path: Path) -> None:
             thief.page.context.add_cookies(window.page.context.cookies())  # type: ignore[arg-type]
             thief.open("/archive")
             thief.see("1. 一覧をアップロードする")
+            elsewhere = signed_in(running.url, OPERATOR, base, browser=EDGE)
             window.page.get_by_role("link", name=OPERATOR.name).click()
-            window.see("運用者")
+            window.see("Edge（Windows）")
             window.settle()
             window.picture("63-account")
+            assert ask(running.url, f"{base}/signin", elsewhere).status == 303
+            window.press("サインアウトさせる")
+            window.see("1件をサインアウトさせました")
+            assert ask(running.url, f"{base}/signin", elsewhere).status == 200
             window.press("サインアウト")
             window.see("サインアウトしました")
             window.picture("64-out")
