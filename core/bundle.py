@@ -55,6 +55,11 @@ def zip_blocks(files: Iterable[Path], folder: str, timezone: tzinfo) -> Iterator
     yield outlet.take()
 
 
+def is_empty_zip(block: bytes) -> bool:
+    """Return whether the first block is that of a zip of which no file could be opened."""
+    return block.startswith(b"PK\x05\x06")
+
+
 def _add(bundle: zipfile.ZipFile, path: Path, folder: str, timezone: tzinfo) -> Iterator[None]:
     """Write one file in steps."""
     try:

@@ -1,7 +1,8 @@
 """Files that are made in the background for whoever looks at the archive list.
 
 Nobody has to sign in for them, so all of them together are bounded: how many are made at once,
-how many wait, how much of the disk they take, and for how long.
+how many wait, how much of the disk they take, and for how long. What one address has of that
+is taken from itself first; and nothing is made for who has left.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 
 from core import export
 from core.errors import FatalError, HimuroError, ListError
 from core.export import Form, Written
+from core.export_queue import MOST_EACH, MOST_WAITING, NOBODY, Asker, Line, has_left
 from core.locks import RunLock
 from core.memory_budget import MIB, ConsoleMemory
 from core.model import Entry, SearchQuery
@@ -39,8 +43,8 @@ KEPT = timedelta(minutes=30)
 _AT_ONCE = 2
 _LARGE = 50_000
 """Hits from which on only one is made at a time: the other turn is for those that are quick."""
-_MOST_WAITING = 20
 _MOST_KNOWN = 200
+"""Files and failures that are remembered; beyond, those of the address that has most."""
 _MOST_BYTES = 4 * 1024**3
 """Of all files together. 2.4 million rows are 0.9 GB as CSV and 0.2 GB as Excel."""
 _MEMORY = 64 * MIB
@@ -49,17 +53,26 @@ _RESERVE = 1024**3
 """Bytes of the disk that are left to runs, whose records lie beside."""
 _UNTOUCHED = timedelta(minutes=2)
 """For so long a new file is not removed to make room: somebody is about to fetch it."""
-_TIDY_SECONDS = 60
+_TIDY_SECONDS = 30
 _GIVE_WAY_SECONDS = 0.001
 """After which a thread that makes a file lets pages go on. With Python's own 5 ms a search
 beside it took 151 ms at the 95th percentile, with this one 99."""
 _END_SECONDS = 5
 
 _BUSY = "書き出しが混み合っています。数分待ってから、もう一度押してください。"
+_BUSY_HERE = (
+    f"このパソコンの書き出しが{MOST_EACH}件、順番を待っています。"
+    "どちらかが終わってから、もう一度押すか、不要な書き出しを中止してください。"
+)
+_LEFT = (
+    "ページが閉じられたか接続が切れたため、書き出しを中止しました。必要ならもう一度押してください。"
+)
+_TOO_LARGE = (
+    "書き出すファイルが大きすぎます"
+    f"（全員分を合わせて{_MOST_BYTES // 1024**3} GiBまで）。条件で絞り込んでください。"
+)
 _FULL = (
-    "サーバーの空き容量が足りないため、書き出せません。条件で絞り込むか、"
-    f"{KEPT // timedelta(minutes=1)}分ほど待ってからやり直してください。"
-    "続くときは管理者に連絡してください。"
+    "サーバーの空き容量が足りないため、書き出せません。条件で絞り込むか、管理者に連絡してください。"
 )
 _UNWRITABLE = "サーバーに保存できないため、書き出せません。管理者に連絡してください。"
 """Without the path, which is in the log: everybody may read it."""
@@ -109,7 +122,12 @@ class _Job:
     export: Export
     what: SearchQuery | Sequence[Entry]
     path: Path
+    asker: Asker
+    number: int
     stopped: bool = False
+    away_since: datetime | None = None
+    left: bool = False
+    """Whether it is stopped because nobody is there any more."""
     size: int = 0
     """Bytes on the disk."""
     is_large: bool = False
@@ -143,7 +161,8 @@ class Exports:
         self._free_bytes = free_bytes
         self._lock = threading.RLock()
         self._jobs: dict[str, _Job] = {}
-        self._queue: list[_Job] = []
+        self._line: Line[_Job] = Line()
+        self._numbers = count()
         self._working: list[_Job] = []
         self._workers: list[threading.Thread] = []
         self._timer: threading.Timer | None = None
@@ -159,22 +178,23 @@ class Exports:
 
     # What the pages ask for
 
-    def start(self, what: SearchQuery | Sequence[Entry], form: Form) -> str:
+    def start(self, what: SearchQuery | Sequence[Entry], form: Form, asker: Asker = NOBODY) -> str:
         """Begin to make a file of all hits of a search, or of these entries; return its id.
 
-        Raises ``ListError`` when too many wait already, or the data directory cannot be
-        written, ``FatalError(MACHINE_SHORT)`` when there is no thread to make it.
+        Raises ``ListError`` when too many wait already, of this address or of all, or the data
+        directory cannot be written, ``FatalError(MACHINE_SHORT)`` when there is no thread to
+        make it.
         """
         with self._lock:
             if self._closing:
                 raise ListError(_CLOSED)
             self.tidy()
-            if len(self._queue) >= _MOST_WAITING:
+            if self._line.waiting_of(asker.address) >= MOST_EACH:
+                raise ListError(_BUSY_HERE)
+            if len(self._line) >= MOST_WAITING:
                 raise ListError(_BUSY)
             if len(self._jobs) >= _MOST_KNOWN:
-                # Files last: somebody may still fetch them.
-                ended = (j for j in self._jobs.values() if j.export.state.is_final)
-                self._forget(min(ended, key=lambda j: j.export.state is ExportState.DONE))
+                self._forget(self._least_missed())
             try:
                 folder = self._open()
             except FatalError as exc:
@@ -185,18 +205,19 @@ class Exports:
             title = "復元一覧" if form is Form.RESTORE else "アーカイブ一覧"
             name = f"{title}_{now.astimezone(self._timezone):%Y%m%d-%H%M}{form.suffix}"
             path = folder / f"{secrets.token_hex(8)}{form.suffix}"
-            job = _Job(Export(export_id, form, name, now), what, path)
+            job = _Job(Export(export_id, form, name, now), what, path, asker, next(self._numbers))
             self._jobs[export_id] = job
-            self._queue.append(job)
+            self._line.add(job)
             try:
                 if len(self._workers) < _AT_ONCE:
                     self._workers.append(start_thread(self._serve, name="himuro-export"))
                     sys.setswitchinterval(_GIVE_WAY_SECONDS)
             except FatalError:
                 if not self._workers:  # nobody would ever make it
-                    self._queue.remove(job)
+                    self._line.remove(job)
                     del self._jobs[export_id]
                     raise
+            self._look_again()
             return export_id
 
     def view(self, export_id: str) -> Export | None:
@@ -206,20 +227,17 @@ class Exports:
             job = self._jobs.get(export_id)
             if job is None:
                 return None
-            if job in self._queue:
-                return replace(job.export, ahead=self._queue.index(job) + len(self._working))
+            if job in self._line:
+                ahead = self._line.in_order(self._working).index(job) + len(self._working)
+                return replace(job.export, ahead=ahead)
             return job.export
 
     def cancel(self, export_id: str) -> None:
         """End the making of a file; one that is made already stays."""
         with self._lock:
             job = self._jobs.get(export_id)
-            if job is None or job.export.state.is_final:
-                return
-            job.stopped = True
-            if job in self._queue:
-                self._queue.remove(job)
-                self._end(job, ExportState.STOPPED)
+            if job is not None and not job.export.state.is_final:
+                self._stop(job)
 
     def file(self, export_id: str) -> tuple[Path, str] | None:
         """Return a file that is made and the name to save it under; None for any other."""
@@ -231,19 +249,23 @@ class Exports:
             return job.path, job.export.name
 
     def tidy(self) -> None:
-        """Remove what is older than ``KEPT``."""
+        """Remove what is older than ``KEPT``, and give up what is made for who has left."""
         with self._lock:
+            now = self._now()
             for job in list(self._jobs.values()):
-                if job.is_older_than(KEPT, self._now()):
+                if job.is_older_than(KEPT, now):
                     self._forget(job)
+                elif not job.export.state.is_final and has_left(job, now):
+                    job.left = True
+                    self._stop(job)
 
     def close(self) -> None:
         """End all work within seconds, and remove the files."""
         with self._lock:
             self._closing = True
-            for job in list(self._queue):
+            for job in self._line.in_order(()):
                 self._end(job, ExportState.FAILED, _CLOSED)
-            self._queue.clear()
+            self._line.clear()
             if self._timer is not None:
                 self._timer.cancel()
             workers = list(self._workers)
@@ -286,14 +308,16 @@ class Exports:
     def _take(self) -> _Job | None:
         """Return what is to be made next; None when nothing is, and this worker ends."""
         with self._lock:
+            self.tidy()
             busy = any(job.is_large for job in self._working)
-            job = next((job for job in self._queue if not (busy and job.is_large)), None)
+            waiting = self._line.in_order(self._working)
+            job = next((job for job in waiting if not (busy and job.is_large)), None)
             if job is None or self._closing:
                 self._workers.remove(threading.current_thread())
                 if not self._workers:
                     sys.setswitchinterval(self._usual_interval)
                 return None
-            self._queue.remove(job)
+            self._line.remove(job)
             self._working.append(job)
             job.export = replace(job.export, state=ExportState.WORKING)
             return job
@@ -307,8 +331,8 @@ class Exports:
                 written = self._write(job, hits)
         except Cancelled:
             state, message = ExportState.STOPPED, ""
-            if self._closing:
-                state, message = ExportState.FAILED, _CLOSED
+            if self._closing or job.left:
+                state, message = ExportState.FAILED, _CLOSED if self._closing else _LEFT
         except HimuroError as exc:
             state, message = ExportState.FAILED, str(exc)
         except OSError as exc:
@@ -352,36 +376,89 @@ class Exports:
                 job.export, state=ExportState.WAITING, written=Written(total=hits.total)
             )
             self._working.remove(job)
-            self._queue.insert(0, job)
+            self._line.add(job)
             return True
 
     def _write(self, job: _Job, hits: Hits) -> Written:
         def progress(written: Written) -> None:
-            if job.stopped or self._closing:
-                raise Cancelled
             with self._lock:
+                self.tidy()
+                if job.stopped or self._closing:
+                    raise Cancelled
                 job.size = written.size
                 job.export = replace(job.export, written=written)
-                self._make_room()
+                self._make_room(job)
 
         with create_private(job.path) as file:
             return export.write(file, job.export.form, hits, self._timezone, progress)
 
-    def _make_room(self) -> None:
-        """Remove the oldest files while there is too little room; raises ``ListError`` when
-        that does not bring enough."""
-        while self._is_full():
+    def _make_room(self, job: _Job) -> None:
+        """Remove files while there is too little room, the oldest of the address that has most
+        of it first; raises ``ListError`` when that does not bring enough."""
+        while self._lacks(0) > 0:
             now = self._now()
-            old = (job for job in self._jobs.values() if job.is_older_than(_UNTOUCHED, now))
-            oldest = next((job for job in old if job.size), None)
-            if oldest is None:
-                raise ListError(_FULL)
-            self._forget(oldest)
+            old = [j for j in self._jobs.values() if j.size and j.is_older_than(_UNTOUCHED, now)]
+            if not old:
+                raise ListError(self._why_full(job))
+            sizes: Counter[str] = Counter()
+            for other in self._jobs.values():
+                sizes[other.asker.address] += other.size
+            self._forget(max(old, key=lambda j: (sizes[j.asker.address], -j.number)))
 
-    def _is_full(self) -> bool:
-        if sum(job.size for job in self._jobs.values()) > _MOST_BYTES:
-            return True
-        return self._free_bytes(self._root) < _RESERVE
+    def _lacks(self, more: int) -> int:
+        """Return how many bytes there are too few, when so many ``more`` are written."""
+        taken = sum(job.size for job in self._jobs.values()) + more
+        return max(taken - _MOST_BYTES, _RESERVE + more - self._free_bytes(self._root))
+
+    def _why_full(self, job: _Job) -> str:
+        """Return why a file is given up for which nothing can be removed now."""
+        written = job.export.written
+        whole = job.size * written.total // written.rows if written and written.rows else job.size
+        if whole > _MOST_BYTES:
+            return _TOO_LARGE
+        lack = self._lacks(whole - job.size)
+        others = (j for j in self._jobs.values() if j.size and j.export.finished_at)
+        for other in sorted(others, key=lambda j: j.export.finished_at or j.export.created_at):
+            lack -= other.size
+            if lack <= 0 and other.export.finished_at:
+                return self._come_back(other.export.finished_at + _UNTOUCHED)
+        if any(other.size for other in self._working if other is not job):
+            return self._come_back(self._now() + KEPT)
+        return _FULL
+
+    def _come_back(self, moment: datetime) -> str:
+        """Return that there will be room then, to the minute."""
+        up = timedelta(seconds=59, microseconds=999_999)
+        when = f"{(moment + up).astimezone(self._timezone):%H:%M}"
+        return (
+            "いまはサーバーの空き容量が足りないため、書き出せません。"
+            f"{when}を過ぎてから、もう一度押してください。"
+            "条件で絞り込むと、いま書き出せることもあります。"
+        )
+
+    def _least_missed(self) -> _Job:
+        """Return what is forgotten first: of the address that has most, files last, because
+        somebody may still fetch them."""
+        ended = [job for job in self._jobs.values() if job.export.state.is_final]
+        number = Counter(job.asker.address for job in ended)
+        return min(
+            ended,
+            key=lambda job: (
+                -number[job.asker.address],
+                job.export.state is ExportState.DONE,
+                job.number,
+            ),
+        )
+
+    def _stop(self, job: _Job) -> None:
+        """End a file that waits, now, or that is being made, at its next rows."""
+        job.stopped = True
+        if job in self._line:
+            self._line.remove(job)
+            if job.left:
+                self._end(job, ExportState.FAILED, _LEFT)
+            else:
+                self._end(job, ExportState.STOPPED)
 
     def _end(self, job: _Job, state: ExportState, message: str = "") -> None:
         job.export = replace(job.export, state=state, message=message, finished_at=self._now())

@@ -18,6 +18,7 @@ import pytest
 from core import exports as module
 from core.errors import Code, FatalError, ListError
 from core.export import Form
+from core.export_queue import AWAY, NOBODY, Asker
 from core.exports import KEPT, Export, Exports, ExportState
 from core.locks import RunLock
 from core.model import Entry, SearchQuery
@@ -93,14 +94,14 @@ class Bench:
         self.until(lambda: self.view(export_id).state.is_final)
         return self.view(export_id)
 
-    def make(self, form: Form = Form.CSV) -> Export:
-        return self.ended(self.exports.start(SearchQuery(), form))
+    def make(self, form: Form = Form.CSV, asker: Asker = NOBODY) -> Export:
+        return self.ended(self.exports.start(SearchQuery(), form, asker))
 
     @contextmanager
-    def held(self, form: Form = Form.CSV) -> Iterator[str]:
+    def held(self, form: Form = Form.CSV, asker: Asker = NOBODY) -> Iterator[str]:
         """Yield a file whose making has stopped before its first rows."""
         self.catalogue.open = False
-        export_id = self.exports.start(SearchQuery(), form)
+        export_id = self.exports.start(SearchQuery(), form, asker)
         assert self.catalogue.asked.acquire(timeout=PATIENCE)
         self.catalogue.open = True
         yield export_id
@@ -197,7 +198,7 @@ def test_a_large_one_leaves_a_turn_to_small_ones(
 
 
 def test_a_line_that_is_too_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_WAITING", 1)
+    monkeypatch.setattr(module, "MOST_WAITING", 1)
     with bench.held(), bench.held():
         waiting = bench.exports.start(SearchQuery(), Form.CSV)
         with pytest.raises(ListError, match="混み合っています"):
@@ -382,3 +383,135 @@ def test_what_nobody_may_remove_keeps_nobody_from_work(bench: Bench) -> None:
     (left / "lock").mkdir(parents=True)  # as if it were another user's
     assert bench.make().state is ExportState.DONE
     assert left.exists()
+
+
+# Fairness
+
+
+@dataclass
+class Page:
+    """An open page at some address."""
+
+    address: str
+    open: bool = True
+
+    @property
+    def asker(self) -> Asker:
+        return Asker(self.address, lambda: self.open)
+
+
+def test_one_machine_has_two_in_line_and_the_turn_goes_round(bench: Bench) -> None:
+    """22 exports of one machine kept everybody else waiting."""
+    greedy, other = Page("192.0.2.1").asker, Page("192.0.2.2").asker
+    with bench.held(asker=greedy) as first, bench.held(asker=greedy):
+        mine = [bench.exports.start(SearchQuery(), Form.CSV, greedy) for _ in range(2)]
+        for _ in range(20):
+            with pytest.raises(ListError, match="このパソコンの書き出しが2件、順番を待って"):
+                bench.exports.start(SearchQuery(), Form.CSV, greedy)
+        theirs = bench.exports.start(SearchQuery(), Form.CSV, other)
+        again = bench.exports.start(SearchQuery(), Form.CSV, other)
+        assert [bench.view(e).ahead for e in (theirs, again, *mine)] == [2, 3, 4, 5]
+        bench.exports.cancel(first)
+        bench.catalogue.gate.release()
+        assert bench.ended(theirs).state is ExportState.DONE
+    assert {bench.ended(e).state for e in (again, *mine)} == {ExportState.DONE}
+    bench.exports.start(SearchQuery(), Form.CSV, greedy)
+
+
+@pytest.mark.parametrize("kind", ["waiting", "working"])
+def test_who_has_left_gets_no_file(bench: Bench, kind: str) -> None:
+    page = Page("192.0.2.1")
+    with bench.held(asker=page.asker) as working, bench.held():
+        waiting = bench.exports.start(SearchQuery(), Form.CSV, page.asker)
+        page.open = False
+        bench.exports.tidy()
+        bench.now += AWAY - timedelta(seconds=1)
+        bench.exports.tidy()
+        assert bench.view(waiting).state is ExportState.WAITING  # the network failed, perhaps
+        bench.now += timedelta(seconds=1)
+        bench.exports.tidy()
+        assert bench.view(waiting).state is ExportState.FAILED
+    ended = bench.ended(working if kind == "working" else waiting)
+    assert ended.state is ExportState.FAILED
+    assert "接続が切れたため" in ended.message
+    assert bench.exports.file(ended.export_id) is None
+
+
+def test_who_comes_back_in_time_has_lost_nothing(bench: Bench) -> None:
+    page = Page("192.0.2.1")
+    with bench.held(asker=page.asker) as export_id:
+        page.open = False
+        bench.exports.tidy()
+        bench.now += AWAY - timedelta(seconds=1)
+        page.open = True
+        bench.exports.tidy()
+        page.open = False
+        bench.now += timedelta(seconds=2)
+        bench.exports.tidy()
+        page.open = True
+    assert bench.ended(export_id).state is ExportState.DONE
+
+
+def test_who_has_left_is_in_nobodys_way(bench: Bench) -> None:
+    """A page that is loaded again and again leaves two in line each time."""
+    gone, here = Page("192.0.2.1"), Page("192.0.2.1")
+    with bench.held(), bench.held():
+        for _ in range(2):
+            bench.exports.start(SearchQuery(), Form.CSV, gone.asker)
+        gone.open = False
+        bench.exports.tidy()
+        bench.now += AWAY
+        bench.exports.start(SearchQuery(), Form.CSV, here.asker)
+
+
+def test_one_machines_files_displace_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_KNOWN", 3)
+    other = bench.make(asker=Page("192.0.2.2").asker)
+    mine = [bench.make(asker=Page("192.0.2.1").asker) for _ in range(6)]
+    assert bench.exports.file(other.export_id) is not None
+    assert [bench.exports.file(e.export_id) is not None for e in mine] == [False] * 4 + [True] * 2
+
+
+def test_room_is_made_by_who_has_most_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = bench.make(asker=Page("192.0.2.2").asker)
+    assert other.written is not None
+    monkeypatch.setattr(module, "_MOST_BYTES", other.written.size * 3)
+    for _ in range(2):
+        bench.now += timedelta(minutes=3)
+        mine = bench.make(asker=Page("192.0.2.1").asker)
+    bench.now += timedelta(minutes=3)
+    assert bench.make(asker=Page("192.0.2.1").asker).state is ExportState.DONE
+    assert bench.exports.file(other.export_id) is not None
+    assert bench.exports.file(mine.export_id) is not None
+
+
+# Too large for now
+
+
+def test_what_is_too_large_for_now_says_when_to_come_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bench.make()
+    assert first.written is not None
+    monkeypatch.setattr(module, "_MOST_BYTES", first.written.size * 2 - 1)
+    bench.now += timedelta(seconds=30)
+    refused = bench.make()
+    assert (refused.state, bench.files[1:]) == (ExportState.FAILED, [])
+    # Half past nine and two minutes in London is 18:32 in Tokyo; and then it is so.
+    assert "18:32を過ぎてから、もう一度" in refused.message
+    bench.now = datetime(2026, 11, 25, 9, 32, tzinfo=UTC)
+    assert bench.make().state is ExportState.DONE
+
+
+def test_what_is_too_large_for_ever_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_BYTES", 10)
+    refused = bench.make()
+    assert refused.state is ExportState.FAILED
+    assert "条件で絞り込んでください" in refused.message
+    assert "もう一度" not in refused.message
+
+
+def test_a_full_disk_is_the_administrators(bench: Bench) -> None:
+    bench.free = module._RESERVE - 1
+    refused = bench.make()
+    assert (refused.state, "管理者に連絡" in refused.message) == (ExportState.FAILED, True)

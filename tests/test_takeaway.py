@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import httpx
@@ -69,13 +71,13 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "is_operator", lambda: True)
 
 
-def fetch(path: str) -> httpx.Response:
+def fetch(path: str, headers: dict[str, str] | None = None) -> httpx.Response:
     """Ask the routes as a browser does."""
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(Starlette(routes=EXPORT_ROUTES))
         async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
-            return await client.get(path)
+            return await client.get(path, headers=headers)
 
     return asyncio.run(ask())
 
@@ -228,6 +230,106 @@ def test_a_file_that_is_gone(here: Services) -> None:
     services.replace(Services(here.settings, here.catalogue, here.jobs))
     assert "もうありません" in shown(app.run())
     assert "もうありません" not in shown(app.run())
+
+
+def expiring(here: Services, path: str, routes: Sequence[Any]) -> tuple[httpx.Response, list[str]]:
+    """Ask for a file that is removed after the route has found it; returns also what was sent."""
+    sent: list[str] = []
+    app = Starlette(routes=routes)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async def tell(message: Any) -> None:
+            sent.append(message["type"])
+            await send(message)
+
+        await app(scope, receive, tell)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+            return await client.get(path)
+
+    return asyncio.run(ask()), sent
+
+
+@pytest.mark.parametrize("moment", ["before it is looked at", "before it is opened"])
+def test_a_download_that_expires_before_its_first_byte(
+    here: Services, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """It was a broken answer, and an error in the log."""
+    app = pressed(here, page(), "takeaway-all-csv")
+    link = address(app)
+    find, look = Exports.file, os.stat
+    path = here.exports.file(held(app))
+    assert path is not None
+
+    def found(self: Exports, export_id: str) -> tuple[Path, str] | None:
+        there = find(self, export_id)
+        if moment == "before it is looked at":
+            here.exports.close()
+        return there
+
+    def looked(path: Any, *more: Any, **options: Any) -> os.stat_result:
+        status = look(path, *more, **options)
+        if str(path).endswith(".csv") and moment == "before it is opened":
+            Path(path).unlink(missing_ok=True)
+        return status
+
+    monkeypatch.setattr(Exports, "file", found)
+    monkeypatch.setattr("starlette.responses.os.stat", looked)
+    gone, sent = expiring(here, link, EXPORT_ROUTES)
+    assert gone.status_code == 404
+    assert "もう一度書き出してください" in gone.text
+    assert gone.headers["Cache-Control"] == "no-store"
+    assert sent == ["http.response.start", "http.response.body"]
+
+
+def test_a_download_goes_on_in_ranges(here: Services) -> None:
+    app = pressed(here, page(), "takeaway-all-csv")
+    whole = fetch(address(app)).content
+    part = fetch(address(app), {"Range": "bytes=3-9"})
+    assert (part.status_code, part.content) == (206, whole[3:10])
+
+
+def test_a_restore_list_that_expires_before_it_is_read(
+    here: Services, operator: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = pressed(here, page(), "takeaway-all-restore")
+    find = Exports.file
+
+    def found(self: Exports, export_id: str) -> tuple[Path, str] | None:
+        there = find(self, export_id)
+        self.close()
+        return there
+
+    export_id = held(app)
+    monkeypatch.setattr(Exports, "file", found)
+    with pytest.raises(ListError, match="もう一度書き出してください"):
+        takeaway.hand_over(here, export_id, REQUEST)
+
+
+def test_a_third_file_of_one_machine_has_to_wait_for_a_turn(
+    here: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four pages of it have one each: two are made, two wait."""
+    gate = threading.Semaphore(0)
+
+    def slowly(_query: SearchQuery) -> Hits:
+        def batches() -> Iterator[Sequence[Entry]]:
+            gate.acquire(timeout=60)
+            yield ()
+
+        return Hits(3, batches())
+
+    monkeypatch.setattr(here.catalogue, "hits", slowly)
+    pages = [page() for _ in range(5)]
+    for app in pages[:4]:
+        app.button(key="takeaway-all-csv").click().run()
+        assert "書き出せません" not in shown(app)
+    pages[4].button(key="takeaway-all-csv").click().run()
+    assert "このパソコンの書き出しが2件、順番を待っています" in shown(pages[4])
+    for _ in pages:
+        gate.release()
 
 
 @pytest.mark.parametrize("guess", ["", "x", "..%2Fcatalogue.db", "%00", "a" * 3000])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from core.errors import HimuroError
@@ -13,6 +13,7 @@ from core.exports import KEPT
 from pages.common import services
 from pages.common.base import at
 from pages.common.doors import PRIVATE
+from pages.common.downloads import Download
 
 _GONE = (
     "このファイルはもうありません。書き出したファイルは"
@@ -36,8 +37,7 @@ def _export(request: Request) -> Response:
         found = None
     if found is None:
         return PlainTextResponse(_GONE, 404, PRIVATE)
-    path, name = found
-    return FileResponse(path, filename=name, media_type="application/octet-stream", headers=PRIVATE)
+    return Download(*found, _GONE)
 
 
 EXPORT_ROUTES = [Route("/exports/{export_id}", _export, methods=["GET"])]

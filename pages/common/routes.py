@@ -13,12 +13,12 @@ from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from core import logs
 from core.accounts import Role
-from core.bundle import zip_blocks
+from core.bundle import is_empty_zip, zip_blocks
 from core.csvfile import write_rows
 from core.errors import HimuroError
 from core.findings import in_order, lines, summary
@@ -27,6 +27,7 @@ from core.model import Problem, RunState
 from pages.common import guard, services, session, signin, words
 from pages.common.base import at, based
 from pages.common.doors import PRIVATE, Doors
+from pages.common.downloads import Download
 from pages.common.ending import ending_with, keeping_up
 from pages.common.export_routes import EXPORT_ROUTES
 from pages.common.health_routes import HEALTH_ROUTES
@@ -128,12 +129,7 @@ def _run_file(request: Request) -> Response | None:
     if path is None or not _ended(jobs, run_id):
         return None
     called = PurePath(name)
-    return FileResponse(
-        path,
-        filename=f"{called.stem}_{run_id}{called.suffix}",
-        media_type="application/octet-stream",
-        headers=PRIVATE,
-    )
+    return Download(path, f"{called.stem}_{run_id}{called.suffix}", guard.NOT_FOUND)
 
 
 def _run_zip(request: Request) -> Response | None:
@@ -145,7 +141,10 @@ def _run_zip(request: Request) -> Response | None:
         return None
     headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="{run_id}.zip"'}
     content = zip_blocks(files, run_id, here.settings.timezone)
-    return StreamingResponse(content, media_type="application/zip", headers=headers)
+    first = next(content, b"")
+    if is_empty_zip(first):  # somebody has removed the folder since it was looked at
+        return None
+    return StreamingResponse(chain([first], content), media_type="application/zip", headers=headers)
 
 
 def _problems(request: Request) -> Response | None:

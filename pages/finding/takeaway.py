@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import streamlit as st
+from streamlit.runtime import Runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core.errors import HimuroError, ListError
 from core.export import Form
+from core.export_queue import Asker
 from core.exports import KEPT, Export, ExportState
 from core.model import MOST_TYPED, Entry, ListSource, Order, RunRequest, SearchQuery
 from core.settings import RESTORE_NEEDS
-from pages.common import guard, services, view, words
+from core.throttle import network
+from pages.common import guard, services, session, view, words
 from pages.common.export_routes import export_address
 from pages.finding import asked
 from pages.steps import address, upload
@@ -71,9 +75,21 @@ def _start(what: SearchQuery | tuple[Entry, ...], form: Form) -> None:
     try:
         if held is not None:
             exports.cancel(held.export_id)
-        st.session_state[_HELD] = _Held(exports.start(what, form), what)
+        st.session_state[_HELD] = _Held(exports.start(what, form, _asker()), what)
     except HimuroError as exc:
         st.session_state[_TROUBLE] = str(exc)
+
+
+def _asker() -> Asker:
+    """Return who looks at this page: counted as failed sign-ins are, and there as long as its
+    WebSocket is."""
+    context = get_script_run_ctx()
+    session_id = context.session_id if context else ""
+    return Asker(network(session.client_of_page()), lambda: _is_open(session_id))
+
+
+def _is_open(session_id: str) -> bool:
+    return not Runtime.exists() or Runtime.instance().is_active_session(session_id)
 
 
 def _drop(export_id: str) -> None:
@@ -235,4 +251,8 @@ def hand_over(here: services.Services, export_id: str, request: RunRequest) -> s
     if found is None:
         raise ListError(_GONE)
     path, name = found
-    return here.open_jobs().check_restore([ListSource(name, path.read_bytes())], request)
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise ListError(_GONE) from exc
+    return here.open_jobs().check_restore([ListSource(name, content)], request)

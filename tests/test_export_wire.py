@@ -1,0 +1,133 @@
+"""One machine that has files made from many pages, and another one that wants one as well."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.Delta_pb2 import Delta
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from websockets.sync.client import ClientConnection, connect
+
+from db import open_catalogue
+from tests.browser import core
+from tests.entries import entry
+from tests.held_console import HOLD
+from tests.servers import Console, console, free_port
+
+GREEDY, OTHER = "192.0.2.1", "192.0.2.2"
+LINES = 300
+"""More than a console for tests writes before it waits."""
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Console]:
+    """A console whose files stay at their first rows until ``HOLD`` is gone."""
+    data = tmp_path / "data"
+    data.mkdir()
+    env = {"HIMURO_DATA_DIR": str(data)}
+    core(env, tmp_path, "init-db")
+    catalogue = open_catalogue(f"sqlite:///{data / 'catalogue.db'}")
+    catalogue.add([entry(f"{number}.txt") for number in range(LINES)])
+    (data / HOLD).touch()
+    log = tmp_path / "console.log"
+    with console(env, free_port(), log=log, cwd=tmp_path, module="tests.held_console") as found:
+        yield found
+        (data / HOLD).unlink(missing_ok=True)
+
+
+@dataclass
+class Page:
+    """The archive list in a browser of some machine."""
+
+    stream: ClientConnection
+    script: str = ""
+
+    def run(self, state: ClientState | None = None) -> list[Delta]:
+        """Have the script run, and return what it shows."""
+        state = state or ClientState()
+        state.page_script_hash = self.script
+        self.stream.send(BackMsg(rerun_script=state).SerializeToString())
+        return self.shown_until_the_end()
+
+    def shown_until_the_end(self) -> list[Delta]:
+        """Return what a run of the script shows, one of a fragment included."""
+        shown: list[Delta] = []
+        while True:
+            data = self.stream.recv(timeout=60)
+            assert isinstance(data, bytes)
+            message = ForwardMsg.FromString(data)
+            kind = message.WhichOneof("type")
+            if kind == "new_session":
+                self.script = message.new_session.page_script_hash
+            elif kind == "delta":
+                shown.append(message.delta)
+            elif kind == "script_finished":
+                return shown
+
+    def press_save(self) -> list[Delta]:
+        """Press 「CSVで保存」; return what is shown then."""
+        (button,) = (
+            delta.new_element.button.id
+            for delta in self.run()
+            if delta.new_element.button.id.endswith("takeaway-all-csv")
+        )
+        pressed = WidgetState(id=button, trigger_value=True)
+        return self.run(ClientState(widget_states=WidgetStates(widgets=[pressed])))
+
+
+@contextmanager
+def page(url: str, address: str) -> Iterator[Page]:
+    with connect(
+        f"ws://{urlsplit(url).netloc}/_stcore/stream",
+        additional_headers={"X-Forwarded-For": address},
+        open_timeout=60,
+        proxy=None,
+        max_size=None,
+        compression=None,
+        ping_interval=None,
+    ) as stream:
+        yield Page(stream)
+
+
+def texts(shown: list[Delta]) -> str:
+    """Return everything readable."""
+    elements = (delta.new_element for delta in shown)
+    return "\n".join(e.alert.body or e.text.body or e.progress.text for e in elements)
+
+
+def address_of(shown: list[Delta]) -> str:
+    """Return the address of 「ダウンロード」; empty while there is none."""
+    links = (delta.new_element.link_button for delta in shown)
+    return next((link.url for link in links if link.label == "ダウンロード"), "")
+
+
+def test_another_machine_gets_its_file_before_the_third_of_one(
+    running: Console, tmp_path: Path
+) -> None:
+    with ExitStack() as greedy, page(running.url, OTHER) as other:
+        said = []
+        for _ in range(22):
+            one = greedy.enter_context(page(running.url, GREEDY))
+            said.append(texts(one.press_save()))
+        refused = ["このパソコンの書き出しが2件、順番を待って" in text for text in said]
+        assert refused == [False] * 4 + [True] * 18
+        assert "混み合っています" not in "".join(said)
+        shown = other.press_save()
+        assert "順番を待っています（前に2 件）" in texts(shown)  # the two that are being made
+        (tmp_path / "data" / HOLD).unlink()
+        while not (link := address_of(shown)):
+            shown = other.run()
+        connection = http.client.HTTPConnection(urlsplit(running.url).netloc, timeout=60)
+        with closing(connection):
+            connection.request("GET", link)
+            answer = connection.getresponse()
+            assert (answer.status, len(answer.read().splitlines())) == (200, LINES + 1)
