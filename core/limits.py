@@ -6,7 +6,7 @@ The numbers hold for whoever is at the other end, signed in or not, and each can
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 KEPT_SESSIONS = 128
 """Pages whose browser has gone and that Streamlit keeps for a while, in case it comes back."""
@@ -18,18 +18,22 @@ JOB_DESCRIPTORS = 256
 connection each, two pools of S3 connections, 20 of the database, and as much again."""
 BACKLOG = 64
 """Connections that wait to be taken, or that are taken only to be refused, at one time."""
-FEWEST_CONNECTIONS = 16
-"""Accepted however few files the machine allows: a console without any cannot tell anything."""
+FEWEST = 16
+"""Pages, however few files the machine allows: a console without any cannot tell anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Each number as ``HIMURO_…`` sets it."""
 
-    connections: int = 600
-    """Open at one time, from everywhere, pages and requests together."""
-    connections_per_address: int = 300
+    connections: int = 2000
+    """Open at one time, from everywhere: requests, pages, and what is silent between them."""
+    connections_per_address: int = 1000
     """Open at one time from one address. A whole office may stand behind one."""
+    pages: int = 400
+    """Open at one time; each is a connection too, with a session of about 1 MB behind it."""
+    pages_per_address: int = 250
+    """Open at one time from one address."""
     messages_per_second: int = 10
     """That one page may send in the long run; ten times as many at once."""
     messages_per_second_per_address: int = 40
@@ -37,19 +41,22 @@ class Limits:
     is more waits for its turn, and is refused when that would take too long."""
 
     def fitting(self, descriptors: int | None) -> Limits:
-        """Return these limits, with no more connections than files can be open.
+        """Return these limits, with no more connections and pages than files can be open.
 
         ``descriptors`` is how many files this process may have open; None when nothing says so.
         """
         if descriptors is None:
             return self
-        left = descriptors - JOB_DESCRIPTORS - BACKLOG - KEPT_SESSIONS * (PAGE_DESCRIPTORS - 1)
-        most = max(FEWEST_CONNECTIONS, min(self.connections, left // PAGE_DESCRIPTORS))
-        return Limits(
-            most,
-            min(self.connections_per_address, most),
-            self.messages_per_second,
-            self.messages_per_second_per_address,
+        more = PAGE_DESCRIPTORS - 1
+        left = descriptors - JOB_DESCRIPTORS - BACKLOG - KEPT_SESSIONS * more
+        pages = min(self.pages, max(FEWEST, left // (2 * more)))
+        connections = min(self.connections, max(2 * FEWEST, left - more * pages))
+        return replace(
+            self,
+            connections=connections,
+            connections_per_address=min(self.connections_per_address, connections),
+            pages=pages,
+            pages_per_address=min(self.pages_per_address, pages),
         )
 
     def shown(self) -> dict[str, str]:
@@ -61,6 +68,8 @@ _DEFAULT = Limits()
 NAMES = {
     "HIMURO_CONNECTIONS": _DEFAULT.connections,
     "HIMURO_CONNECTIONS_PER_ADDRESS": _DEFAULT.connections_per_address,
+    "HIMURO_PAGES": _DEFAULT.pages,
+    "HIMURO_PAGES_PER_ADDRESS": _DEFAULT.pages_per_address,
     "HIMURO_MESSAGES_PER_SECOND": _DEFAULT.messages_per_second,
     "HIMURO_MESSAGES_PER_SECOND_PER_ADDRESS": _DEFAULT.messages_per_second_per_address,
 }

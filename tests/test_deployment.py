@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -476,8 +477,13 @@ NAME = "localhost"
 
 
 @contextmanager
-def nginx(directory: Path, backend: str, base: str) -> Iterator[str]:
-    """Run nginx with the example, below ``base`` or at the root; yields the https address."""
+def nginx(
+    directory: Path, backend: str, base: str, smaller: dict[str, str] | None = None
+) -> Iterator[str]:
+    """Run nginx with the example, below ``base`` or at the root; yields the https address.
+
+    ``smaller`` replaces limits, so that few requests reach them.
+    """
     port, plain = free_port(), free_port()
     key, certificate = self_signed(directory)
     changes = {
@@ -488,8 +494,14 @@ def nginx(directory: Path, backend: str, base: str) -> Iterator[str]:
         "127.0.0.1:8501": urlsplit(backend).netloc,
         "/etc/ssl/himuro/fullchain.pem": str(certificate),
         "/etc/ssl/himuro/privkey.pem": str(key),
-        "snippets/himuro-proxy.conf": str(DEPLOY / "nginx-proxy.conf"),
+        "snippets/himuro-proxy.conf": str(directory / "himuro-proxy.conf"),
+        **(smaller or {}),
     }
+    proxy = (DEPLOY / "nginx-proxy.conf").read_text("utf-8")
+    for old, new in (smaller or {}).items():
+        assert old in proxy + (DEPLOY / "nginx.conf").read_text("utf-8"), old
+        proxy = proxy.replace(old, new)
+    (directory / "himuro-proxy.conf").write_text(proxy, "utf-8")
     text = (DEPLOY / "nginx.conf").read_text("utf-8")
     if base:
         text = re.sub(r"    location .*?\n    }\n", "", text, flags=re.DOTALL)
@@ -514,7 +526,8 @@ def nginx(directory: Path, backend: str, base: str) -> Iterator[str]:
     with child(command, log=log):
         yield f"https://{NAME}:{port}"
     errors = [line for line in log.read_text("utf-8").splitlines() if "[error]" in line]
-    assert [line for line in errors if "intended to send too large body" not in line] == []
+    meant = ("intended to send too large body", "limiting connections", "limiting requests")
+    assert [line for line in errors if not any(words in line for words in meant)] == []
 
 
 def self_signed(directory: Path) -> tuple[Path, Path]:
@@ -630,6 +643,81 @@ def test_nobody_can_claim_to_be_somebody_else(tmp_path: Path) -> None:
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": urlsplit(url).netloc,
     }
+
+
+@contextmanager
+def patient_backend() -> Iterator[str]:
+    """Run a server that opens every WebSocket, and answers every request; yields its address."""
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802
+            if self.headers.get("Upgrade"):
+                self.wfile.write(
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                    b"Connection: Upgrade\r\n\r\n"
+                )
+                self.rfile.read(1)  # until it is closed
+                self.close_connection = True
+            else:
+                self.send_response(204)
+                self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            return
+
+    with ThreadingHTTPServer((HOST, 0), Listener) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield f"http://{HOST}:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def opened_page(url: str) -> tuple[ssl.SSLSocket, str]:
+    """Open a WebSocket through nginx; returns it, and the first line of the answer."""
+    there = urlsplit(url)
+    context = ssl._create_unverified_context()
+    plain = socket.create_connection((HOST, there.port or 0), timeout=60)
+    stream = context.wrap_socket(plain, server_hostname=NAME)
+    stream.sendall(
+        b"GET /_stcore/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\n\r\n"
+    )
+    return stream, stream.recv(4096).decode().partition("\r\n")[0]
+
+
+def test_nginx_lets_an_address_open_so_many_pages(tmp_path: Path) -> None:
+    few = {"himuro_pages_of 220;": "himuro_pages_of 3;"}
+    with patient_backend() as backend, nginx(tmp_path, backend, "", few) as url:
+        wait_for(url)
+        pages = [opened_page(url) for _ in range(4)]
+        assert [line.split()[1] for _, line in pages] == ["101", "101", "101", "503"]
+        # Whoever has a page open still gets the rest of it.
+        assert https(url).status == 204
+        for stream, _line in pages:
+            stream.close()
+
+
+def test_nginx_lets_an_address_ask_so_often(tmp_path: Path) -> None:
+    few = {"rate=300r/s": "rate=1r/m", "burst=8000 delay=600": "burst=2 nodelay"}
+    with patient_backend() as backend, nginx(tmp_path, backend, "", few) as url:
+        wait_for(url)  # the first one
+        assert [https(url).status for _ in range(3)] == [204, 204, 503]
+
+
+def test_limits_agree() -> None:
+    """nginx refuses before the console does, and the console has the files for what it takes."""
+    proxy = (DEPLOY / "nginx-proxy.conf").read_text("utf-8")
+    most = {zone: int(n) for zone, n in re.findall(r"limit_conn himuro_(\w+) (\d+);", proxy)}
+    limits = load_settings({}).limits
+    assert most["all"] < limits.connections
+    assert most["addresses"] < limits.connections_per_address
+    assert most["pages"] < limits.pages
+    assert most["pages_of"] < limits.pages_per_address
+    assert limits.fitting(int(unit()["Service"]["LimitNOFILE"])) == limits
+    files = COMPOSE["services"]["console"]["ulimits"]["nofile"]
+    assert files["soft"] == files["hard"]
+    assert limits.fitting(files["hard"]) == limits
 
 
 def wait_for(url: str) -> Any:

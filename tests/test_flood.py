@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import streamlit
+from playwright.sync_api import Browser
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -21,10 +22,12 @@ from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
 from core.accounts import Role
-from pages.traffic.messages import LONGEST, MOST_BYTES, MOST_NAMES, MOST_WIDGETS
+from core.model import MOST_TYPED
+from pages.finding.filters import LONGEST_PATH
+from pages.traffic.messages import MOST_BYTES, MOST_NAMES, MOST_WIDGETS
 from pages.traffic.websocket import BUSY
-from tests.browser import core
-from tests.people import OPERATOR, signed_in, write_accounts
+from tests.browser import core, screen
+from tests.people import OPERATOR, Person, signed_in, write_accounts
 from tests.servers import CHECKOUT, Console, console, free_port
 
 FLOOD = 2_000
@@ -41,6 +44,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     env = {
         "HIMURO_DATA_DIR": str(root / "data"),
         "HIMURO_BUCKET": "himuro-flooded",
+        "HIMURO_RESTORE_ROOTS": str(root / "share"),
         "HIMURO_SHARES": f"\\\\fsx01\\share={root / 'share'}",
     }
     core(env, root, "init-db")
@@ -255,6 +259,47 @@ def test_text_ends_the_connection(running: Console) -> None:
         assert closed_with(stream) == 1003
 
 
+def test_the_longest_messages_of_the_pages_pass(running: Console, browser: Browser) -> None:
+    """Every field of the archive list full to its end, and of the page where lists are typed."""
+    others = ("request", "requester", "type", "min", "max")
+    fields: dict[Person | None, dict[str, int]] = {
+        None: {
+            ".st-key-list-q input": LONGEST_PATH,
+            ".st-key-list-directory input": LONGEST_PATH,
+            **{f".st-key-list-{name} input": MOST_TYPED for name in others},
+        },
+        OPERATOR: {
+            ".st-key-request-id input": MOST_TYPED,
+            ".st-key-requester input": MOST_TYPED,
+            ".st-key-comment input": 2000,
+            "textarea": 200_000,
+        },
+    }
+    longest = {}
+    for who, letters in fields.items():
+        sizes: list[int] = []
+        with screen(browser, running.url, who) as window:
+            window.page.on(
+                "websocket", lambda ws, to=sizes: ws.on("framesent", lambda d: to.append(len(d)))
+            )
+            window.open("/restore" if who else "/")
+            if not who:
+                window.press("絞り込み")
+                window.see("サイズの上限")
+            window.settle()
+            for place, most in letters.items():
+                window.page.locator(place).fill("雪" * most)
+                if not who:  # the others stand in a form, which is sent as a whole
+                    window.page.locator(place).press("Tab")
+                    window.settle()
+            if who:
+                window.press("内容を確認する")
+                window.settle()
+            longest[who] = max(sizes)
+    assert MOST_BYTES[Role.ANYONE] / 2 < longest[None] <= MOST_BYTES[Role.ANYONE]
+    assert MOST_BYTES[Role.OPERATOR] * 0.9 < longest[OPERATOR] <= MOST_BYTES[Role.OPERATOR]
+
+
 # What strangers are told
 
 
@@ -340,7 +385,8 @@ def test_a_message_in_endless_pieces_ends_its_connection(running: Console) -> No
 
 
 def test_an_unfinished_frame_holds_no_more_than_a_message_of_a_page(running: Console) -> None:
-    head = struct.pack("!BBQ", 0x80 | Opcode.BINARY, 0x80 | 127, LONGEST + 1) + b"mask"
+    head = struct.pack("!BBQ", 0x80 | Opcode.BINARY, 0x80 | 127, MOST_BYTES[Role.ANYONE] + 1)
+    head += b"mask"
     with closing(raw_page(running.url)) as stream:
         stream.sendall(head)
         assert close_code(stream) == 1009

@@ -7,6 +7,7 @@ from datetime import date
 import streamlit as st
 
 from core.errors import ListError
+from core.model import MOST_TYPED
 from core.names import typed as one_line
 from core.typed_query import DAYS, TypedQuery, last_month, read_day
 from pages.common import view, words
@@ -15,6 +16,9 @@ from pages.finding.asked import Asked
 
 _PANEL = 620
 """Pixels; what floats takes no room from the table."""
+LONGEST_PATH = 1000
+"""Letters that a browser lets somebody type. What it sends has a bound of its own
+(``pages/traffic/messages.py``), beyond which the page would lose its connection."""
 
 
 def render(wanted: Asked, today: date) -> None:
@@ -26,6 +30,7 @@ def render(wanted: Asked, today: date) -> None:
             "検索",
             typed.words,
             "ファイル名やフォルダー名の一部、またはパス（空白で区切ると、すべてを含むもの）",
+            most=LONGEST_PATH,
             live=True,
         )
         # Drawn when it is opened: what is drawn unseen misses what the address says later.
@@ -71,7 +76,8 @@ def _slashes(text: str) -> str:
 
 def _panel(typed: TypedQuery, today: date) -> None:
     with st.container(width=_PANEL, gap="small"):
-        _text("directory", "フォルダー", typed.directory, r"\\サーバー\共有\フォルダー")
+        folder = r"\\サーバー\共有\フォルダー"
+        _text("directory", "フォルダー", typed.directory, folder, most=LONGEST_PATH)
         asked.follow("list-only", typed.directory_only)
         st.checkbox(
             "このフォルダーの直下だけ（その下のフォルダーを除く）",
@@ -103,7 +109,15 @@ def _panel(typed: TypedQuery, today: date) -> None:
             _text("max", "サイズの上限", typed.most_size, "1GB")
 
 
-def _text(name: str, label: str, value: str, placeholder: str, *, live: bool = False) -> None:
+def _text(
+    name: str,
+    label: str,
+    value: str,
+    placeholder: str,
+    *,
+    most: int = MOST_TYPED,
+    live: bool = False,
+) -> None:
     key = f"list-{name}"
     asked.follow(key, value)
     st.text_input(
@@ -112,6 +126,7 @@ def _text(name: str, label: str, value: str, placeholder: str, *, live: bool = F
         type="search" if live else "default",
         icon=":material/search:" if live else None,
         placeholder=placeholder,
+        max_chars=most,
         label_visibility="collapsed" if live else "visible",
         live="600ms" if live else False,
         on_change=_typed,

@@ -31,8 +31,11 @@ def tell() -> None:
     """Write the limits to the log."""
     limits, files = bounds(), raise_limit()
     _logger.info(
-        "at most %d connections, %d from one address; this process may open %s files",
+        "at most %d connections (%d from one address) and %d pages (%d from one address);"
+        " this process may open %s files",
         limits.connections,
         limits.connections_per_address,
+        limits.pages,
+        limits.pages_per_address,
         "any number of" if files is None else files,
     )

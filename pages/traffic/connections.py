@@ -18,12 +18,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from core.accounts import Role
 from core.limits import BACKLOG, Limits
 from core.throttle import network
 from pages.traffic.bounds import bounds
 from pages.traffic.buckets import Bucket
-from pages.traffic.messages import LONGEST
-from pages.traffic.websocket import BINARY_ONLY, BUSY, POLICY, TOO_BIG
+from pages.traffic.messages import MOST_BYTES
+from pages.traffic.websocket import BINARY_ONLY, BUSY, LONGER, POLICY, TOO_BIG
 
 REQUEST_SECONDS = 20.0
 """For the head of a request, from the first moment or from the answer before."""
@@ -200,6 +201,14 @@ class _WebSocket(WebSocketsSansIOProtocol):
         if not self.close_sent:
             super().data_received(data)
 
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            cast(Any, self.scope)["extensions"][LONGER] = self._take_up_to
+
+    def _take_up_to(self, most: int) -> None:
+        self.conn.max_message_size = most
+
     def handle_ping(self) -> None:
         if self._counted():
             super().handle_ping()
@@ -272,6 +281,6 @@ def _bound(config: uvicorn.Config, limits: Limits) -> None:
     shared = {"table": Table(limits, trusted)}
     config.http_protocol_class = type("Http", (_Http,), shared)
     config.ws_protocol_class = type("WebSocket", (_WebSocket,), shared)
-    config.ws_max_size = LONGEST
+    config.ws_max_size = MOST_BYTES[Role.ANYONE]
     # asyncio accepts as many as this before it looks at anything else.
     config.backlog = BACKLOG

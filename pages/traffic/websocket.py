@@ -30,6 +30,8 @@ from pages.traffic.messages import LONGEST, MOST_BYTES, NEEDED, NotAllowed
 BUSY = "ただいま混み合っています。しばらくしてからもう一度開いてください。"
 POLICY, TOO_BIG, BINARY_ONLY, TRY_LATER = 1008, 1009, 1003, 1013
 """Codes with which a WebSocket is closed (RFC 6455, and IANA for the last one)."""
+LONGER = "himuro.longer_messages"
+"""Extension of the server: a function that is given the most bytes of a message."""
 _AT_ONCE = 10
 """Seconds of the rate that may come at once."""
 _PATIENCE = 5.0
@@ -61,10 +63,7 @@ class Traffic:
         )
 
     def is_full(self, address: Address) -> bool:
-        return (
-            self.streams >= self.limits.connections
-            or address.streams >= self.limits.connections_per_address
-        )
+        return self.streams >= self.limits.pages or address.streams >= self.limits.pages_per_address
 
     def refused(self, client: str, address: Address, why: str) -> None:
         """Tell the log, once a minute for an address however much comes from it."""
@@ -99,6 +98,7 @@ class WebSocketFilter:
         try:
             await asyncio.sleep(wait)
             stream = _Stream(traffic, address, scope, receive, send)
+            await stream.allow()
             await self._app(scope, stream.receive, stream.send)
         finally:
             traffic.streams -= 1
@@ -131,6 +131,13 @@ class _Stream:
         self._read = asyncio.Event()
         """Unset while the browser does not read what is sent to it."""
         self._read.set()
+
+    async def allow(self) -> None:
+        """Have the server take the longer messages of those who may send them: it holds as much
+        of a message that never ends."""
+        longer = self._scope.get("extensions", {}).get(LONGER)
+        if longer is not None and Request(self._http()).cookies:
+            longer(MOST_BYTES[await run_in_threadpool(self._role)])
 
     async def receive(self) -> Message:
         """Return the next message that may pass; at the end, that the browser has gone."""
@@ -204,9 +211,12 @@ class _Stream:
     def _role(self) -> Role:
         """Return who opened this WebSocket, as the pages see it."""
         try:
-            return session.role_of_request(Request({**self._scope, "type": "http"}))
+            return session.role_of_request(Request(self._http()))
         except HimuroError:
             return Role.ANYONE
+
+    def _http(self) -> Scope:
+        return {**self._scope, "type": "http", "method": "GET"}
 
     async def _close(self, code: int, why: str) -> None:
         client = self._scope["client"][0] if self._scope.get("client") else ""
