@@ -22,6 +22,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from core.names import printable
+from core.private import make_private_directory
 from core.waiting_line import networks
 
 _MOST_BYTES = 5 * 1024 * 1024
@@ -170,7 +171,7 @@ class _File:
                 _logger.error("%s: %s; lost: %s", self._path, exc, text)  # noqa: TRY400
 
     def _append(self, content: bytes) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_directory(self._path.parent)
         number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(number, "ab") as file:
             full = bool(file.tell()) and file.tell() + len(content) > _MOST_BYTES

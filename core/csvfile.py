@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
+from core.private import open_private
 from core.shortage import insistently
 
 FORMULA = frozenset("=+-@＝＋－＠\t\r\n")
@@ -36,9 +37,12 @@ def unmarked_cell(text: str) -> str:
 
 
 def create_csv(path: Path) -> TextIO:
-    """Open a new file for ``write_rows``, with the mark by which Excel knows UTF-8."""
+    """Open a new file for ``write_rows``, with the mark by which Excel knows UTF-8.
+
+    Nobody else may read it.
+    """
     # Not "utf-8-sig": that codec is written in Python and would run once for every write.
-    file: TextIO = insistently(path.open, "w", encoding="utf-8", newline="")
+    file: TextIO = insistently(open_private, path, "w", encoding="utf-8", newline="")
     file.write("\ufeff")
     return file
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote
 
 POSTGRESQL = "postgresql+psycopg2"
@@ -51,13 +51,13 @@ class DatabaseUrl:
 
     user: str
     """Decoded; empty when none is given."""
-    password: str | None
+    password: str | None = field(repr=False)
     """Decoded; None when none is given."""
-    written: str
+    written: str = field(repr=False)
     """The password as it was written."""
     place: str
     """Host, port and database, as they are written."""
-    query: str
+    query: str = field(repr=False)
     """Behind the question mark, as it is written."""
 
     def __str__(self) -> str:
@@ -122,11 +122,11 @@ def _read(rest: str) -> DatabaseUrl | None:
     """Return what stands behind ``://`` taken apart; None when that cannot be told.
 
     First as the standard reads it: all up to the last ``@`` before the first of ``/?#`` names
-    somebody. If that is no URL, a password holds one of these signs: it is whatever leaves a
-    place behind it, if only one does.
+    somebody. If that is no URL, or leaves an ``@`` among the parameters, a password holds one of
+    these signs: it is whatever leaves a place behind it, if only one does.
     """
     end = re.split("[/?#]", rest, maxsplit=1)[0].rfind("@")
-    if end >= 0 and (found := _cut(rest, end)) is not None:
+    if end >= 0 and (found := _cut(rest, end)) is not None and "@" not in found.query:
         return found
     ends = [-1, *(n for n, sign in enumerate(rest) if sign == "@")]
     readings = [found for n in ends if (found := _cut(rest, n)) is not None]

@@ -463,3 +463,19 @@ class FatalError(HimuroError):
         self.at = ""
         """Path or S3 key of the file at which it was met; empty when at none."""
         super().__init__(f"{sentence(code, detail)}。{code.remedy}。")
+
+
+NOT_SET_UP = "氷室はまだ使えるように設定されていません"
+
+
+def for_strangers(exc: HimuroError) -> str:
+    """Return what somebody who is not signed in may read of an error.
+
+    What is wrong with this machine and its settings names paths, hosts and programs: that is
+    for the console's log, and for those who are signed in.
+    """
+    if isinstance(exc, SettingsError):
+        return f"{NOT_SET_UP}。管理者に連絡してください。"
+    if isinstance(exc, FatalError):
+        return f"{exc.code.what}。続くときは管理者に連絡してください。"
+    return str(exc)

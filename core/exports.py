@@ -24,7 +24,7 @@ from itertools import count
 from pathlib import Path
 
 from core import export
-from core.errors import FatalError, HimuroError, ListError
+from core.errors import FatalError, HimuroError, ListError, for_strangers
 from core.export import Form, Written
 from core.export_queue import MOST_EACH, MOST_WAITING, NOBODY, Asker, Line, has_left
 from core.locks import RunLock
@@ -334,17 +334,18 @@ class Exports:
             if self._closing or job.left:
                 state, message = ExportState.FAILED, _CLOSED if self._closing else _LEFT
         except HimuroError as exc:
-            state, message = ExportState.FAILED, str(exc)
+            _logger.warning("%s: %s", job.path, exc)
+            state, message = ExportState.FAILED, for_strangers(exc)
         except OSError as exc:
             _logger.error("%s: %s", job.path, exc)  # noqa: TRY400
             state = ExportState.FAILED
             message = _FULL if exc.errno in _NO_ROOM else _UNWRITABLE
             if is_shortage(exc):
-                message = str(unexpected(exc))
+                message = for_strangers(unexpected(exc))
         except Exception as exc:
             _logger.exception("an export failed")
             state = ExportState.FAILED
-            message = str(unexpected(exc))
+            message = for_strangers(unexpected(exc))
         else:
             with self._lock:
                 job.export = replace(job.export, written=written)

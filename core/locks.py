@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from core.errors import Code, FatalError, os_reason
 from core.model import Progress
 from core.ports import ProgressSink
+from core.private import make_private_directory
 from core.shortage import insistently, is_shortage, keep_spares, unexpected
 from core.stop import StopSignal
 
@@ -34,10 +35,10 @@ def _unusable(path: Path, exc: OSError) -> FatalError:
 
 def _lock(path: Path) -> FileLock:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_directory(path.parent)
     except OSError as exc:
         raise _unusable(path.parent, exc) from exc
-    return FileLock(path, thread_local=False)
+    return FileLock(path, mode=0o600, thread_local=False)
 
 
 def _acquire(lock: FileLock, seconds: float) -> bool:

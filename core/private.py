@@ -1,20 +1,86 @@
-"""Small files that only Himuro's own user may read: written whole, never half."""
+"""What only Himuro's own user may read, whatever the umask: all that lies in the data directory.
+
+Not for shares and restore targets: what is put there is for other people.
+"""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import re
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from core.errors import Code, FatalError, os_reason
 from core.shortage import insistently, patiently
 
 _KEY_BYTES = 32
+_OURS = re.compile(
+    r"runs|exports|locks|[a-z]+\.(key|json|lock)|[a-z-]+\.log(\.[0-9]+)?"
+    r"|catalogue\.db(-wal|-shm|-journal)?"
+)
+"""What Himuro makes in a data directory; other things there may be for other people."""
 
 _logger = logging.getLogger(__name__)
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory and what is missing above it, each with mode 0700.
+
+    One that is there stays as it is. Raises ``OSError``.
+    """
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for directory in reversed(missing):
+        # Somebody else may be making it as well; a file of its name is found by the next call.
+        with suppress(FileExistsError):
+            directory.mkdir(0o700)
+    if missing and not missing[0].is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(missing[0]))
+
+
+def open_private(path: Path, mode: str, **options: Any) -> Any:
+    """Open a file as ``open`` does; one that is made gets mode 0600. Raises ``OSError``."""
+    return open(path, mode, opener=_opener, **options)  # noqa: PTH123, SIM115 - Path has no opener
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def tighten(directory: Path) -> None:
+    """Take what an earlier version left open in a data directory away from other users.
+
+    Run folders and the like are closed as a whole. What belongs to somebody else, and the
+    directory itself, which may have been shared on purpose, are told in the log.
+    """
+    if os.name != "posix":
+        return
+    try:
+        with os.scandir(directory) as entries:
+            found = [e for e in entries if _OURS.fullmatch(e.name) and not e.is_symlink()]
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        _logger.warning("%s cannot be looked at: %s", directory, exc)
+        return
+    for entry in found:
+        mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
+        if mode & 0o077:
+            try:
+                Path(entry.path).chmod(mode & 0o700)
+            except OSError as exc:
+                _logger.warning("%s can be read by other users: %s", entry.path, exc)
+    if stat.S_IMODE(directory.stat().st_mode) & 0o007:
+        _logger.warning(
+            "%s can be entered by other users of this machine (chmod 700 closes it)", directory
+        )
 
 
 def replace_private(path: Path, content: bytes) -> None:
@@ -24,7 +90,7 @@ def replace_private(path: Path, content: bytes) -> None:
     """
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_directory(path.parent)
         try:
             _write_new(draft, content)
             draft.replace(path)
@@ -59,7 +125,7 @@ def _first_key(path: Path) -> bytes:
     """Make the key; when another process is faster, return its key."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_directory(path.parent)
         try:
             _write_new(draft, secrets.token_bytes(_KEY_BYTES))
             with suppress(FileExistsError):

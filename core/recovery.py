@@ -11,6 +11,7 @@ from pathlib import Path
 from core.errors import Code, HimuroError, Severity
 from core.locks import RunLock
 from core.model import RunRecord, RunState
+from core.private import tighten
 from core.record import counted, utc_now
 from core.restore_folder import RestoreFolder
 from core.restore_model import Stage
@@ -27,6 +28,8 @@ def recover(
 ) -> list[RunRecord]:
     """Give every run whose process is gone its end; returns those that were found.
 
+    Every job and console begins with it: it closes the data directory to other users as well.
+
     Its error file list is the plan minus what is settled (contract, "Run folder"). Runs that
     are still alive in another process are left alone. A folder that cannot be read or written
     harms no other: it stays ``running`` and is tried again by the next call.
@@ -34,6 +37,7 @@ def recover(
     ``thorough``: read every record, also of folders that were put there by hand. Else only of
     runs that left their lock behind, as all that are killed do.
     """
+    tighten(settings.data_dir)
     found = []
     for path in _folders(settings.runs_dir):
         try:

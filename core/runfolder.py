@@ -29,6 +29,7 @@ from core.model import (
 )
 from core.names import printable
 from core.plainfile import open_plain
+from core.private import make_private_directory, open_private
 from core.record import MOST_BYTES, dump_record, load_record
 from core.shortage import insistently, is_shortage, unexpected
 
@@ -80,7 +81,7 @@ class RunFolder:
         both anew; a folder that somebody else made a run of is refused.
         """
         with guarded(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_private_directory(self.path)
             if not self._created and (self.path / "run.json").exists():
                 raise FileExistsError(errno.EEXIST, "run.json")
             self._created = True
@@ -89,7 +90,8 @@ class RunFolder:
             for number, source in enumerate(sources, start=1):
                 suffix = "".join(c for c in Path(source.name).suffix.lower() if c.isalnum())[:10]
                 name = f"input{'' if number == 1 else f'-{number}'}.{suffix or 'txt'}"
-                insistently((self.path / name).write_bytes, source.content)
+                with insistently(open_private, self.path / name, "wb") as file:
+                    file.write(source.content)
 
     def write_record(self, record: RunRecord) -> None:
         self._replace("run.json", dump_record(record, self.timezone))
@@ -137,7 +139,7 @@ class RunFolder:
 
     def _keep_room(self, size: int) -> None:
         room = size + 65536
-        with insistently((self.path / _RESERVE).open, "wb") as reserve:
+        with insistently(open_private, self.path / _RESERVE, "wb") as reserve:
             while room > 0:
                 room -= reserve.write(bytes(min(room, 1024 * 1024)))
 
@@ -215,7 +217,7 @@ class RunFolder:
 
     def _append_text(self, name: str, text: str) -> None:
         if text:
-            with guarded(self.path), insistently((self.path / name).open, "ab") as file:
+            with guarded(self.path), insistently(open_private, self.path / name, "ab") as file:
                 file.write(text.encode("utf-8", "backslashreplace"))
 
     def finish(self, planned: Sequence[str], outcomes: dict[str, Outcome], missing: Code) -> None:
@@ -257,7 +259,7 @@ class RunFolder:
     def _replace(self, name: str, text: str) -> None:
         with guarded(self.path):
             draft = self.path / f"{name}.tmp"
-            with insistently(draft.open, "wb") as file:
+            with insistently(open_private, draft, "wb") as file:
                 # Half a surrogate pair, from a name that is not UTF-8, is no reason to fail.
                 file.write(text.encode("utf-8", "backslashreplace"))
                 file.flush()

@@ -6,7 +6,7 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -52,7 +52,8 @@ class ShareSetting:
 class Settings:
     """All settings. Nothing else reads the environment, except boto3 for ``AWS_*``."""
 
-    database_url: str
+    database_url: str = field(repr=False)
+    """With its password."""
     data_dir: Path
     """Absolute."""
     bucket: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 
 from core.database_url import WRONG_SQLITE, read_url
 from core.errors import Code, FatalError, SettingsError
+from core.private import create_private
 from db.errors import connected
 from db.patience import STATEMENT_SECONDS, Patience
 
@@ -98,6 +100,10 @@ def _sqlite(url: URL, *, create: bool) -> Engine:
             if opened:
                 raise FatalError(Code.DATABASE_UNAVAILABLE, f"ファイルがありません: {path}")
             raise FatalError(Code.DATABASE_SCHEMA)
+        if create and not path.exists():
+            # SQLite would let others read it, and its log as well, which has the same mode.
+            with suppress(FileExistsError):
+                create_private(path).close()
         connection = sqlite3.connect(
             f"{path.as_uri()}?mode={'rwc' if create else 'rw'}",
             uri=True,

@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, make_url, text
 
 from core.errors import Code, FatalError
+from core.private import make_private_directory
 from db.engine import LOCK_WAIT_SECONDS, make_engine, sqlite_file, writing
 from db.errors import translated
 from db.revision import require_utf8, versions
@@ -72,7 +73,7 @@ def _migrate(connection: Connection) -> None:
 
 def _make_directory(directory: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private_directory(directory)
     except OSError as exc:
         raise FatalError(Code.DATABASE_UNAVAILABLE, f"フォルダーを作れません: {directory}") from exc
 

@@ -275,15 +275,21 @@ def test_uploads_are_not_for_others(url: str, operator: dict[str, str]) -> None:
     assert ask(url, path, operator, "PUT").status != 404
 
 
-def test_wrong_settings_are_no_traceback(env: dict[str, str], tmp_path: Path) -> None:
+def test_what_is_wrong_with_settings_is_for_the_log(env: dict[str, str], tmp_path: Path) -> None:
     log = tmp_path / "console.log"
-    broken = {**env, "HIMURO_RESTORE_DAYS": "many"}
+    broken = {**env, "HIMURO_RESTORE_DAYS": "many", "HIMURO_SHARES": "geheim-server"}
     with console(broken, free_port(), log=log, cwd=tmp_path) as running:
-        text = screen_of(running.url, {}, page_name="archive")
-        form = ask(running.url, "/signin")
-    assert "HIMURO_RESTORE_DAYS" in text
-    assert form.status == 503
-    assert "Traceback" not in text + form.text + log.read_text("utf-8")
+        texts = [screen_of(running.url, {}, page_name=name) for name in ("", "archive", "health")]
+        answers = [ask(running.url, path) for path in ("/signin", "/readyz", "/exports/x")]
+    for text in [*texts, answers[0].text]:
+        assert "氷室はまだ使えるように設定されていません" in text
+    assert [answer.status for answer in answers] == [503, 503, 404]
+    told = "".join([*texts, *(answer.text for answer in answers)])
+    written = log.read_text("utf-8")
+    for secret in ("HIMURO_", "geheim-server", "many"):
+        assert secret not in told
+        assert secret in written
+    assert "Traceback" not in told + written
 
 
 def test_missing_schema_is_one_message(env: dict[str, str], tmp_path: Path) -> None:

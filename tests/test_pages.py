@@ -179,6 +179,33 @@ def test_a_broken_database_is_one_message(
     assert hint in shown(page(path))
 
 
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        (Code.DATABASE_SCHEMA, "データベースの準備ができていません"),
+        (Code.DATABASE_UNAVAILABLE, "データベースに接続できません"),
+        (Code.DATA_DIR_UNREADABLE, Code.DATA_DIR_UNREADABLE.what),
+    ],
+)
+def test_strangers_are_not_told_how_the_console_is_set_up(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: Code,
+    what: str,
+) -> None:
+    def broken(*_args: object, **_options: object) -> object:
+        raise FatalError(code, "ファイルがありません: /srv/secret/catalogue.db")
+
+    monkeypatch.setattr(MemoryCatalogue, "check", broken)
+    monkeypatch.setattr(MemoryCatalogue, "search", broken)
+    text = shown(page(""))
+    assert what in text
+    for hidden in ("/srv", "init-db", "HIMURO_"):
+        assert hidden not in text
+    assert "/srv/secret/catalogue.db" in caplog.text
+
+
 def test_the_unforeseen_is_one_message(caplog: pytest.LogCaptureFixture) -> None:
     script = "from pages.common import view\nview.unexpected(ValueError('秘密'))"
     text = shown(AppTest.from_string(script).run())

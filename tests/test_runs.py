@@ -7,7 +7,7 @@ import os
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from filelock import FileLock
@@ -283,11 +283,13 @@ def test_a_run_killed_before_its_list_was_kept_is_found(
     run = desk.new_run(archive_list(UNC))
     plan = run.check()
 
-    def kill(_path: Path, _content: bytes) -> int:
-        raise SystemExit
+    def kill(path: Path, mode: str) -> IO[Any]:
+        if path.name.startswith("input"):
+            raise SystemExit
+        return path.open(mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", kill)
+        patch.setattr("core.runfolder.open_private", kill)
         with pytest.raises(SystemExit):
             run.begin(plan)
     (record,) = recover(desk.settings)

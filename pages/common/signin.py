@@ -6,6 +6,7 @@ cannot read can only be set by a response.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -17,11 +18,13 @@ from starlette.responses import Response
 from core.accounts import AccountsError
 from core.audit import Failure
 from core.devices import DEVICE_DAYS
-from core.errors import HimuroError
+from core.errors import HimuroError, for_strangers
 from core.passwords import BusyError
 from core.settings import SignInKind
 from core.signin import Access, Attempt, SignIn
 from pages.common import cookies, forms, services, session
+
+_logger = logging.getLogger(__name__)
 
 _OWN_PLACE = re.compile(r"/|(?:/[A-Za-z0-9_-]+)+")
 _QUERY = re.compile(r"[A-Za-z0-9_.~=&%+*-]*")
@@ -71,7 +74,8 @@ def _explained(answer: partial[Response]) -> Response:
     try:
         return answer()
     except HimuroError as exc:
-        return forms.sentence(str(exc), 503)
+        _logger.warning("%s", exc)
+        return forms.sentence(for_strangers(exc), 503)
 
 
 def _signin(request: Request, sent: Mapping[str, str] | None) -> Response:

@@ -15,9 +15,9 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from core.errors import Code, FatalError, HimuroError, SettingsError
+from core.errors import Code, FatalError, HimuroError, SettingsError, for_strangers
 from core.model import RunState
-from pages.common import words
+from pages.common import guard, words
 
 _logger = logging.getLogger(__name__)
 
@@ -177,8 +177,14 @@ def explained(page: Callable[[], None]) -> Callable[[], None]:
 
 
 def trouble(exc: HimuroError) -> None:
-    """Show an expected failure and what to do about it."""
-    if isinstance(exc, SettingsError):
+    """Show an expected failure and what to do about it.
+
+    Strangers are told no more than ``for_strangers``; the rest is in the console's log.
+    """
+    if not guard.is_operator() and isinstance(exc, SettingsError | FatalError):
+        _logger.warning("%s", exc)
+        notice("error", for_strangers(exc))
+    elif isinstance(exc, SettingsError):
         problems = "\n".join(f"・{problem}" for problem in exc.problems)
         after = "\n\n管理者が設定を直し、コンソールを再起動してください。"
         notice("error", "設定に誤りがあるため、使えません。", problems + after)

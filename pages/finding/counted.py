@@ -7,7 +7,7 @@ from datetime import datetime
 import streamlit as st
 
 from core.summary import Numbers
-from pages.common import services, view
+from pages.common import guard, services, view
 
 
 def current(here: services.Services) -> Numbers | None:
@@ -19,7 +19,8 @@ def current(here: services.Services) -> Numbers | None:
     if found.working:
         _until_newer(found.value.as_of if found.value else None)
     if found.message:
-        view.notice("warning", "集計を新しくできませんでした。", found.message)
+        told = found.message if guard.is_operator() else ""
+        view.notice("warning", "集計を新しくできませんでした。", told)
     elif found.value is None:
         st.caption("ファイルの数と容量を集計しています…")
     return found.value

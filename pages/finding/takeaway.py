@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from core.errors import HimuroError, ListError
+from core.errors import HimuroError, ListError, for_strangers
 from core.export import Form
 from core.export_queue import Asker
 from core.exports import KEPT, Export, ExportState
@@ -77,7 +77,7 @@ def _start(what: SearchQuery | tuple[Entry, ...], form: Form) -> None:
             exports.cancel(held.export_id)
         st.session_state[_HELD] = _Held(exports.start(what, form, _asker()), what)
     except HimuroError as exc:
-        st.session_state[_TROUBLE] = str(exc)
+        st.session_state[_TROUBLE] = for_strangers(exc)
 
 
 def _asker() -> Asker:
