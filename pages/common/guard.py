@@ -26,7 +26,8 @@ ROLE_WORDS = {
 _HOW_TO_OPEN = """\
 管理者が次の手順で開きます。コンソールの再起動は要りません。
 
-1. コンソールのサーバーで `python -m core hash-password` を実行し、パスワード（12文字以上）を入力します。
+1. コンソールのサーバーで `python -m core hash-password` を実行し、\
+パスワード（12文字以上）を入力します。
 2. 出力された行を使って、アカウントのファイル（`HIMURO_ACCOUNTS`。\
 既定はデータディレクトリの `accounts.toml`）に次のように書きます。
 
