@@ -46,6 +46,7 @@ from db import open_catalogue
 from db.schema import upgrade
 from tests.browser import Screen, chromium
 from tests.entries import entry, stored
+from tests.people import OPERATOR, write_accounts
 from tests.plugin_s3 import Bucket
 from tests.postgres import PostgresServer
 from tests.servers import CHECKOUT, HOST, child, console, free_port
@@ -570,6 +571,7 @@ class Still(urllib.request.HTTPRedirectHandler):
 def test_a_browser_behind_nginx(base: str, tmp_path: Path, migrated_sqlite_file: Path) -> None:
     (tmp_path / "data").mkdir()
     shutil.copy(migrated_sqlite_file, tmp_path / "data" / "catalogue.db")
+    write_accounts(tmp_path / "data" / "accounts.toml", OPERATOR)
     env = {
         "HIMURO_DATA_DIR": str(tmp_path / "data"),
         "STREAMLIT_SERVER_ALLOWED_HOSTS": f"himuro.example.co.jp {NAME}",
@@ -745,4 +747,17 @@ def look_behind_nginx(url: str, base: str) -> None:
         assert sockets == [url.replace("https", "wss") + base + "/_stcore/stream"]
         assert [address for address in asked if not address.startswith(url + base)] == []
         assert said == []
+        window.page.goto(f"{url}{base}/signin?next=/account")
+        window.page.get_by_label("アカウント").fill(OPERATOR.name)
+        window.page.get_by_label("パスワード").fill(OPERATOR.password)
+        window.page.keyboard.press("Enter")
+        window.see("このブラウザー")
+        below = f"-{base.strip('/')}" if base else ""
+        names = {f"__Host-himuro_{kind}{below}" for kind in ("session", "device", "form")}
+        ours = {c["name"] for c in context.cookies() if "himuro" in c["name"]}
+        assert ours == names
+        window.press("サインアウト")
+        window.see("サインアウトしました")
+        left = {c["name"] for c in context.cookies() if "himuro" in c["name"]}
+        assert names - left == {f"__Host-himuro_session{below}"}
         context.close()

@@ -417,6 +417,15 @@ def test_below_a_sub_path_and_behind_tls(env: dict[str, str], run_file: str) -> 
         assert "内容を確認する" in screen_of(running.url, headers, base, page_name="archive")
         upload = "/_stcore/upload_file/session/file"
         assert ask(running.url, base + upload, proxied, "PUT").status == 404
+        for n in range(60):  # by HTTP and by WebSocket
+            forged = {"Cookie": f"{name}=forged.{n}", **proxied}
+            assert ask(running.url, base + run_file, forged).status == 404
+        assert "サインインが必要です" in screen_of(running.url, forged, base, page_name="archive")
         assert ask(running.url, f"{base}/_stcore/metrics", headers).status in (400, 404)
     lines = (data / "signin.log").read_text("utf-8").splitlines()
     assert "address=203.0.113.5" in [line for line in lines if "SIGNED_IN" in line][-1]
+    assert sum("203.0.113.5" in line for line in lines) == 1
+    failures = (data / "signin-failures.log").read_text("utf-8").splitlines()
+    counted = [line for line in failures if "address=203.0.113.5 cookie=" in line]
+    assert 1 <= len(counted) <= 3
+    assert sum(int(line.partition("cookie=")[2]) for line in counted) > 60

@@ -34,7 +34,7 @@ from core.commands import main
 from core.ports import Catalogue
 from core.settings import Settings
 from pages.common import health_routes, services
-from pages.common.ending import ending_with
+from pages.common.ending import ending_with, keeping_up
 from pages.common.health_routes import Readiness
 from tests.browser import chromium, core, screen
 from tests.people import OPERATOR, signed_in, write_accounts
@@ -698,3 +698,24 @@ def test_the_process_connects_to_nobody_else(
     asked = set(witness.read_text().split("\n")) - {""}
     allowed = {"127.0.0.1", str(("127.0.0.1", urlsplit(refusing_s3).port))}
     assert asked == allowed
+
+
+def test_what_is_done_every_few_seconds_goes_on_after_a_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def look_three_times() -> None:
+        looked: list[int] = []
+        enough = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            looked.append(1)
+            if len(looked) == 3:
+                loop.call_soon_threadsafe(enough.set)
+            raise OSError("no space left")
+
+        async with keeping_up(look, every=0):
+            await asyncio.wait_for(enough.wait(), 60)
+
+    asyncio.run(look_three_times())
+    assert "no space left" in caplog.text

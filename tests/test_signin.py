@@ -395,6 +395,39 @@ def test_a_provider_s_session_ends_like_any_other(provider: Door) -> None:
     assert provider.signin.user_of_claims(claims(provider, nonce="n3"), HOME) is None
 
 
+def test_a_provider_s_sessions_are_listed_and_ended(provider: Door) -> None:
+    first, second = claims(provider), claims(provider, nonce="n2")
+    stranger = claims(provider, sub="s-2", email="x", groups=["admins"])
+    for each, browser in ((first, "Edge（Windows）"), (second, "Firefox（Linux）"), (stranger, "")):
+        assert provider.signin.user_of_claims(each, HOME, browser)
+    user = provider.signin.user_of_claims(second, "10.0.0.8")
+    assert user is not None
+    listed = provider.signin.sessions_of(user)
+    assert [(each.first.browser, each.address, each.this) for each in listed] == [
+        ("Firefox（Linux）", "10.0.0.8", True),
+        ("Edge（Windows）", HOME, False),
+    ]
+    assert provider.signin.end_session(user, listed[1].handle, HOME)
+    assert not provider.signin.end_session(user, listed[1].handle, HOME)
+    assert provider.signin.user_of_claims(first, HOME) is None
+    assert provider.signin.end_others(user, HOME) == 0
+    assert provider.signin.user_of_claims(second, HOME)
+    assert provider.signin.user_of_claims(stranger, HOME)
+    assert provider.log[-1] == "ENDED account=sato@example.com address=10.0.0.7 (by its owner)"
+
+
+def test_nobody_ends_the_session_of_another_account(door: Door) -> None:
+    token, other = door.enter(), door.enter(ADMINISTRATOR)
+    user, victim = door.signin.user(token, HOME), door.signin.user(other, HOME)
+    assert user is not None
+    assert victim is not None
+    (theirs,) = door.signin.sessions_of(victim)
+    assert not door.signin.end_session(user, theirs.handle, HOME)
+    assert door.signin.end_others(user, HOME) == 0
+    assert door.who(other) == ("kanri", Role.ADMINISTRATOR)
+    assert door.who(token) == ("tanaka", Role.OPERATOR)
+
+
 def test_one_way_in_is_not_the_other(door: Door, provider: Door, tmp_path: Path) -> None:
     write_accounts(provider.accounts, OPERATOR)
     attempt = provider.signin.sign_in(OPERATOR.name, OPERATOR.password, HOME)

@@ -8,6 +8,7 @@ runs would be killed without ever having been asked to end.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,8 @@ from typing import Any
 
 from core.errors import FatalError
 from core.threads import start_thread
+
+_logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -43,12 +46,19 @@ async def _apart(close: Callable[[], None]) -> None:
 
 @asynccontextmanager
 async def keeping_up(look: Callable[[], None], every: float = 10.0) -> AsyncIterator[None]:
-    """Have ``look`` called every so many seconds, in a thread, until this ends."""
+    """Have ``look`` called every so many seconds, in a thread, until this ends.
+
+    One that fails is logged, and the next one comes all the same: it may have been a disk that
+    was full, or a machine that had no thread left.
+    """
 
     async def go_on() -> None:
         while True:
             await asyncio.sleep(every)
-            await asyncio.to_thread(look)
+            try:
+                await asyncio.to_thread(look)
+            except Exception:
+                _logger.exception("what is done every %s s has failed", every)
 
     task = asyncio.create_task(go_on())
     try:
