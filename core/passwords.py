@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,11 +23,20 @@ _WAITING = 16
 _KEPT = 4
 """Places for browsers that have signed in before: a flood of strangers leaves them theirs."""
 
+_MOST_OF_ONE = 8
+"""Places of one neighbourhood at a time: a whole /24 or /48 leaves some to everybody else."""
+
 _hasher = PasswordHasher()
 """RFC 9106, second recommendation: t=3, 64 MiB, 4 lanes."""
 _slots = threading.BoundedSemaphore(_AT_ONCE)
 _places = threading.BoundedSemaphore(_AT_ONCE + _WAITING)
 _kept_places = threading.BoundedSemaphore(_KEPT)
+_held: Counter[str] = Counter()
+"""Places by neighbourhood; as many entries as there are places at most."""
+_lock = threading.Lock()
+
+
+_BUSY = "いま混み合っています。しばらく待ってから、もう一度お試しください。"
 
 
 class BusyError(HimuroError):
@@ -50,15 +60,17 @@ def hash_password(password: str, account: str = "") -> str:
     return _hasher.hash(composed)
 
 
-def matches(password_hash: str, password: str, *, known: bool = False) -> bool:
+def matches(
+    password_hash: str, password: str, *, known: bool = False, neighbourhood: str = ""
+) -> bool:
     """Return whether ``password`` is the one that was hashed. ``known``: by a browser that has
-    signed in before.
+    signed in before. ``neighbourhood``: where it comes from.
 
     Blocks while two others are being compared; raises ``BusyError`` when many wait already.
     """
     if len(password) > MOST:
         return False
-    with _turn(known=known):
+    with _turn(known=known, neighbourhood=neighbourhood):
         try:
             return _hasher.verify(password_hash, _composed(password))
         except (VerificationError, InvalidHashError):
@@ -66,17 +78,37 @@ def matches(password_hash: str, password: str, *, known: bool = False) -> bool:
 
 
 @contextmanager
-def _turn(*, known: bool) -> Iterator[None]:
+def _turn(*, known: bool, neighbourhood: str) -> Iterator[None]:
+    with _place(known=known), _share(neighbourhood, known=known), _slots:
+        yield
+
+
+@contextmanager
+def _place(*, known: bool) -> Iterator[None]:
     places = _places
     if not places.acquire(blocking=False):
         places = _kept_places
         if not known or not places.acquire(blocking=False):
-            raise BusyError("いま混み合っています。しばらく待ってから、もう一度お試しください。")
+            raise BusyError(_BUSY)
     try:
-        with _slots:
-            yield
+        yield
     finally:
         places.release()
+
+
+@contextmanager
+def _share(neighbourhood: str, *, known: bool) -> Iterator[None]:
+    with _lock:
+        if _held[neighbourhood] >= _MOST_OF_ONE and not known:
+            raise BusyError(_BUSY)
+        _held[neighbourhood] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _held[neighbourhood] -= 1
+            if not _held[neighbourhood]:
+                del _held[neighbourhood]
 
 
 def _composed(password: str) -> str:

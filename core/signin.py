@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, TypeGuard
 
 from core import passwords
@@ -21,6 +22,7 @@ from core.seals import Seals
 from core.sessions import LONGEST_SECONDS, Client, Refusal, Sessions, SessionView, handle_of
 from core.settings import Settings, SignInKind
 from core.throttle import Throttle
+from core.waiting_line import networks
 
 MOST_NAME = 200
 """Letters of a name somebody types; an account has 64 at most."""
@@ -144,7 +146,10 @@ class SignIn:
             self._failures.count(Failure.LOCKED, address, who)
             return Attempt(wait=wait)
         try:
-            proven = _proven(accounts, account, password, known=bool(device_id))
+            compare = partial(
+                passwords.matches, known=bool(device_id), neighbourhood=networks(address).wide
+            )
+            proven = _proven(accounts, account, password, compare)
         except passwords.BusyError:
             self._throttle.withdrawn(key, address, device_id)
             self._failures.count(Failure.BUSY, address, who)
@@ -288,16 +293,21 @@ class SignIn:
             self._failures.count(failure, address, who)
 
 
-def _proven(accounts: Accounts, account: Account | None, password: str, *, known: bool) -> bool:
+def _proven(
+    accounts: Accounts,
+    account: Account | None,
+    password: str,
+    compare: Callable[[str, str], bool],
+) -> bool:
     """Return whether the password is the account's.
 
     For a name that does not exist somebody else's hash is compared and the answer ignored:
     the same work, whatever the parameters of the file's hashes are.
     """
     if account is not None:
-        return passwords.matches(account.password_hash, password, known=known)
+        return compare(account.password_hash, password)
     for other in accounts.by_key.values():
-        passwords.matches(other.password_hash, password)
+        compare(other.password_hash, password)
         break
     return False
 

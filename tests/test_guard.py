@@ -400,7 +400,8 @@ def test_below_a_sub_path_and_behind_tls(env: dict[str, str], run_file: str) -> 
     """As a proxy on this machine passes it on; nothing is left outside the sub-path."""
     base, proxied = "/himuro", {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.5"}
     data = Path(env["HIMURO_DATA_DIR"])
-    with console(env, free_port(), cwd=data, base=base) as running:
+    limited = {**env, "HIMURO_IDLE_MINUTES": "45"}
+    with console(limited, free_port(), cwd=data, base=base) as running:
         answer = try_sign_in(
             running.url, OPERATOR.name, OPERATOR.password, base=base, headers=proxied
         )
@@ -415,6 +416,7 @@ def test_below_a_sub_path_and_behind_tls(env: dict[str, str], run_file: str) -> 
         assert ask(running.url, base + run_file, headers).status == 200
         assert ask(running.url, base + run_file, proxied).status == 404
         assert "内容を確認する" in screen_of(running.url, headers, base, page_name="archive")
+        assert "45分間操作しないとき" in screen_of(running.url, headers, base, page_name="account")
         upload = "/_stcore/upload_file/session/file"
         assert ask(running.url, base + upload, proxied, "PUT").status == 404
         for n in range(60):  # by HTTP and by WebSocket

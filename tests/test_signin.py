@@ -195,6 +195,17 @@ def test_limits_are_asked_at_every_request(door: Door) -> None:
     assert door.log[-1].endswith("(absolute limit)")
 
 
+def test_the_idle_limit_is_that_of_the_settings(tmp_path: Path) -> None:
+    write_accounts(tmp_path / "accounts.toml", OPERATOR)
+    door = Door(tmp_path, {"HIMURO_IDLE_MINUTES": "5"})
+    token = door.enter()
+    door.now += 300
+    assert door.who(token)
+    door.now += 301
+    assert door.who(token) is None
+    assert door.log[-1] == "ENDED account=tanaka address=10.0.0.7 (idle limit)"
+
+
 # Guessing
 
 
@@ -222,7 +233,7 @@ def test_unknown_names_take_the_same_work(door: Door, monkeypatch: pytest.Monkey
     compared: list[str] = []
     matches = passwords.matches
 
-    def counted(hashed: str, password: str, *, known: bool = False) -> bool:
+    def counted(hashed: str, password: str, **_who: Any) -> bool:
         compared.append(hashed.rpartition("$")[0].rpartition("$")[0])
         return matches(hashed, password)
 

@@ -260,6 +260,54 @@ def test_an_owner_gets_in_while_forty_addresses_guess(desk: Desk) -> None:
     assert (answer.status_code, waited <= 31) == (303, True)
 
 
+def test_a_neighbourhood_that_floods_leaves_places_to_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight guesses from one /24 wait behind a comparison that takes its time."""
+    signin = services.current().signin
+    slots = threading.BoundedSemaphore(1)
+    entered: list[str] = []
+    waiting = threading.Semaphore(0)
+    held = passwords._held
+
+    class Waiting:
+        """The slot, which tells that somebody has come to it."""
+
+        def __enter__(self) -> None:
+            waiting.release()
+            slots.acquire()
+
+        def __exit__(self, *_exc: object) -> None:
+            slots.release()
+
+    monkeypatch.setattr(passwords, "_slots", Waiting())
+
+    def guess(number: int) -> None:
+        signin.sign_in(f"nobody{number}", WRONG, f"203.0.113.{number}")
+
+    slots.acquire()
+    threads = [threading.Thread(target=guess, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert waiting.acquire(timeout=60)
+    with pytest.raises(passwords.BusyError):
+        signin.sign_in("nobody", WRONG, "203.0.113.200")
+    owner = threading.Thread(
+        target=lambda: entered.append(
+            signin.sign_in(OPERATOR.name, OPERATOR.password, "198.51.100.7").token
+        )
+    )
+    owner.start()
+    assert waiting.acquire(timeout=60)  # he has a place
+    slots.release()
+    for thread in (*threads, owner):
+        thread.join()
+    assert len(entered) == 1
+    assert entered[0]
+    assert not held
+
+
 def test_a_flood_leaves_known_browsers_their_place(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
