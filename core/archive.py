@@ -7,7 +7,6 @@ stored comes back as an ``Entry`` for the one collector that does.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from core.names import MAX_KEY_BYTES, generation_key, may_be_generation, search_
 from core.ports import STORAGE_CLASS, Lane, NewObject, ObjectStore, StoredObject
 from core.shares import OpenFile, Shares
 from core.units import local
+from core.unlisted import Unlisted
 
 _MOST_GENERATIONS = 1000
 
@@ -64,9 +64,7 @@ class Archiver:
         self._request = request
         self._now = now
         self._memory = MemoryBudget(MEMORY_BYTES)
-        self.unlisted: deque[tuple[ArchiveItem, str]] = deque()
-        """Files for which an interrupted run left an object of other content, with its key:
-        the file has changed since, so it cannot be adopted, and nothing is ever deleted."""
+        self.unlisted = Unlisted()
 
     def lane(self) -> Lane[Ready] | None:
         """Return a way for one thread to send what ``read_small`` gave; None: there is none."""
@@ -231,7 +229,7 @@ class Archiver:
             if there is None or _is_same(there, new):
                 return key
             if _is_left_of(there, item, key):
-                self.unlisted.append((item, key))
+                self.unlisted.add(item, key)
         raise ItemError(Code.KEY_OCCUPIED, item.key)
 
     def likely_keys(self, item: ArchiveItem) -> list[str]:

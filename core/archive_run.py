@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +10,6 @@ from core.archive import Archiver
 from core.check import ArchiveCheck, refusal, up_to_date
 from core.errors import Code, HimuroError, Severity
 from core.model import (
-    ArchiveItem,
     HiddenRows,
     ListKind,
     ListSource,
@@ -25,10 +23,11 @@ from core.record import counted, utc_now
 from core.request_list import parse
 from core.run import Run, in_turn
 from core.runfolder import RunFolder
-from core.runner import ArchiveRunner, RunResult, clear_leftovers, note_unlisted
+from core.runner import ArchiveRunner, RunResult, clear_leftovers
 from core.settings import Settings
 from core.shares import Shares
 from core.stop import StopSignal
+from core.unlisted import Unlisted
 from core.workers import Cancelled, parallel
 
 
@@ -52,7 +51,7 @@ class ArchiveRun(Run[Plan, RunFolder]):
         self._shares = shares or Shares(settings.shares)
         self._hidden_rows = hidden_rows
         self.plan = Plan((), ())
-        self._unlisted: deque[tuple[ArchiveItem, str]] = deque()
+        self._unlisted = Unlisted()
 
     def check(
         self, progress: ProgressSink = silent, cancelled: Callable[[], bool] = lambda: False
@@ -148,7 +147,7 @@ class ArchiveRun(Run[Plan, RunFolder]):
         missing = result.fatal.code if result.fatal else Code.STOPPED
         paths = [item.path for item in self.plan.items]
         self.folder.finish(paths, result.outcomes, missing)
-        note_unlisted(self._unlisted, self.folder)  # there is room on the disk again
+        self._unlisted.note(self.folder)  # there is room on the disk again
         if result.fatal:
             self._log_fatal(result.fatal)
         not_begun = sum(path not in result.outcomes for path in paths)

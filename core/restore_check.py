@@ -20,6 +20,8 @@ from core.restore_match import (
     candidates,
     file_of,
     folder_of,
+    has_exact_folder,
+    is_exact,
     named,
     original_of,
     readings,
@@ -77,8 +79,13 @@ class RestoreCheck:
         self._lossy = {one.source for one in parsed.detected if one.encoding == "CP932"}
         known = self._known(parsed.rows)
         files = [file_of(row, rows) for row, rows in zip(parsed.rows, known, strict=True)]
-        others = [row.path for row, file in zip(parsed.rows, files, strict=True) if file is None]
-        below = _Below(self._catalogue, others)
+        # A folder of that very name comes before a file that Windows would take for it.
+        unsure = [
+            file is None or (row.archived_at is None and not is_exact(row, mine))
+            for row, file, mine in zip(parsed.rows, files, known, strict=True)
+        ]
+        asked = [row.path for row, maybe in zip(parsed.rows, unsure, strict=True) if maybe]
+        below = _Below(self._catalogue, asked)
         for number, (row, file) in enumerate(zip(parsed.rows, files, strict=True)):
             if self._cancelled():
                 raise Cancelled
@@ -88,6 +95,8 @@ class RestoreCheck:
                 )
             if self._has_lost_letters(row):
                 self._problem(row, Code.PATH_SYNTAX, forbidden(row.path))
+            elif file and unsure[number] and has_exact_folder(row, below.under):
+                self._take_folder(row, known[number], below)
             elif isinstance(file, Entry):
                 self._take(row, [file])
             elif file:

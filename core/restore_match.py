@@ -84,6 +84,14 @@ def file_of(row: ListRow, known: Sequence[Entry]) -> Entry | Ambiguous | None:
     return next((one for one in found if one), None)
 
 
+def is_exact(row: ListRow, known: Sequence[Entry]) -> bool:
+    """Return whether any file is spelled as a row may be read."""
+    written = set()
+    for path in readings(row):
+        written |= {spelled(path), spelled(original_of(path) or path)}
+    return any(spelled(entry.path) in written for entry in known)
+
+
 def candidates(row: ListRow, known: Sequence[Entry]) -> Sequence[Entry]:
     """Return all generations of the files that a row names, whatever time it says."""
     return [entry for choice in _choices(row, known) for entry in choice]
@@ -198,6 +206,16 @@ def folder_of(row: ListRow, below: Callable[[str], Iterable[Entry]]) -> Folder |
     if len(found) < 2:
         return next((Folder(s.path, s.sorted()) for s in found.values()), None)
     return Ambiguous(tuple(sorted(s.path for s in found.values())))
+
+
+def has_exact_folder(row: ListRow, below: Callable[[str], Iterable[Entry]]) -> bool:
+    """Return whether anything was archived below the very folder that a row names; ``below`` as
+    for ``folder_of``."""
+    for path in dict.fromkeys((row.exact or row.path, row.path)):
+        inside = spelled(path) + "\\"
+        if any(spelled(entry.path).startswith(inside) for entry in below(path)):
+            return True
+    return False
 
 
 def _others(found: Mapping[str, _Spelling]) -> tuple[tuple[str, int], ...]:

@@ -275,7 +275,7 @@ class ArchiveRunner:
 
     def _note_unlisted(self) -> None:
         try:
-            note_unlisted(self._archiver.unlisted, self._folder)
+            self._archiver.unlisted.note(self._folder)
         except FatalError as exc:
             self._break(exc, "")
 
@@ -305,16 +305,6 @@ class ArchiveRunner:
             current=self._crew.current,
             phase="停止しています" if self._stop.requested else "アーカイブしています",
         )
-
-
-def note_unlisted(unlisted: deque[tuple[ArchiveItem, str]], folder: RunFolder) -> None:
-    """Log what ``Archiver.unlisted`` holds, each once; what the disk does not take stays there."""
-    while unlisted:
-        item, key = unlisted[0]
-        code = Code.OBJECT_UNLISTED
-        text = f"{sentence(code, key)} 対処: {code.remedy}"
-        folder.log(datetime.now(UTC), code.severity, item.path, text, code)
-        unlisted.popleft()
 
 
 def clear_leftovers(plan: Plan, archiver: Archiver, store: ObjectStore) -> HimuroError | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from streamlit.web.cli import main
 
-from core import export
+from core import export, export_queue
 from core.export import Form, Written
 from core.model import Entry
 from core.ports import Hits
@@ -19,6 +20,8 @@ from core.ports import Hits
 HOLD = "hold-exports"
 """While the data directory has a file of this name, files of hits stay at their first rows."""
 ROWS = 80
+AT_ONCE = "HELD_CONSOLE_LEAVES_AT_ONCE"
+"""Environment variable: when it is set, whoever closes a page has left in that moment."""
 
 _write = export.write
 
@@ -44,4 +47,6 @@ def _held_write(
 
 if __name__ == "__main__":
     export.write = _held_write
+    if AT_ONCE in os.environ:
+        export_queue.AWAY = timedelta(0)
     main(prog_name="streamlit")

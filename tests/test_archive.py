@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
+from core.archive import Archiver
 from core.archive_run import ArchiveRun
 from core.errors import Code, FatalError, ItemError, ListError
 from core.history import file_of, record_of, records
 from core.model import ListSource, RunRequest, RunState
+from core.names import generation_key
 from core.recovery import recover
 from core.runfolder import RunFolder
 from core.shares import FileSystem, Shares
 from core.stop import StopSignal
-from tests.arrange import BUCKET, UNC, Desk, Done, rows
-from tests.fakes import MemoryStore
+from tests.arrange import BUCKET, REQUEST, UNC, Desk, Done, rows
+from tests.fakes import MemoryObject, MemoryStore
 
 
 @pytest.fixture
@@ -207,6 +209,33 @@ def test_a_file_that_changed_before_its_object_got_a_row_is_told_to_the_administ
     assert rf"WARNING: {UNC}\a.txt - " in log
     assert "fsx01/share/a.txt" in log
     assert "(OBJECT_UNLISTED)" in log
+
+
+def test_what_is_left_unlisted_is_bounded_and_its_rest_is_counted(desk: Desk) -> None:
+    """A disk that takes no log for a while must not fill the memory."""
+    for name in ("a.txt", "b.txt"):
+        os.utime(desk.write(name, "now"), ns=(0, 0))
+    run = desk.new_run(UNC.encode())
+    plan = run.check()
+    run.begin(plan)
+    for item in plan.items:
+        keys = [item.key, *(generation_key(item.key, "19700101-090000", n) for n in range(1, 700))]
+        desk.store.objects |= {key: MemoryObject(b"", "0" * 64, item.path) for key in keys}
+    archiver = Archiver(
+        Shares(desk.settings.shares),
+        desk.store,
+        bucket=BUCKET,
+        timezone=desk.settings.timezone,
+        request=REQUEST,
+    )
+    for item in plan.items:
+        archiver.store(item, sent=lambda _size: None)
+    assert len(archiver.unlisted) == 1000
+    archiver.unlisted.note(run.folder)
+    archiver.unlisted.note(run.folder)
+    log = (run.folder.path / "error_log.txt").read_text("utf-8").splitlines()
+    assert len(log) == 1001
+    assert "ほかに400件" in log[-1]
 
 
 def test_a_progress_that_breaks_does_not_cost_the_run_its_end(desk: Desk) -> None:

@@ -20,28 +20,40 @@ from websockets.sync.client import ClientConnection, connect
 from db import open_catalogue
 from tests.browser import core
 from tests.entries import entry
-from tests.held_console import HOLD
+from tests.held_console import AT_ONCE, HOLD
 from tests.servers import Console, console, free_port
 
-GREEDY, OTHER = "192.0.2.1", "192.0.2.2"
+GREEDY, OTHER, THIRD = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 LINES = 300
 """More than a console for tests writes before it waits."""
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Console]:
-    """A console whose files stay at their first rows until ``HOLD`` is gone."""
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of the console."""
+    return tmp_path_factory.mktemp("crowded") / "data"
+
+
+@pytest.fixture(scope="module")
+def running(data: Path) -> Iterator[Console]:
+    """A console whose files stay at their first rows while ``HOLD`` is there."""
     data.mkdir()
-    env = {"HIMURO_DATA_DIR": str(data)}
-    core(env, tmp_path, "init-db")
+    env = {"HIMURO_DATA_DIR": str(data), AT_ONCE: "1"}
+    core(env, data.parent, "init-db")
     catalogue = open_catalogue(f"sqlite:///{data / 'catalogue.db'}")
     catalogue.add([entry(f"{number}.txt") for number in range(LINES)])
-    (data / HOLD).touch()
-    log = tmp_path / "console.log"
-    with console(env, free_port(), log=log, cwd=tmp_path, module="tests.held_console") as found:
+    log = data.parent / "console.log"
+    with console(env, free_port(), log=log, cwd=data.parent, module="tests.held_console") as found:
         yield found
-        (data / HOLD).unlink(missing_ok=True)
+    assert "Traceback" not in log.read_text("utf-8")
+
+
+@pytest.fixture
+def hold(data: Path, running: Console) -> Iterator[Path]:
+    path = data / HOLD
+    path.touch()
+    yield path
+    path.unlink(missing_ok=True)
 
 
 @dataclass
@@ -111,7 +123,7 @@ def address_of(shown: list[Delta]) -> str:
 
 
 def test_another_machine_gets_its_file_before_the_third_of_one(
-    running: Console, tmp_path: Path
+    running: Console, hold: Path
 ) -> None:
     with ExitStack() as greedy, page(running.url, OTHER) as other:
         said = []
@@ -123,7 +135,7 @@ def test_another_machine_gets_its_file_before_the_third_of_one(
         assert "混み合っています" not in "".join(said)
         shown = other.press_save()
         assert "順番を待っています（前に2 件）" in texts(shown)  # the two that are being made
-        (tmp_path / "data" / HOLD).unlink()
+        hold.unlink()
         while not (link := address_of(shown)):
             shown = other.run()
         connection = http.client.HTTPConnection(urlsplit(running.url).netloc, timeout=60)
@@ -131,3 +143,25 @@ def test_another_machine_gets_its_file_before_the_third_of_one(
             connection.request("GET", link)
             answer = connection.getresponse()
             assert (answer.status, len(answer.read().splitlines())) == (200, LINES + 1)
+
+
+def test_what_somebody_waits_for_ends_with_the_page(running: Console, hold: Path) -> None:
+    """Of four pages that are closed two waited: there is room in the line, and no file of them."""
+
+    def made() -> int:
+        return len(list(hold.parent.glob("exports/*/*.csv")))
+
+    before = made()
+    with ExitStack() as left:
+        for _ in range(4):
+            left.enter_context(page(running.url, THIRD)).press_save()
+        with page(running.url, THIRD) as fifth:
+            assert "このパソコンの書き出しが2件" in texts(fifth.press_save())
+    with page(running.url, THIRD) as again:
+        while "このパソコンの書き出しが2件" in texts(shown := again.press_save()):
+            continue  # the console hears of a closed page a moment later
+        hold.unlink()
+        while not address_of(shown):
+            shown = again.run()
+    # Its own, and at most the two that were being made.
+    assert before < made() <= before + 3

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import Code
 from core.export import Form
-from core.model import RunState
+from core.model import RunState, SearchPage, SearchQuery
 from core.restore_model import RestorePlan
 from core.stop import StopSignal
 from tests.arrange import UNC
@@ -193,6 +193,43 @@ def test_of_two_folders_the_exact_one_and_the_other_is_said(office: Office) -> N
     plan = office.plan(f"{UNC}\\data,")
     assert names(plan) == []
     assert said(plan) == [(Code.RESTORE_AMBIGUOUS, rf"{UNC}\DATA、{UNC}\Data")]
+
+
+def test_a_folder_that_matches_exactly_comes_before_a_file_in_another_case(
+    office: Office,
+) -> None:
+    for name in ("Plan", "plan/a.txt", "plan/b.txt"):
+        office.write(name, f"content of {name}")
+    office.archive()
+    plan = office.plan(f"{UNC}\\plan,")
+    assert (names(plan), said(plan)) == (["a.txt", "b.txt"], [])
+    assert names(office.plan(f"{UNC}\\Plan,")) == ["Plan"]
+    assert names(office.plan(f"{UNC}\\PLAN,")) == ["Plan"]  # no folder of that very name
+    # Of several files in another case too: the folder is what was written.
+    office.write("pLAN", "content of another")
+    office.archive()
+    assert names(office.plan(f"{UNC}\\plan,")) == ["a.txt", "b.txt"]
+    assert [code for code, _ in said(office.plan(f"{UNC}\\PLAN,"))] == [Code.RESTORE_AMBIGUOUS]
+
+
+def test_only_for_files_in_another_case_a_folder_is_looked_for(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        office.write(f"d/{number}.txt", str(number))
+    office.archive()
+    asked = []
+    search = office.catalogue.search
+
+    def counted(query: SearchQuery, **more: int) -> SearchPage:
+        asked.append(query.directory)
+        return search(query, **more)
+
+    monkeypatch.setattr(office.catalogue, "search", counted)
+    assert len(office.plan(*(f"{UNC}\\d\\{n}.txt," for n in range(30))).items) == 30
+    assert asked == []
+    assert len(office.plan(*(f"{UNC}\\D\\{n}.TXT," for n in range(30))).items) == 30
+    assert asked == [f"{UNC}\\D\\"]
 
 
 def test_server_and_share_have_no_case(office: Office) -> None:
