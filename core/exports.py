@@ -14,19 +14,19 @@ import shutil
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
+from dataclasses import replace
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 
 from core import export
 from core.errors import FatalError, HimuroError, ListError, for_strangers
 from core.export import Form, Written
+from core.export_job import Export, ExportState, Job
 from core.export_queue import MOST_EACH, MOST_WAITING, NOBODY, Asker, Line, has_left
+from core.export_room import FULL, KEPT, MOST_KNOWN, Room, to_forget, to_remove
 from core.locks import RunLock
 from core.memory_budget import MIB, ConsoleMemory
 from core.model import Entry, SearchQuery
@@ -38,21 +38,11 @@ from core.shortage import is_shortage, unexpected
 from core.threads import start_thread
 from core.workers import Cancelled
 
-KEPT = timedelta(minutes=30)
-"""How long a file can be fetched."""
 _AT_ONCE = 2
 _LARGE = 50_000
 """Hits from which on only one is made at a time: the other turn is for those that are quick."""
-_MOST_KNOWN = 200
-"""Files and failures that are remembered; beyond, those of the address that has most."""
-_MOST_BYTES = 4 * 1024**3
-"""Of all files together. 2.4 million rows are 0.9 GB as CSV and 0.2 GB as Excel."""
 _MEMORY = 64 * MIB
 """That one file takes while it is made, measured: 51 as CSV, 62 as Excel."""
-_RESERVE = 1024**3
-"""Bytes of the disk that are left to runs, whose records lie beside."""
-_UNTOUCHED = timedelta(minutes=2)
-"""For so long a new file is not removed to make room: somebody is about to fetch it."""
 _TIDY_SECONDS = 30
 _GIVE_WAY_SECONDS = 0.001
 """After which a thread that makes a file lets pages go on. With Python's own 5 ms a search
@@ -67,76 +57,12 @@ _BUSY_HERE = (
 _LEFT = (
     "ページが閉じられたか接続が切れたため、書き出しを中止しました。必要ならもう一度押してください。"
 )
-_TOO_LARGE = (
-    "書き出すファイルが大きすぎます"
-    f"（全員分を合わせて{_MOST_BYTES // 1024**3} GiBまで）。条件で絞り込んでください。"
-)
-_FULL = (
-    "サーバーの空き容量が足りないため、書き出せません。条件で絞り込むか、管理者に連絡してください。"
-)
 _UNWRITABLE = "サーバーに保存できないため、書き出せません。管理者に連絡してください。"
 """Without the path, which is in the log: everybody may read it."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = "コンソールが終了したため、書き出しを中止しました。もう一度押してください。"
 
 _logger = logging.getLogger(__name__)
-
-
-class ExportState(StrEnum):
-    """Where a file stands."""
-
-    WAITING = "waiting"
-    WORKING = "working"
-    DONE = "done"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-    @property
-    def is_final(self) -> bool:
-        return self not in (ExportState.WAITING, ExportState.WORKING)
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """One file, as it stands in this moment."""
-
-    export_id: str
-    """Nobody guesses it: whoever knows it may fetch the file."""
-    form: Form
-    name: str
-    """Under which it is saved."""
-    created_at: datetime
-    """With time zone, as is ``finished_at``."""
-    state: ExportState = ExportState.WAITING
-    ahead: int = 0
-    """How many come before it while it waits."""
-    written: Written | None = None
-    """None until the number of hits is known."""
-    message: str = ""
-    """Japanese: why it failed."""
-    finished_at: datetime | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    export: Export
-    what: SearchQuery | Sequence[Entry]
-    path: Path
-    asker: Asker
-    number: int
-    stopped: bool = False
-    away_since: datetime | None = None
-    left: bool = False
-    """Whether it is stopped because nobody is there any more."""
-    size: int = 0
-    """Bytes on the disk."""
-    is_large: bool = False
-    """False also as long as nobody knows."""
-
-    def is_older_than(self, age: timedelta, now: datetime) -> bool:
-        """Return whether it ended that long ago."""
-        ended = self.export.finished_at
-        return ended is not None and ended <= now - age
 
 
 class Exports:
@@ -158,12 +84,12 @@ class Exports:
         self._folder: Path | None = None
         self._owner: RunLock | None = None
         self._now = now
-        self._free_bytes = free_bytes
+        self._room = Room(self._root, free_bytes, settings.timezone)
         self._lock = threading.RLock()
-        self._jobs: dict[str, _Job] = {}
-        self._line: Line[_Job] = Line()
+        self._jobs: dict[str, Job] = {}
+        self._line: Line[Job] = Line()
         self._numbers = count()
-        self._working: list[_Job] = []
+        self._working: list[Job] = []
         self._workers: list[threading.Thread] = []
         self._timer: threading.Timer | None = None
         self._usual_interval = sys.getswitchinterval()
@@ -193,8 +119,8 @@ class Exports:
                 raise ListError(_BUSY_HERE)
             if len(self._line) >= MOST_WAITING:
                 raise ListError(_BUSY)
-            if len(self._jobs) >= _MOST_KNOWN:
-                self._forget(self._least_missed())
+            if len(self._jobs) >= MOST_KNOWN:
+                self._forget(to_forget(self._jobs.values()))
             try:
                 folder = self._open()
             except FatalError as exc:
@@ -205,7 +131,7 @@ class Exports:
             title = "復元一覧" if form is Form.RESTORE else "アーカイブ一覧"
             name = f"{title}_{now.astimezone(self._timezone):%Y%m%d-%H%M}{form.suffix}"
             path = folder / f"{secrets.token_hex(8)}{form.suffix}"
-            job = _Job(Export(export_id, form, name, now), what, path, asker, next(self._numbers))
+            job = Job(Export(export_id, form, name, now), what, path, asker, next(self._numbers))
             self._jobs[export_id] = job
             self._line.add(job)
             try:
@@ -305,7 +231,7 @@ class Exports:
         while (job := self._take()) is not None:
             self._work(job)
 
-    def _take(self) -> _Job | None:
+    def _take(self) -> Job | None:
         """Return what is to be made next; None when nothing is, and this worker ends."""
         with self._lock:
             self.tidy()
@@ -322,7 +248,7 @@ class Exports:
             job.export = replace(job.export, state=ExportState.WORKING)
             return job
 
-    def _work(self, job: _Job) -> None:
+    def _work(self, job: Job) -> None:
         try:
             with self._memory.reserve(_MEMORY):
                 hits = self._hits(job)
@@ -339,7 +265,7 @@ class Exports:
         except OSError as exc:
             _logger.error("%s: %s", job.path, exc)  # noqa: TRY400
             state = ExportState.FAILED
-            message = _FULL if exc.errno in _NO_ROOM else _UNWRITABLE
+            message = FULL if exc.errno in _NO_ROOM else _UNWRITABLE
             if is_shortage(exc):
                 message = for_strangers(unexpected(exc))
         except Exception as exc:
@@ -358,12 +284,12 @@ class Exports:
             job.size = 0
             self._end(job, state, message)
 
-    def _hits(self, job: _Job) -> Hits:
+    def _hits(self, job: Job) -> Hits:
         if isinstance(job.what, SearchQuery):
             return self._catalogue.hits(job.what)
         return Hits(len(job.what), iter([job.what]))
 
-    def _waits(self, job: _Job, hits: Hits) -> bool:
+    def _waits(self, job: Job, hits: Hits) -> bool:
         """Put a large job back when another one is being made. Its hits are looked for again
         later: the keys of all that may wait would take memory."""
         with self._lock:
@@ -380,7 +306,7 @@ class Exports:
             self._line.add(job)
             return True
 
-    def _write(self, job: _Job, hits: Hits) -> Written:
+    def _write(self, job: Job, hits: Hits) -> Written:
         def progress(written: Written) -> None:
             with self._lock:
                 self.tidy()
@@ -393,65 +319,16 @@ class Exports:
         with create_private(job.path) as file:
             return export.write(file, job.export.form, hits, self._timezone, progress)
 
-    def _make_room(self, job: _Job) -> None:
-        """Remove files while there is too little room, the oldest of the address that has most
-        of it first; raises ``ListError`` when that does not bring enough."""
-        while self._lacks(0) > 0:
-            now = self._now()
-            old = [j for j in self._jobs.values() if j.size and j.is_older_than(_UNTOUCHED, now)]
-            if not old:
-                raise ListError(self._why_full(job))
-            sizes: Counter[str] = Counter()
-            for other in self._jobs.values():
-                sizes[other.asker.address] += other.size
-            self._forget(max(old, key=lambda j: (sizes[j.asker.address], -j.number)))
+    def _make_room(self, job: Job) -> None:
+        """Remove files while there is too little room; raises ``ListError`` when that does not
+        bring enough."""
+        while self._room.is_short(self._jobs.values()):
+            gone = to_remove(self._jobs.values(), self._now())
+            if gone is None:
+                raise ListError(self._room.why_short(job, self._jobs.values(), self._now()))
+            self._forget(gone)
 
-    def _lacks(self, more: int) -> int:
-        """Return how many bytes there are too few, when so many ``more`` are written."""
-        taken = sum(job.size for job in self._jobs.values()) + more
-        return max(taken - _MOST_BYTES, _RESERVE + more - self._free_bytes(self._root))
-
-    def _why_full(self, job: _Job) -> str:
-        """Return why a file is given up for which nothing can be removed now."""
-        written = job.export.written
-        whole = job.size * written.total // written.rows if written and written.rows else job.size
-        if whole > _MOST_BYTES:
-            return _TOO_LARGE
-        lack = self._lacks(whole - job.size)
-        others = (j for j in self._jobs.values() if j.size and j.export.finished_at)
-        for other in sorted(others, key=lambda j: j.export.finished_at or j.export.created_at):
-            lack -= other.size
-            if lack <= 0 and other.export.finished_at:
-                return self._come_back(other.export.finished_at + _UNTOUCHED)
-        if any(other.size for other in self._working if other is not job):
-            return self._come_back(self._now() + KEPT)
-        return _FULL
-
-    def _come_back(self, moment: datetime) -> str:
-        """Return that there will be room then, to the minute."""
-        up = timedelta(seconds=59, microseconds=999_999)
-        when = f"{(moment + up).astimezone(self._timezone):%H:%M}"
-        return (
-            "いまはサーバーの空き容量が足りないため、書き出せません。"
-            f"{when}を過ぎてから、もう一度押してください。"
-            "条件で絞り込むと、いま書き出せることもあります。"
-        )
-
-    def _least_missed(self) -> _Job:
-        """Return what is forgotten first: of the address that has most, files last, because
-        somebody may still fetch them."""
-        ended = [job for job in self._jobs.values() if job.export.state.is_final]
-        number = Counter(job.asker.address for job in ended)
-        return min(
-            ended,
-            key=lambda job: (
-                -number[job.asker.address],
-                job.export.state is ExportState.DONE,
-                job.number,
-            ),
-        )
-
-    def _stop(self, job: _Job) -> None:
+    def _stop(self, job: Job) -> None:
         """End a file that waits, now, or that is being made, at its next rows."""
         job.stopped = True
         if job in self._line:
@@ -461,7 +338,7 @@ class Exports:
             else:
                 self._end(job, ExportState.STOPPED)
 
-    def _end(self, job: _Job, state: ExportState, message: str = "") -> None:
+    def _end(self, job: Job, state: ExportState, message: str = "") -> None:
         job.export = replace(job.export, state=state, message=message, finished_at=self._now())
         job.what = ()
         if job in self._working:
@@ -487,7 +364,7 @@ class Exports:
             if self._jobs:
                 self._look_again()
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, job: Job) -> None:
         del self._jobs[job.export.export_id]
         with suppress(OSError):
             job.path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from core.archive import Archiver
 from core.archive_crew import ArchiveCrew, Done, Mark, failure
 from core.crew import STALLED_DRAIN_SECONDS, THREADS
-from core.errors import Code, FatalError, HimuroError, Severity, sentence
+from core.errors import Code, FatalError, HimuroError, Severity
 from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder

@@ -20,7 +20,7 @@ from core.doctor import run as examine
 from core.drafts import DraftState
 from core.errors import Code, FatalError
 from core.export import Form
-from core.exports import ExportState
+from core.export_job import ExportState
 from core.findings import Finding, Status
 from core.lookups import Lookups
 from core.model import Entry, RunState, SearchQuery

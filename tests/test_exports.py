@@ -15,11 +15,14 @@ from typing import NoReturn
 
 import pytest
 
+from core import export_room as room
 from core import exports as module
 from core.errors import Code, FatalError, ListError
 from core.export import Form
+from core.export_job import Export, ExportState
 from core.export_queue import AWAY, NOBODY, Asker
-from core.exports import KEPT, Export, Exports, ExportState
+from core.export_room import KEPT
+from core.exports import Exports
 from core.locks import RunLock
 from core.model import Entry, SearchQuery
 from core.ports import Hits
@@ -221,7 +224,7 @@ def test_a_full_disk_takes_the_oldest_files_and_then_nothing(bench: Bench) -> No
     old = bench.make()
     bench.now += timedelta(minutes=3)
     young = bench.make()
-    bench.free = module._RESERVE - 1
+    bench.free = room.RESERVE - 1
     refused = bench.make()
     assert refused.state is ExportState.FAILED
     assert "空き容量が足りない" in refused.message
@@ -234,7 +237,7 @@ def test_a_full_disk_takes_the_oldest_files_and_then_nothing(bench: Bench) -> No
 def test_all_files_together_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     first = bench.make()
     assert first.written is not None
-    monkeypatch.setattr(module, "_MOST_BYTES", first.written.size * 2 - 1)
+    monkeypatch.setattr(room, "MOST_BYTES", first.written.size * 2 - 1)
     bench.now += timedelta(minutes=3)
     second = bench.make()
     assert second.state is ExportState.DONE
@@ -353,7 +356,7 @@ def test_closing_while_hits_are_looked_for(
 def test_of_too_many_the_ones_without_a_file_are_forgotten(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_KNOWN", 2)
+    monkeypatch.setattr(module, "MOST_KNOWN", 2)
     first = bench.make()
     with bench.held() as stopped:
         bench.exports.cancel(stopped)
@@ -469,7 +472,7 @@ def test_who_has_left_is_in_nobodys_way(bench: Bench) -> None:
 
 
 def test_one_machines_files_displace_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_KNOWN", 3)
+    monkeypatch.setattr(module, "MOST_KNOWN", 3)
     other = bench.make(asker=Page("192.0.2.2").asker)
     mine = [bench.make(asker=Page("192.0.2.1").asker) for _ in range(6)]
     assert bench.exports.file(other.export_id) is not None
@@ -479,7 +482,7 @@ def test_one_machines_files_displace_its_own(bench: Bench, monkeypatch: pytest.M
 def test_room_is_made_by_who_has_most_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     other = bench.make(asker=Page("192.0.2.2").asker)
     assert other.written is not None
-    monkeypatch.setattr(module, "_MOST_BYTES", other.written.size * 3)
+    monkeypatch.setattr(room, "MOST_BYTES", other.written.size * 3)
     for _ in range(2):
         bench.now += timedelta(minutes=3)
         mine = bench.make(asker=Page("192.0.2.1").asker)
@@ -497,7 +500,7 @@ def test_what_is_too_large_for_now_says_when_to_come_back(
 ) -> None:
     first = bench.make()
     assert first.written is not None
-    monkeypatch.setattr(module, "_MOST_BYTES", first.written.size * 2 - 1)
+    monkeypatch.setattr(room, "MOST_BYTES", first.written.size * 2 - 1)
     bench.now += timedelta(seconds=30)
     refused = bench.make()
     assert (refused.state, bench.files[1:]) == (ExportState.FAILED, [])
@@ -508,7 +511,7 @@ def test_what_is_too_large_for_now_says_when_to_come_back(
 
 
 def test_what_is_too_large_for_ever_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_BYTES", 10)
+    monkeypatch.setattr(room, "MOST_BYTES", 10)
     refused = bench.make()
     assert refused.state is ExportState.FAILED
     assert "条件で絞り込んでください" in refused.message
@@ -516,6 +519,6 @@ def test_what_is_too_large_for_ever_says_so(bench: Bench, monkeypatch: pytest.Mo
 
 
 def test_a_full_disk_is_the_administrators(bench: Bench) -> None:
-    bench.free = module._RESERVE - 1
+    bench.free = room.RESERVE - 1
     refused = bench.make()
     assert (refused.state, "管理者に連絡" in refused.message) == (ExportState.FAILED, True)

@@ -249,7 +249,13 @@ def test_a_restore_root_that_was_swapped_for_a_link_is_none(
     assert "リンク" in finding.what
 
 
-def test_no_restore_directory_is_made_behind_a_link(counter: Counter, outside: Path) -> None:
+@pytest.mark.parametrize("descriptors", [True, False])
+def test_no_restore_directory_is_made_behind_a_link(
+    counter: Counter, outside: Path, monkeypatch: pytest.MonkeyPatch, descriptors: bool
+) -> None:
+    if not descriptors:  # as on Windows
+        monkeypatch.setattr("core.unlinked.BY_DESCRIPTOR", False)
+        monkeypatch.setattr("core.target.BY_DESCRIPTOR", False)
     counter.archive(**{"a.txt": "1"})
     run_id = counter.ready(f"{UNC},a.txt,")
     (counter.target / "部").mkdir()

@@ -19,7 +19,8 @@ from streamlit.testing.v1 import AppTest
 
 from core.errors import ListError, SettingsError
 from core.export_csv import COLUMNS
-from core.exports import Exports, ExportState
+from core.export_job import ExportState
+from core.exports import Exports
 from core.jobs import DraftState, Jobs
 from core.model import Entry, RunRequest, SearchQuery
 from core.ports import Hits

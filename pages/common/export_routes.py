@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from core.errors import HimuroError
-from core.exports import KEPT
+from core.export_room import KEPT
 from pages.common import services
 from pages.common.base import at
 from pages.common.doors import PRIVATE

@@ -12,8 +12,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core.errors import HimuroError, ListError, for_strangers
 from core.export import Form
+from core.export_job import Export, ExportState
 from core.export_queue import Asker
-from core.exports import KEPT, Export, ExportState
+from core.export_room import KEPT
 from core.model import MOST_TYPED, Entry, ListSource, Order, RunRequest, SearchQuery
 from core.settings import RESTORE_NEEDS
 from core.throttle import network
