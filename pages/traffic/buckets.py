@@ -45,10 +45,10 @@ class Bucket:
         self._tokens -= 1
         return wait
 
-    def spend(self, tokens: float, now: float) -> None:
-        """Take tokens away, as far as there are any."""
+    def spend(self, tokens: float, now: float, most_debt: float) -> None:
+        """Take tokens away, of the future too as long as no more are owed than ``most_debt``."""
         self._fill(now)
-        self._tokens = max(min(self._tokens, 0.0), self._tokens - tokens)
+        self._tokens = max(self._tokens - tokens, min(self._tokens, -most_debt))
 
     def _fill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)

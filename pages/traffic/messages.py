@@ -44,7 +44,7 @@ and none may; ``backend_operation_request`` is for tables of more rows than a pa
 ``st.download_button`` and for installing tools on this machine.
 """
 
-_KINDS = {field.number: field.name for field in BackMsg.DESCRIPTOR.fields}
+_KINDS: dict[int, str] = {field.number: field.name for field in BackMsg.DESCRIPTOR.fields}
 _LONGEST_VARINT = 10
 _WIDGET_ID = f"{GENERATED_ELEMENT_ID_PREFIX}-".encode()
 _SILENT = frozenset(
@@ -180,4 +180,4 @@ def _redacted(data: bytes) -> bytes:
     first.environment_info.streamlit_version = hashlib.sha256(told.encode()).hexdigest()[:16]
     first.recommend_skills_install = False
     first.skills_nudge_suppressed_reason = ""
-    return message.SerializeToString()
+    return bytes(message.SerializeToString())

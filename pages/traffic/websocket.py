@@ -36,11 +36,12 @@ _AT_ONCE = 10
 """Seconds of the rate that may come at once."""
 _PATIENCE = 5.0
 """Seconds that a message, or an opened page, waits for its turn at most."""
-_ARRIVALS, _ARRIVALS_AT_ONCE = 2.0, 60.0
-"""WebSockets that an address may open, a second and at once. Whoever was closed comes again at
-once, and then waits."""
-_OFFENCE = 2.0
-"""What it costs an address, in opened WebSockets, when one had to be closed."""
+_ARRIVALS, _ARRIVALS_AT_ONCE = 5.0, 100.0
+"""WebSockets that an address may open, a second and at once."""
+_OFFENCE, _MOST_DEBT = 4.0, 5.0
+"""What it costs an address, in opened WebSockets, when one had to be closed, and how many it may
+owe: whoever floods and comes again at once is let in once a second, and others of his address
+wait for a second longer."""
 _LOG_SECONDS = 60.0
 
 _logger = logging.getLogger(__name__)
@@ -221,7 +222,7 @@ class _Stream:
     async def _close(self, code: int, why: str) -> None:
         client = self._scope["client"][0] if self._scope.get("client") else ""
         self._traffic.refused(client, self._address, why)
-        self._address.arrivals.spend(_OFFENCE, self._traffic.clock())
+        self._address.arrivals.spend(_OFFENCE, self._traffic.clock(), _MOST_DEBT)
         if self._ended:
             return
         self._ended = True

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import lists, page, placing, requests, search, takeaway, transfer, visitors
+from tests.bench import floods, lists, page, placing, requests, search, takeaway, transfer, visitors
 from tests.bench.big import BigList, big_list
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, machine, note, table, write
@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[Path, int], list[Row]]] = {
 BIG_PARTS: dict[str, Callable[[BigList, Path, int], list[Row]]] = {
     "page": page.page,
     "visitors": visitors.visitors,
+    "floods": floods.floods,
     "take-away": lambda big, directory, _rounds: takeaway.takeaway(big.url, directory),
     # After the others: it adds rows, and an index for ILIKE.
     "search": search.search,

@@ -122,15 +122,25 @@ class _Person:
 
 
 async def _attend(
-    url: str, texts: Sequence[str], phases: Sequence[Phase], console: int, database: int
+    url: str,
+    texts: Sequence[str],
+    phases: Sequence[Phase],
+    console: int,
+    database: int,
+    *,
+    apart: bool,
 ) -> None:
-    """Let everybody open the page, then fill in one phase after the other."""
+    """Let everybody open the page, then fill in one phase after the other.
+
+    ``apart``: each comes from an address of his own, as a proxy on this machine would say.
+    """
     there = urlsplit(url)
     crowd: list[_Person] = []
     async with AsyncExitStack() as stack:
         turn = asyncio.Semaphore(_OPENING)
 
-        async def arrive() -> None:
+        async def arrive(number: int) -> None:
+            named = {"X-Forwarded-For": f"198.18.{number // 250}.{number % 250 + 1}"}
             async with turn:
                 stream = await stack.enter_async_context(
                     connect(
@@ -141,13 +151,14 @@ async def _attend(
                         max_size=None,
                         proxy=None,
                         ping_interval=None,  # browsers answer pings and send none
+                        additional_headers=named if apart else None,
                     )
                 )
                 person = _Person(stream, url)
                 await asyncio.wait_for(person.open(), _PATIENCE)
                 crowd.append(person)
 
-        await asyncio.gather(*(arrive() for _ in range(max(p.people for p in phases))))
+        await asyncio.gather(*map(arrive, range(max(p.people for p in phases))))
         for phase in phases:
             await _spend(phase, crowd[: phase.people], texts, console, database)
 
@@ -202,12 +213,22 @@ def main() -> None:
     parser.add_argument("database", type=int, help="process ID")
     parser.add_argument("phases", help="JSON: a list of [people, seconds, least, most pause]")
     parser.add_argument("texts", help="JSON: a list of what they type")
+    parser.add_argument("--apart", action="store_true", help="each from an address of his own")
     given = parser.parse_args()
     phases = [
         Phase(people, (least, most), seconds)
         for people, seconds, least, most in json.loads(given.phases)
     ]
-    asyncio.run(_attend(given.url, json.loads(given.texts), phases, given.console, given.database))
+    asyncio.run(
+        _attend(
+            given.url,
+            json.loads(given.texts),
+            phases,
+            given.console,
+            given.database,
+            apart=given.apart,
+        )
+    )
     print(json.dumps([asdict(phase) for phase in phases]))
 
 

@@ -59,6 +59,7 @@ def _crowd(console: Console, big: BigList, directory: Path, phases: Sequence[Pha
     plan = [[phase.people, phase.seconds, *phase.pause] for phase in phases]
     command = [sys.executable, "-m", "tests.bench.crowd", console.url]
     command += [str(console.process.pid), str(big.server.pid), json.dumps(plan), json.dumps(WORDS)]
+    command.append("--apart")  # from one address they would wait for each other as they come
     with child(command, env=clean_environment(), cwd=CHECKOUT, log=log) as process:
         process.wait()
     lines = log.read_text("utf-8", "replace").splitlines()
