@@ -25,6 +25,7 @@ from botocore.exceptions import NoCredentialsError, ProfileNotFound
 from botocore.loaders import create_loader
 from botocore.utils import parse_timestamp
 
+from core import logs
 from core.aws_errors import MfaRefusedError, credentials_problem, unreadable_file
 from core.errors import Code, FatalError
 from core.s3_sign import Credentials
@@ -168,6 +169,7 @@ class LiveCredentials:
         if held and now - held[1] < RENEWAL_SECONDS:
             return held[0]
         found = frozen(self._source)
+        logs.hide(found.secret_key, found.token)
         self._held = (found, now) if self._lasts() else None
         return found
 

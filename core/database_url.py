@@ -82,6 +82,8 @@ def read_url(text: str) -> DatabaseUrl | str:
     """
     scheme, _, rest = text.partition(":")
     if scheme.lower() in _SQLITE:
+        if not rest.startswith("///"):  # a host, and with it perhaps a password
+            raise ValueError(WRONG_SQLITE)
         return f"sqlite:{rest}"
     if scheme.lower() not in _POSTGRESQL:
         raise ValueError(_wrong_start(scheme.lower()))

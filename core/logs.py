@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from html import escape
 from typing import TextIO
-from urllib.parse import unquote
+from urllib.parse import quote, quote_plus, unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.database_url import secrets_of
 from core.names import printable
+from core.repeats import Repeats
 
 _SECRETS = (
     "AWS_SECRET_ACCESS_KEY",
@@ -20,6 +26,9 @@ _SECRETS = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 )
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+_DATABASE = "HIMURO_DATABASE_URL"
+_MOST_HIDDEN = 32
+_hidden: tuple[str, ...] = ()
 
 
 class OneRecord(logging.Formatter):
@@ -31,7 +40,8 @@ class OneRecord(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        lines = super().format(record).split("\n")
+        # Before and after: what is no letter to be printed may belong to a secret.
+        lines = without_secrets(super().format(record)).split("\n")
         return without_secrets("\n    ".join(printable(line) for line in lines))
 
     def formatTime(self, record: logging.LogRecord, _datefmt: str | None = None) -> str:
@@ -77,9 +87,32 @@ def set_up() -> None:
     root = logging.getLogger()
     if not any(isinstance(handler, _StandardError) for handler in root.handlers):
         root.addHandler(_StandardError())
+    for handler in root.handlers:
+        if isinstance(handler, _StandardError):
+            _once(handler)
     for name in list(root.manager.loggerDict):
         for handler in logging.getLogger(name).handlers:
             handler.setFormatter(_FORMATTER)
+            _once(handler)
+
+
+def _once(handler: logging.Handler) -> None:
+    """Have a handler write repeated lines once with their count."""
+    if not any(isinstance(found, Repeats) for found in handler.filters):
+        repeats = Repeats(handler, without_secrets)
+        handler.addFilter(repeats)
+        atexit.register(repeats.flush)
+
+
+def hide(*secrets: str | None) -> None:
+    """Let no line show these either: secrets that stand in no variable of the environment.
+
+    The last ones count: credentials that are renewed are new ones each hour.
+    """
+    global _hidden
+    for secret in filter(None, secrets):
+        if secret not in _hidden:
+            _hidden = (*_hidden, secret)[-_MOST_HIDDEN:]
 
 
 def without_secrets(text: str) -> str:
@@ -90,15 +123,30 @@ def without_secrets(text: str) -> str:
 
 
 def _secrets() -> list[str]:
-    """Return the secrets in the environment, as they are written there and as they are sent.
+    values = tuple(os.environ.get(name, "") for name in (*_SECRETS, *_PROXIES, _DATABASE))
+    return _forms(values, _hidden)
+
+
+@lru_cache(maxsize=4)
+def _forms(values: tuple[str, ...], hidden: tuple[str, ...]) -> list[str]:
+    """Return secrets in every form in which somebody might quote them.
 
     The longest first: one may be a part of another. Very short ones are left out, they would
     hide half of every line.
     """
-    found = [os.environ.get(name, "") for name in _SECRETS]
-    found += secrets_of(os.environ.get("HIMURO_DATABASE_URL", "").strip())
-    for proxy in (os.environ.get(name, "") for name in _PROXIES):
+    found = [*values[: len(_SECRETS)], *hidden, *secrets_of(values[-1].strip())]
+    for proxy in values[len(_SECRETS) : -1]:
         # As urllib takes it apart; the part before the last @ may hold anything.
-        password = proxy.rpartition("@")[0].partition("://")[2].partition(":")[2]
-        found += [password, unquote(password)]
-    return sorted({secret for secret in found if len(secret) > 3}, key=len, reverse=True)
+        found.append(proxy.rpartition("@")[0].partition("://")[2].partition(":")[2])
+    whole = {form for secret in found for form in (secret, unquote(secret))}
+    forms = {form for secret in whole for form in _written(secret)}
+    return sorted((form for form in forms if len(form) > 3), key=len, reverse=True)
+
+
+def _written(secret: str) -> Iterator[str]:
+    """Yield a secret as programs write it: in addresses, in JSON, in Python, in a log."""
+    yield secret
+    yield from (quote(secret, safe="", errors="replace"), quote(secret, errors="replace"))
+    yield from (quote_plus(secret, errors="replace"), printable(secret))
+    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    yield from (repr(secret)[1:-1], ascii(secret)[1:-1], escape(secret))

@@ -51,6 +51,7 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
     its log, its pages and ``/readyz`` say what to do.
     """
     logs.set_up()
+    logs.hide(*session.secrets())
     bounds.tell()
     send_at_once()
     await asyncio.to_thread(_open)

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from streamlit.auth_util import get_cookie_with_chunks, get_origin_from_redirect_uri
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.secrets import secrets_singleton
 from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
@@ -114,6 +115,19 @@ def _claims_of_cookies(sent: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(claims, dict) or claims.pop("origin", None) != get_origin_from_redirect_uri():
         return {}
     return claims if claims.get("is_logged_in") is True else {}
+
+
+def secrets() -> list[str]:
+    """Return what Streamlit keeps secret: the key of its cookies, what a provider knows us by."""
+    found = [get_cookie_secret()]
+    if secrets_singleton.load_if_toml_exists():
+        left: list[Any] = [secrets_singleton.get("auth")]
+        while left:
+            section = left.pop()
+            if isinstance(section, Mapping):
+                left += section.values()
+                found += [str(v) for name, v in section.items() if "secret" in str(name)]
+    return found
 
 
 # Pages
