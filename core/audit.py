@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -196,7 +197,7 @@ def _stamp(seconds: float, timezone: ZoneInfo) -> str:
 
 
 def _word(text: str) -> str:
-    """Return ``text`` without a blank, so that nobody's name adds a word to the line."""
-    return (
-        printable(text)[:_MOST_LETTERS].replace(" ", "\\u0020").replace("\u3000", "\\u3000") or "-"
-    )
+    """Return ``text`` without a blank of any kind, so that nobody's name adds a word to the
+    line, nor, with a comma, a name."""
+    word = printable(text)[:_MOST_LETTERS]
+    return re.sub(r"[\s,]", lambda found: f"\\u{ord(found[0]):04x}", word) or "-"

@@ -177,26 +177,34 @@ class Sessions:
             return self._end([handle_of(session_id)])
 
     def of(self, account: str, session_id: str) -> list[SessionView]:
-        """Return the sessions of an account that go on: that of ``session_id`` first, then the
-        one used last."""
+        """Return the sessions of an account that go on as ``session_id`` does: that one first,
+        then the one used last."""
         this = handle_of(session_id)
         with self._lock:
-            now = self._clock()
             found = [
                 SessionView(
                     key, s.issued, s.seen, Client(s.address, s.browser), s.last, key == this
                 )
-                for key, s in self._of(_bounded(account))
-                if self._refusal(s, s.fingerprint, now) is None
+                for key, s in self._alive(account, this)
             ]
         return sorted(found, key=lambda session: (not session.this, -session.seen))
 
-    def end_some(self, account: str, handles: Callable[[str], bool]) -> int:
-        """End those sessions of an account that ``handles`` chooses; returns how many."""
+    def end_some(self, account: str, session_id: str, chosen: Callable[[str], bool]) -> int:
+        """End those that ``of`` returns and whose handle is ``chosen``; returns how many."""
         with self._lock:
-            chosen = [key for key, s in self._of(_bounded(account)) if not s.ended and handles(key)]
-            self._end(chosen)
-            return len(chosen)
+            keys = [key for key, _s in self._alive(account, handle_of(session_id)) if chosen(key)]
+            self._end(keys)
+            return len(keys)
+
+    def _alive(self, account: str, this: str) -> list[tuple[str, _Session]]:
+        """Return those that would count if they were used now. One that was opened with another
+        password than ``this`` would not."""
+        mine, now = self._known().get(this), self._clock()
+        return [
+            (key, s)
+            for key, s in self._of(_bounded(account))
+            if mine and self._refusal(s, mine.fingerprint, now) is None
+        ]
 
     def _end(self, keys: list[str]) -> bool:
         known = self._known()

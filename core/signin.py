@@ -259,7 +259,7 @@ class SignIn:
 
     def end_session(self, user: User, handle: str, address: str) -> bool:
         """End one of somebody's own sessions; False when it is not his, or has ended."""
-        ended = self._sessions.end_some(user.account, lambda each: each == handle) > 0
+        ended = self._end(user, lambda each: each == handle) > 0
         if ended:
             self._log.write(Event.ENDED, user.name, address, "by its owner")
         return ended
@@ -267,10 +267,13 @@ class SignIn:
     def end_others(self, user: User, address: str) -> int:
         """End all sessions of somebody but this one; returns how many."""
         this = handle_of(user.session_id)
-        ended = self._sessions.end_some(user.account, lambda each: each != this)
+        ended = self._end(user, lambda each: each != this)
         if ended:
             self._log.write(Event.ENDED, user.name, address, f"by its owner, others: {ended}")
         return ended
+
+    def _end(self, user: User, chosen: Callable[[str], bool]) -> int:
+        return self._sessions.end_some(user.account, user.session_id, chosen)
 
     def _over(self, token: str, refusal: Refusal, who: str, address: str) -> None:
         """Write down that a session has just ended, or count a cookie of one that had."""

@@ -215,18 +215,22 @@ def test_the_list_of_ones_own(sessions: Sessions, clock: Clock) -> None:
     ]
     assert [clock.now - each.issued for each in mine] == [MINUTE, 2 * MINUTE]
     assert [clock.now - each.seen for each in mine] == [MINUTE, 0]
+    # One that was opened with the password of before would not go on.
+    third = sessions.begin("tanaka", "g", Client("10.0.0.4"))
+    assert [each.this for each in sessions.of("tanaka", third)] == [True]
     clock.now += 30 * MINUTE
-    assert [each.this for each in sessions.of("tanaka", second)] == [False]
+    assert [each.address for each in sessions.of("tanaka", second)] == ["192.0.2.1"]
+    assert sessions.of("tanaka", "never begun") == []
 
 
 def test_nobody_ends_what_is_not_his(sessions: Sessions) -> None:
     mine, other = sessions.begin("tanaka", "f"), sessions.begin("sato", "f")
     (handle,) = [each.handle for each in sessions.of("sato", other)]
-    assert sessions.end_some("tanaka", lambda each: each == handle) == 0
-    assert sessions.end_some("tanaka", lambda each: each == "") == 0
+    assert sessions.end_some("tanaka", mine, lambda each: each == handle) == 0
+    assert sessions.end_some("tanaka", mine, lambda each: each == "") == 0
     assert sessions.check(other, "f") is None
-    assert sessions.end_some("sato", lambda each: each == handle) == 1
-    assert sessions.end_some("sato", lambda each: each == handle) == 0
+    assert sessions.end_some("sato", other, lambda each: each == handle) == 1
+    assert sessions.end_some("sato", other, lambda each: each == handle) == 0
     assert sessions.check(other, "f") is Refusal.ENDED
     assert sessions.check(mine, "f") is None
 

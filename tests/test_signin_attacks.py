@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import re
 import threading
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from starlette.requests import Request
 
 from core import passwords
+from core.audit import Failure, FailureLog
 from core.jobs import Jobs
 from core.signin import SignIn
 from pages.common import services
+from pages.common.cookies import sift
 from pages.common.services import Services
 from tests.arrange import Desk, no_restores
 from tests.people import ADMINISTRATOR, OPERATOR, Person, write_accounts
@@ -106,6 +115,27 @@ def test_addresses_that_write_a_line_are_bounded(desk: Desk) -> None:
     assert sum(int(line.rpartition("=")[2]) for line in lines) == 600
 
 
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.text(max_size=40), st.text(max_size=300)), max_size=30))
+@example([("1.2.3.4\n[x] SIGNED_IN", "tanaka\r\nFAILED \x1b[2J"), ("fe80::1%\n", "a,b")])
+def test_no_line_of_failures_can_be_forged(said: list[tuple[str, str]]) -> None:
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "signin-failures.log"
+        log = FailureLog(file, ZoneInfo("Asia/Tokyo"), lambda: 1_800_000_000.0)
+        for address, account in said:
+            log.count(Failure.NAME, address, account)
+        log.write(all_of_it=True)
+        content = file.read_bytes() if said else b""
+    lines = content.decode().split("\n")
+    assert lines.pop() == ""
+    assert len(lines) <= 21
+    for line in lines:
+        form = r"\[[-0-9: ]{19}\] FAILED address=[0-9a-f.:/?()others]+ name=\d+( accounts=\S+)?"
+        assert re.fullmatch(form, line)
+        assert not {"Cc", "Cs", "Zl", "Zp"} & set(map(unicodedata.category, line))
+        assert len(line) < 1500
+
+
 def test_changes_of_the_accounts_file(desk: Desk) -> None:
     """Also those of a time when no console ran."""
     file = desk.settings.accounts_file
@@ -189,6 +219,29 @@ def test_other_cookies_pass_the_door_as_they_are(desk: Desk) -> None:
     file, good = run_of(desk), client.cookies["__Host-himuro_session"]
     header = f'a="b c"; =x; y; __Host-himuro_session={good}; himuro_form=planted; z=1=2'
     assert browser(TLS).get(file, headers={"Cookie": header}).status_code == 200
+
+
+_NAMES = ("himuro_session", "__Host-himuro_session", "__host-himuro_session", "other", "")
+_ODD = st.text(st.sampled_from(" \t\x1f\xa0\x85") | st.characters(max_codepoint=255), max_size=3)
+_PARTS = st.tuples(_ODD, st.sampled_from(_NAMES), _ODD, st.sampled_from(["=", ""]), _ODD)
+
+
+@given(st.lists(_PARTS.map("".join), max_size=6), st.booleans())
+@example(["\xa0himuro_session=x"], True)
+@example(["himuro_session\x85=x", "other=y"], True)
+def test_what_counts_is_what_starlette_reads(parts: list[str], tls: bool) -> None:
+    """Whatever stands in the header: what is read later has one of the two names, and others
+    are as they were."""
+    header = ";".join(parts)
+    scope = {"type": "http", "scheme": "https" if tls else "http", "path": "/"}
+    scope |= {"headers": [(b"x", b"himuro_session=y"), (b"cookie", header.encode("latin-1"))]}
+    before = Request({**scope}).cookies
+    sift(scope)
+    after = Request({**scope}).cookies
+    assert "himuro_session" not in after if tls else "__Host-himuro_session" not in after
+    others = {name: value for name, value in before.items() if "himuro" not in name.lower()}
+    assert {name: value for name, value in after.items() if "himuro" not in name.lower()} == others
+    assert (b"x", b"himuro_session=y") in cast(list, scope["headers"])
 
 
 def test_a_form_cookie_that_was_planted_does_not_fit(desk: Desk) -> None:

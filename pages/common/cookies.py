@@ -91,7 +91,8 @@ def _sifted(header: str, *, tls: bool) -> str:
 
 
 def _name(part: str) -> str:
-    return part.partition("=")[0].strip()
+    name, equals, _value = part.partition("=")
+    return name.strip() if equals else ""
 
 
 def _over_tls(name: Name) -> str:
