@@ -94,10 +94,18 @@ class Sessions:
     """The list in ``path``; ``clock`` returns seconds since 1970.
 
     ``idle``: seconds without a request, a click or a self-refreshing page that end a session.
+    ``displaced`` is told the account of each one that ends because there are too many.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float], idle: float = 30 * 60) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float],
+        idle: float = 30 * 60,
+        displaced: Callable[[str], None] = lambda _account: None,
+    ) -> None:
         self._path = path
+        self._displaced = displaced
         self._clock = clock
         self._idle = idle
         self._lock = threading.Lock()
@@ -241,12 +249,16 @@ class Sessions:
         mine = sorted(self._of(account), key=lambda item: item[1].seen)
         for key, session in [item for item in mine if not item[1].ended][:-_MOST_OF_ONE]:
             known[key] = replace(session, ended=True)
+            self._displaced(account)
         for key, _session in [item for item in mine if known[item[0]].ended][:-_MOST_OF_ONE]:
             self._forget(key)
         counts = Counter(s.account for key, s in known.items() if not key.startswith(_BEFORE))
         if counts.total() > _MOST:
             most = counts.most_common(1)[0][0]
-            self._forget(min(self._of(most), key=lambda item: item[1].seen)[0])
+            key, session = min(self._of(most), key=lambda item: item[1].seen)
+            self._forget(key)
+            if not session.ended:
+                self._displaced(most)
 
     def _forget(self, key: str) -> None:
         """Let go of a session, and of all that its account began before: what an identity

@@ -81,9 +81,14 @@ class SignIn:
         self._devices = Devices(self.seals, clock)
         self._file = AccountsFile(settings.accounts_file)
         self._changes = AccountChanges(data / "accounts.seen.json")
-        self._sessions = Sessions(data / "sessions.json", clock, settings.idle_minutes * 60)
         self._throttle = Throttle(steady)
         self._log = SignInLog(data / "signin.log", settings.timezone, clock)
+        self._sessions = Sessions(
+            data / "sessions.json",
+            clock,
+            settings.idle_minutes * 60,
+            lambda account: self._log.write(Event.ENDED, account, detail="too many sessions"),
+        )
         self._failures = FailureLog(data / "signin-failures.log", settings.timezone, clock)
         self._clock = clock
         self._told: OrderedDict[bytes, None] = OrderedDict()

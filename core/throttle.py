@@ -9,10 +9,12 @@ Three things are counted, in memory:
 - an account from everywhere (``core/waiting_line.py``): 50 comparisons, and one more every 30
   seconds, 2,930 in a day at most, whatever the number of addresses. They are given out in turn.
   Somebody who comes from an address that has not failed at this account today has his password
-  looked at within 30 seconds while any number of addresses keep guessing that have; each address
-  that has not, and came before him, makes it 30 seconds more. So an attacker delays him by each
-  address once a day: forty addresses not at all (they have used the store up and failed), five
-  hundred that all begin a moment before him by up to four hours, once.
+  looked at within 30 seconds while other addresses keep guessing that have, of which 2,000 are
+  remembered. Those that have not failed yet and asked before him come first, 30 seconds each;
+  elsewhere than in his own neighbourhood (/24, /48) only one of each neighbourhood does. So an
+  attacker can spend each address on him once a day: forty cost him that one turn (they have
+  been through the store, and have failed), five hundred that begin a moment before him, each from
+  another neighbourhood or all from his own, up to four hours, once.
 
 What remains: who guesses from the owner's own address (behind the same gateway, say) makes him
 wait up to 15 minutes there, and may do so again and again. A browser that has signed in before

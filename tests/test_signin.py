@@ -185,6 +185,16 @@ def test_an_ended_session_that_an_open_page_asks_for_is_counted_once(door: Door)
     assert door.failures == ["FAILED address=10.0.0.7 ended=1 accounts=tanaka"]
 
 
+def test_a_session_too_many_ends_the_oldest_and_says_so(door: Door) -> None:
+    first, *others = [door.enter() for _ in range(21)]
+    assert door.log[20:] == [
+        "ENDED account=tanaka (too many sessions)",
+        "SIGNED_IN account=tanaka address=10.0.0.7",
+    ]
+    assert door.who(first) is None
+    assert all(door.who(each) for each in others)
+
+
 def test_limits_are_asked_at_every_request(door: Door) -> None:
     token = door.enter()
     for _ in range(24):
