@@ -191,7 +191,7 @@ class Directory:
         try:
             if not target.exists:
                 with suppress(FileExistsError):
-                    make_directory(target.local)
+                    patiently(make_directory, target.local)
             if BY_DESCRIPTOR:
                 self._at = patiently(open_unlinked, target.local, DIRECTORY)
                 self.mount = mount_at(self._at)
