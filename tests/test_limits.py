@@ -195,9 +195,9 @@ def test_names_are_counted(count: int, *, passes: bool) -> None:
 
 def test_what_says_only_what_this_machine_is_stays_here() -> None:
     for message in (forward(git_info_changed={}), forward(page_profile={})):
-        assert messages.outgoing(message.SerializeToString()) is None
+        assert messages.outgoing(message.SerializeToString()).data == b""
     delta = forward(hash="x", delta={}).SerializeToString()
-    assert messages.outgoing(delta) == delta
+    assert messages.outgoing(delta) == (delta, "")
 
 
 def test_the_version_is_told_apart_and_not_told() -> None:
@@ -205,8 +205,7 @@ def test_the_version_is_told_apart_and_not_told() -> None:
         about = {"environment_info": {"streamlit_version": version, "python_version": "3.11.2"}}
         first = {"user_info": {"installation_id_v4": "machine"}, **about}
         sent = forward(new_session={"main_script_path": "/opt/x.py", "initialize": first})
-        data = messages.outgoing(sent.SerializeToString())
-        assert data is not None
+        data = messages.outgoing(sent.SerializeToString()).data
         assert version.encode() not in data
         assert b"/opt" not in data
         read = ForwardMsg.FromString(data).new_session.initialize

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
@@ -150,8 +151,17 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     raise NotAllowed("not a message")
 
 
-def outgoing(data: bytes) -> bytes | None:
-    """Return a message for a browser without what it says about this machine; None for one that
+class Told(NamedTuple):
+    """A message for a browser."""
+
+    data: bytes
+    """Empty for one that is not sent at all."""
+    session_id: str = ""
+    """Streamlit's name of the page's session, when it is in the message."""
+
+
+def outgoing(data: bytes) -> Told:
+    """Return a message for a browser without what it says about this machine; empty for one that
     says nothing else.
 
     ``new_session`` names the path of the program, the versions of Streamlit and Python, the
@@ -162,12 +172,12 @@ def outgoing(data: bytes) -> bytes | None:
         if number in _ABOUT:
             continue
         if number in _SILENT:
-            return None
-        return _redacted(data) if number == ForwardMsg.NEW_SESSION_FIELD_NUMBER else data
-    return data
+            return Told(b"")
+        return _redacted(data) if number == ForwardMsg.NEW_SESSION_FIELD_NUMBER else Told(data)
+    return Told(data)
 
 
-def _redacted(data: bytes) -> bytes:
+def _redacted(data: bytes) -> Told:
     message = ForwardMsg.FromString(data)
     session = message.new_session
     session.main_script_path = ""
@@ -180,4 +190,4 @@ def _redacted(data: bytes) -> bytes:
     first.environment_info.streamlit_version = hashlib.sha256(told.encode()).hexdigest()[:16]
     first.recommend_skills_install = False
     first.skills_nudge_suppressed_reason = ""
-    return bytes(message.SerializeToString())
+    return Told(message.SerializeToString(), first.session_id)

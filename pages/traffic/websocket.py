@@ -11,12 +11,14 @@ import contextlib
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.runtime import Runtime
 
 from core.accounts import Role
 from core.errors import HimuroError
@@ -100,7 +102,11 @@ class WebSocketFilter:
             await asyncio.sleep(wait)
             stream = _Stream(traffic, address, scope, receive, send)
             await stream.allow()
-            await self._app(scope, stream.receive, stream.send)
+            pump = asyncio.create_task(stream.pump())
+            try:
+                await self._app(scope, stream.receive, stream.send)
+            finally:
+                pump.cancel()
         finally:
             traffic.streams -= 1
             address.streams -= 1
@@ -116,7 +122,11 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class _Stream:
-    """One WebSocket, between the server and Streamlit."""
+    """One WebSocket, between the server and Streamlit.
+
+    What comes is taken in at once and counted; what Streamlit gets of it waits for its turn. A
+    flood is seen, and its connection closed, before much of it was looked at by anybody.
+    """
 
     def __init__(
         self, traffic: Traffic, address: Address, scope: Scope, receive: Receive, send: Send
@@ -126,9 +136,17 @@ class _Stream:
         self._scope = scope
         self._receive = receive
         self._send = send
-        rate = traffic.limits.messages_per_second
-        self._bucket = Bucket(rate, rate * _AT_ONCE, traffic.clock())
+        rate, now = traffic.limits.messages_per_second, traffic.clock()
+        self._coming = Bucket(rate, rate * _AT_ONCE, now)
+        self._going = Bucket(rate, rate, now)
+        self._waiting: deque[Message] = deque()
+        """Not more messages than may come at once, and not many more bytes than one may have."""
+        self._bytes = 0
+        """Of those that wait."""
+        self._changed = asyncio.Event()
+        """Set when a message waits, or one less."""
         self._ended = False
+        self._session_id = ""
         self._read = asyncio.Event()
         """Unset while the browser does not read what is sent to it."""
         self._read.set()
@@ -140,20 +158,57 @@ class _Stream:
         if longer is not None and Request(self._http()).cookies:
             longer(MOST_BYTES[await run_in_threadpool(self._role)])
 
+    async def pump(self) -> None:
+        """Take in what comes, until the browser has gone or has to go."""
+        try:
+            while not self._is_over():
+                await self._take(await self._receive())
+        finally:
+            if not self._is_over():  # the server failed; nobody waits for what does not come
+                self._put({"type": "websocket.disconnect", "code": 1011})
+
+    def _is_over(self) -> bool:
+        return bool(self._waiting) and self._waiting[-1]["type"] == "websocket.disconnect"
+
+    async def _take(self, message: Message) -> None:
+        try:
+            if message["type"] == "websocket.receive" and not self._is_needed(message):
+                return
+        except _End as end:
+            message = await self._closed(end)
+        self._put(message)
+        # Whoever does not read gets nothing made that would have to be kept for him.
+        while self._bytes > MOST_BYTES[Role.ANYONE] or not self._read.is_set():
+            await self._emptied()
+
+    def _put(self, message: Message) -> None:
+        self._waiting.append(message)
+        self._bytes += len(message.get("bytes") or b"")
+        self._changed.set()
+
+    async def _emptied(self) -> None:
+        if not self._read.is_set():
+            await self._read.wait()
+        else:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def receive(self) -> Message:
         """Return the next message that may pass; at the end, that the browser has gone."""
         while True:
-            # Whoever does not read gets nothing made that would have to be kept for him.
-            await self._read.wait()
-            message = await self._receive()
+            while not self._waiting:
+                self._changed.clear()
+                await self._changed.wait()
+            message = self._waiting.popleft()
+            self._bytes -= len(message.get("bytes") or b"")
+            self._changed.set()
             if message["type"] != "websocket.receive":
                 return message
             try:
                 if await self._passes(message):
                     return message
             except _End as end:
-                await self._close(end.code, str(end))
-                return {"type": "websocket.disconnect", "code": end.code}
+                return await self._closed(end)
 
     async def send(self, message: Message) -> None:
         """Send a message of Streamlit, without what it says about this machine."""
@@ -163,21 +218,23 @@ class _Stream:
             self._ended = True
         elif data := message.get("bytes"):
             told = messages.outgoing(data)
-            if told is None:
+            if not told.data:
                 return
-            message = {**message, "bytes": told}
+            self._session_id = told.session_id or self._session_id
+            message = {**message, "bytes": told.data}
         self._read.clear()
         try:
             await self._send(message)
+        except OSError:
+            # The browser has gone, which Streamlit is told as a message. Told as an error, it
+            # writes a page to the log.
+            self._ended = True
         finally:
             self._read.set()
 
-    async def _passes(self, message: Message) -> bool:
-        """Return whether Streamlit gets a message, when its turn has come.
-
-        Cheap questions come first. Raises ``_End`` when the connection is to be closed.
-        """
-        if not self._bucket.take(self._traffic.clock()):
+    def _is_needed(self, message: Message) -> bool:
+        """Return whether any page needs such a message; raises ``_End`` when none sends it."""
+        if not self._coming.take(self._traffic.clock()):
             raise _End(POLICY, "too many messages")
         data = message.get("bytes")
         if data is None:
@@ -186,28 +243,29 @@ class _Stream:
             raise _End(TOO_BIG, "message too big")
         try:
             kind = messages.kind_of(data)
-            if kind not in NEEDED:
-                return False
-            needed = NEEDED[kind]
-            if len(data) > MOST_BYTES[Role.ANYONE]:
-                needed = max(needed, Role.OPERATOR)
-            if needed > Role.ANYONE and await run_in_threadpool(self._role) < needed:
-                if len(data) > MOST_BYTES[Role.ANYONE]:
-                    raise _End(TOO_BIG, "message too big")
-                return False
-            messages.check(kind, data)
+            if kind in NEEDED:
+                messages.check(kind, data)
         except NotAllowed as exc:
             raise _End(POLICY, str(exc)) from exc
-        await self._turn()
-        return True
+        return kind in NEEDED
 
-    async def _turn(self) -> None:
-        """Wait until the address has a token."""
-        wait = self._address.messages.reserve(self._traffic.clock(), _PATIENCE)
+    async def _passes(self, message: Message) -> bool:
+        """Return whether Streamlit gets a message, when its turn has come."""
+        data = message["bytes"]
+        is_long = len(data) > MOST_BYTES[Role.ANYONE]
+        needed = Role.OPERATOR if is_long else NEEDED[messages.kind_of(data)]
+        if needed > Role.ANYONE and await run_in_threadpool(self._role) < needed:
+            if is_long:
+                raise _End(TOO_BIG, "message too big")
+            return False
+        now = self._traffic.clock()
+        wait = self._address.messages.reserve(now, _PATIENCE)
         if wait == math.inf:
             raise _End(POLICY, "too many messages from this address")
+        wait = max(wait, self._going.reserve(now, math.inf))
         if wait > 0:
             await asyncio.sleep(wait)
+        return not self._ended
 
     def _role(self) -> Role:
         """Return who opened this WebSocket, as the pages see it."""
@@ -219,15 +277,21 @@ class _Stream:
     def _http(self) -> Scope:
         return {**self._scope, "type": "http", "method": "GET"}
 
-    async def _close(self, code: int, why: str) -> None:
+    async def _closed(self, end: _End) -> Message:
+        """Close the WebSocket; return what Streamlit is told."""
         client = self._scope["client"][0] if self._scope.get("client") else ""
-        self._traffic.refused(client, self._address, why)
+        self._traffic.refused(client, self._address, str(end))
         self._address.arrivals.spend(_OFFENCE, self._traffic.clock(), _MOST_DEBT)
-        if self._ended:
-            return
-        self._ended = True
-        with contextlib.suppress(OSError, RuntimeError):
-            await self._send({"type": "websocket.close", "code": code, "reason": why})
+        self._waiting.clear()
+        self._bytes = 0
+        if not self._ended:
+            self._ended = True
+            if self._session_id and Runtime.exists():
+                # Sessions are kept for a while, in case the browser comes back: not this one.
+                Runtime.instance().mark_session_nonresumable(self._session_id)
+            with contextlib.suppress(OSError, RuntimeError):
+                await self._send({"type": "websocket.close", "code": end.code, "reason": str(end)})
+        return {"type": "websocket.disconnect", "code": end.code}
 
 
 class _End(Exception):
