@@ -29,7 +29,7 @@ from core.model import (
 from core.moments import is_modified_at, modified
 from core.names import MAX_KEY_BYTES, identity, object_key, search_key, split_unc, storable
 from core.ports import Catalogue, ProgressSink, silent
-from core.resolve import Found, Located, Resolver
+from core.resolve import Found, Resolver
 from core.shares import Kind, Shares, is_leftover, name_fits
 from core.unc import comes_back
 from core.walk import ListedFile, Walk, above, link_problem
@@ -65,9 +65,8 @@ class ArchiveCheck:
         """Return the plan. Raises ``FatalError`` when a share or the database is not there,
         ``Cancelled`` when somebody asked to stop."""
         self._problems = list(parsed.problems)
-        located = [self._shares.locate(row.path) for row in parsed.rows]
-        self._require_shares(located)
-        found = self._resolve(parsed.rows, located)
+        self._require_shares(parsed.rows)
+        found = self._resolve(parsed.rows)
         files = self._expand(found)
         looked_at = self._probe(files)
         items = self._judge(looked_at)
@@ -79,7 +78,8 @@ class ArchiveCheck:
         self._problems.sort(key=lambda p: (order.get(p.source, -1), p.line or 0, p.path))
         return Plan(tuple(items), tuple(self._problems), parsed.detected)
 
-    def _require_shares(self, located: Iterable[Located | None]) -> None:
+    def _require_shares(self, rows: Iterable[ListRow]) -> None:
+        located = (self._shares.locate(row.path) for row in rows)
         shares = list(dict.fromkeys(share for share, _ in filter(None, located)))
         # In a thread, because a mount that hangs must not keep anybody from giving up.
         for _ in parallel(self._shares.require_mounted, [shares], cancelled=self._cancelled):
@@ -98,14 +98,14 @@ class ArchiveCheck:
     def _problem(self, row: ListRow, code: Code, detail: str = "", path: str = "") -> None:
         self._problems.append(Problem(code, path or row.text, row.source, row.line, detail))
 
-    def _resolve(
-        self, rows: Sequence[ListRow], located: Sequence[Located | None]
-    ) -> list[tuple[ListRow, Found]]:
+    def _resolve(self, rows: Sequence[ListRow]) -> list[tuple[ListRow, Found]]:
         """Return what each row names, in the order of the list; report those that fail."""
 
         def find(number: int) -> Found | ItemError:
+            row = rows[number]
             try:
-                return self._resolver.find(rows[number], located[number])
+                # Where it lies is asked again: what all rows are in, in parts, takes 60 MB.
+                return self._resolver.find(row, self._shares.locate(row.path))
             except ItemError as exc:
                 return exc
 

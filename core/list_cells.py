@@ -95,6 +95,11 @@ class SheetReader(XmlReader):
         self.merges: list[Merge] = []
         """Complete after the last row: those that cover a cell of the columns asked for."""
 
+    @property
+    def line(self) -> int:
+        """Of the row that is being read; 0 before the first one."""
+        return self._line
+
     def only(self, columns: Collection[int], header: int) -> None:
         """Read no other columns from now on; a row that was read may still have them.
 
@@ -118,7 +123,11 @@ class SheetReader(XmlReader):
                         "計算されていない数式があります。Excelで開いて保存し直してください",
                         line,
                     )
-                yield SheetRow(line, [self._found(c) for c in cells], hidden)
+                try:
+                    found = [self._found(c) for c in cells]
+                except ListUnreadable as exc:
+                    raise ListUnreadable(exc.code, exc.detail, line) from exc
+                yield SheetRow(line, found, hidden)
 
     def _found(self, value: Cell | _Shared) -> Cell:
         if not isinstance(value, _Shared):

@@ -12,7 +12,16 @@ from core.errors import Code
 from core.list_cells import SheetReader
 from core.list_kinds import OLE_MAGIC as OLE_MAGIC
 from core.list_kinds import refuse_other_zip
-from core.list_table import Columns, ListUnreadable, PickColumns, Reading, Record, Table, tidied
+from core.list_table import (
+    Columns,
+    Effort,
+    ListUnreadable,
+    PickColumns,
+    Reading,
+    Record,
+    Table,
+    tidied,
+)
 from core.list_xlsx import Sheet, Workbook
 
 _MAX_UNPACKED = 200 * 1024 * 1024
@@ -30,7 +39,7 @@ class _Head(NamedTuple):
     columns: Columns | None
 
 
-def read_book(content: bytes, pick: PickColumns) -> Reading:
+def read_book(content: bytes, pick: PickColumns, effort: Effort) -> Reading:
     """Return the tables of all visible sheets that have the headings.
 
     When none has them: of the first visible sheet that holds anything. The others that hold
@@ -38,7 +47,7 @@ def read_book(content: bytes, pick: PickColumns) -> Reading:
     ``LIST_TOO_LARGE``.
     """
     with _explained():
-        book = _opened(content)
+        book = _opened(content, effort)
         heads = [head for sheet in book.sheets if (head := _head(book, sheet, pick))]
     visible = [head for head in heads if head.sheet.visible]
     chosen = [head for head in visible if head.columns] or visible[:1]
@@ -62,7 +71,7 @@ def _explained() -> Iterator[None]:
         ) from exc
 
 
-def _opened(content: bytes) -> Workbook:
+def _opened(content: bytes, effort: Effort) -> Workbook:
     if content.count(_PART) > _MAX_PARTS:
         raise ListUnreadable(Code.LIST_TOO_LARGE, f"{_MAX_PARTS:,}個を超える部品からなるブックです")
     archive = ZipFile(BytesIO(content))
@@ -70,7 +79,7 @@ def _opened(content: bytes) -> Workbook:
     # zipfile never unpacks more than the sizes it is told, so their sum can be relied on.
     if sum(part.file_size for part in archive.infolist()) > _MAX_UNPACKED:
         raise ListUnreadable(Code.LIST_TOO_LARGE, "展開すると200 MiBを超えるブックです")
-    return Workbook(archive)
+    return Workbook(archive, len(content), effort)
 
 
 def _head(book: Workbook, sheet: Sheet, pick: PickColumns) -> _Head | None:
@@ -102,7 +111,7 @@ def _records(book: Workbook, head: _Head, table: Table) -> Iterator[Record]:
     reader = SheetReader(book.book)
     # The rows down to the headings are not asked for again.
     reader.only(columns.read if columns else range(64), header)
-    with _explained(), book.opened(head.sheet) as part:
+    with _explained(), book.opened(head.sheet) as part, _placed(reader):
         for row in reader.rows(part):
             if row.line <= header:
                 _refuse_hidden_columns(reader.hidden_columns, head)
@@ -113,6 +122,17 @@ def _records(book: Workbook, head: _Head, table: Table) -> Iterator[Record]:
                     _refuse_hidden_path(reader.hidden_columns, record)
                 yield record
         table.merges = reader.merges
+
+
+@contextmanager
+def _placed(reader: SheetReader) -> Iterator[None]:
+    """Say at which row a sheet became unreadable, where that is not said."""
+    try:
+        yield
+    except ListUnreadable as exc:
+        if exc.line is None:
+            raise ListUnreadable(exc.code, exc.detail, reader.line or None) from exc
+        raise
 
 
 def _refuse_hidden_columns(hidden: set[int], head: _Head) -> None:

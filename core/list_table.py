@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,9 @@ MAX_BYTES = 20 * 1024 * 1024
 """Of one list."""
 MAX_LINES = 1_048_576
 """Of one list, blank ones included: as many as Excel has."""
+MOST_SECONDS = 60
+"""Of one processor, for reading all lists of one request. 200,000 rows of our own export take
+13."""
 DATED = "Excelが日付に変えています。セルの書式を「文字列」にして書き直してください"
 TOO_MANY_ROWS = f"合計{MAX_ROWS:,}行まで"
 
@@ -127,6 +131,28 @@ class ListUnreadable(HimuroError):
         self.detail = detail
         self.line = line
         super().__init__(sentence(code, detail))
+
+
+class Effort:
+    """Processor time that reading the lists of one request has taken.
+
+    How busy the machine is makes no difference: it is the time of this thread, in which all of
+    them are read.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
+        self._clock = clock
+        self._end = clock() + MOST_SECONDS
+
+    def check(self, line: int | None = None) -> None:
+        """Raise ``ListUnreadable`` when it was too much; ``line``: how far the list was read."""
+        if self._clock() > self._end:
+            raise ListUnreadable(
+                Code.LIST_TOO_LARGE,
+                f"読み取りに時間がかかりすぎます（処理時間で{MOST_SECONDS}秒まで）。"
+                "使わない行・列・シート・書式を削除するか、一覧をいくつかに分けてください",
+                line,
+            )
 
 
 def tidied(line: int, written: Iterable[Cell], *, hidden: bool = False) -> Record:

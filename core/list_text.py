@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from core.list_csv import TOO_LONG, Splitter, faulty
 from core.list_lines import LONGEST_LINE, Lines, encoding
-from core.list_table import Columns, PickColumns, Reading, Record, Table, tidied
+from core.list_table import Columns, Effort, PickColumns, Reading, Record, Table, tidied
 from core.unc import EDGE
 
 _DELIMITERS = ",\t;"
@@ -18,7 +18,7 @@ _EMPTY_CELLS = "," + EDGE
 """What empty cells at the end of a line leave behind."""
 
 
-def read_text(content: bytes, pick: PickColumns) -> Reading:
+def read_text(content: bytes, pick: PickColumns, _effort: Effort) -> Reading:
     """Return the one table of a text list.
 
     Raises ``ListUnreadable``, while reading too: ``LIST_ENCODING`` or ``LIST_TOO_LARGE``.

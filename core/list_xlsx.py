@@ -14,9 +14,10 @@ from typing import IO, cast
 from zipfile import ZipFile
 
 from core.errors import Code
+from core.list_blanks import BlankCells, WithoutBlankCells
 from core.list_cells import Book, unescaped
 from core.list_numbers import BUILT_IN, GENERAL, UNKNOWN, Style, style
-from core.list_table import ListUnreadable
+from core.list_table import Effort, ListUnreadable
 from core.list_xml import XmlReader
 
 _IDS = (
@@ -28,6 +29,9 @@ _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
 _MAX_ELEMENTS = 6_400_000
 """Of all parts that are read; each takes about a microsecond. 200,000 rows of the archive list
 as we write it have 6,200,000."""
+_FREE_ELEMENTS, _MOST_ELEMENTS_A_BYTE = 100_000, 4
+"""Of a small file, and for each of its bytes. Rows of lists take two bytes an element, rows of
+formats alone nearly one; only what is the same a million times over is more than that."""
 _MAX_STRINGS_BYTES = 48 * 1024 * 1024
 """Of the shared strings in UTF-8."""
 _MAX_LOOKED_UP = 128 * 1024 * 1024
@@ -65,15 +69,19 @@ class _Relation:
 class Workbook:
     """What an open archive holds as a workbook. Closing the archive is left to the caller."""
 
-    def __init__(self, archive: ZipFile) -> None:
-        """Read everything but the sheets.
+    def __init__(self, archive: ZipFile, size: int, effort: Effort) -> None:
+        """Read everything but the sheets. ``size``: bytes of the file.
 
         Raises ``ListUnreadable``: ``LIST_FORMAT`` for a DOCTYPE, ``LIST_TOO_LARGE``. A broken
         workbook raises what zipfile and expat do, ``LookupError`` or ``ValueError``; so do
         ``opened`` and reading from it.
         """
         self._archive = archive
+        self._effort = effort
         self._elements = 0
+        self._most_elements = min(_MAX_ELEMENTS, _FREE_ELEMENTS + size * _MOST_ELEMENTS_A_BYTE)
+        self._bare: dict[str, bool] = {}
+        """By part that was counted: whether cells without content can be left out of it."""
         # Part names are the same in either letter case (ECMA-376 part 2, 6.2.2.3).
         self._files = {name.replace("\\", "/").lower(): name for name in archive.namelist()}
         (main,) = self._parts(self._relations(""), "officeDocument")
@@ -101,30 +109,42 @@ class Workbook:
 
     def opened(self, sheet: Sheet) -> IO[bytes]:
         """Return the open part of a sheet; raises ``ListUnreadable`` for one too large."""
-        self._count(sheet.part)
-        return self._archive.open(self._files[sheet.part])
+        try:
+            self._count(sheet.part)
+        except ListUnreadable as exc:
+            raise ListUnreadable(exc.code, f"シート「{sheet.title}」: {exc.detail}") from exc
+        part = self._part(sheet.part, lambda _block: self._effort.check())
+        return cast("IO[bytes]", WithoutBlankCells(part)) if self._bare[sheet.part] else part
 
     def beginning(self, sheet: Sheet) -> IO[bytes]:
         """Return the same, to read its first rows: what is read is counted as it is."""
-        part = self._archive.open(self._files[sheet.part])
-        return cast("IO[bytes]", _Counted(part, self._add))
+        return self._part(sheet.part, self._add)
+
+    def _part(self, name: str, take: Callable[[bytes], None]) -> IO[bytes]:
+        """Return an open part whose blocks ``take`` sees as they are read."""
+        part = self._archive.open(self._files[name])
+        return cast("IO[bytes]", _Watched(part, take))
 
     def _read(self, reader: XmlReader, name: str) -> None:
         self._count(name)
-        with self._archive.open(self._files[name]) as part:
+        with self._part(name, lambda _block: self._effort.check()) as part:
             reader.read(part)
 
     def _count(self, name: str) -> None:
         """Count the elements of a part before they are read, which takes far longer."""
+        blanks = BlankCells()
         with self._archive.open(self._files[name]) as part:
             while block := part.read(_BLOCK):
                 self._add(block)
+                blanks.look(block)
+        self._bare[name] = blanks.can_be_left_out
 
     def _add(self, block: bytes) -> None:
+        self._effort.check()
         self._elements += block.count(b"<") - block.count(b"</")
         # An escape and a character by its number cost as much as an element does.
         self._elements += block.count(b"_x") + block.count(b"_\0x") + block.count(b"&#")
-        if self._elements > _MAX_ELEMENTS:
+        if self._elements > self._most_elements:
             raise ListUnreadable(
                 Code.LIST_TOO_LARGE,
                 "ブックのセルが多すぎます。"
@@ -143,23 +163,26 @@ class Workbook:
         return [relation.part for relation in relations.values() if relation.kind == kind]
 
 
-class _Counted:
-    """An open part whose blocks are counted as they are read."""
+class _Watched:
+    """An open part whose blocks somebody sees as they are read."""
 
-    def __init__(self, part: IO[bytes], count: Callable[[bytes], None]) -> None:
+    def __init__(self, part: IO[bytes], take: Callable[[bytes], None]) -> None:
         self._part = part
-        self._count = count
+        self._take = take
 
     def read(self, size: int) -> bytes:
         block = self._part.read(size)
-        self._count(block)
+        self._take(block)
         return block
 
-    def __enter__(self) -> _Counted:
+    def close(self) -> None:
+        self._part.close()
+
+    def __enter__(self) -> _Watched:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._part.close()
+        self.close()
 
 
 class _Relations(XmlReader):

@@ -22,6 +22,7 @@ from core.list_table import (
     MAX_BYTES,
     MAX_ROWS,
     TOO_MANY_ROWS,
+    Effort,
     ListUnreadable,
     Reading,
     Table,
@@ -39,6 +40,9 @@ from core.model import (
 
 _MAX_TEXT_BYTES = 64 * 1024 * 1024
 """Memory for the texts of all rows and problems of one request: 200,000 paths of 130 letters."""
+_TOO_MUCH_TEXT = "パスの文字が合計で多すぎます。一覧をいくつかに分けてください"
+_LOOK = 200
+"""Rows after which the processor time is looked at."""
 _SECOND = timedelta(seconds=1)
 _MOST_NAMED = 20
 """Sheets, or groups of rows, that a sentence names."""
@@ -59,13 +63,16 @@ class _Found:
 class _Collector:
     """Rows, problems and first occurrences over all lists of one request."""
 
-    def __init__(self, kind: ListKind, timezone: ZoneInfo, hidden_rows: HiddenRows) -> None:
+    def __init__(
+        self, kind: ListKind, timezone: ZoneInfo, hidden_rows: HiddenRows, effort: Effort
+    ) -> None:
         self.kind = kind
         self.timezone = timezone
         self.rows: list[ListRow] = []
         self.problems: list[Problem] = []
         self.detected: list[DetectedList] = []
         self._hidden_rows = hidden_rows
+        self._effort = effort
         self._entries = 0
         self._text_bytes = 0
         self._first: dict[str | tuple[object, ...], ListRow] = {}
@@ -100,7 +107,7 @@ class _Collector:
         # The content decides, not the suffix: people rename what they do not understand.
         refuse_other_kinds(content)
         read = read_book if is_zip(content) else read_text
-        return read(content, partial(columns_of, self.kind))
+        return read(content, partial(columns_of, self.kind), self._effort)
 
     def _table(self, source: str, table: Table) -> _Found:
         """Read a table to its end. Raises ``ListUnreadable``."""
@@ -119,7 +126,9 @@ class _Collector:
                 continue
             self._entries += 1
             if self._entries > MAX_ROWS:
-                raise ListUnreadable(Code.LIST_TOO_LARGE, TOO_MANY_ROWS)
+                raise ListUnreadable(Code.LIST_TOO_LARGE, TOO_MANY_ROWS, record.line)
+            if self._entries % _LOOK == 0:
+                self._effort.check(record.line)
             if record.hidden:
                 found.hidden.append(record.line)
                 if self._hidden_rows is not HiddenRows.INCLUDE:
@@ -127,7 +136,7 @@ class _Collector:
             found.entries.append(one)
             self._text_bytes += one.memory
             if self._text_bytes > _MAX_TEXT_BYTES:
-                raise ListUnreadable(Code.LIST_TOO_LARGE, "パスの文字が合計で多すぎます")
+                raise ListUnreadable(Code.LIST_TOO_LARGE, _TOO_MUCH_TEXT, record.line)
         return found
 
     def _keep_table(self, found: _Found) -> None:
@@ -172,6 +181,7 @@ def parse(
     kind: ListKind,
     timezone: ZoneInfo,
     hidden_rows: HiddenRows = HiddenRows.ASK,
+    effort: Effort | None = None,
 ) -> ParsedList:
     """Return the rows of all lists in their order, and everything that is wrong with them.
 
@@ -182,7 +192,7 @@ def parse(
     Without headings a list is one path a line and is not split at commas, because a name may
     hold one; a second column in Excel, or after a tab, is refused there instead of guessed.
     """
-    collector = _Collector(kind, timezone, hidden_rows)
+    collector = _Collector(kind, timezone, hidden_rows, effort or Effort())
     for source in sources:
         collector.add(source)
     return ParsedList(tuple(collector.rows), tuple(collector.problems), tuple(collector.detected))

@@ -55,6 +55,8 @@ class LeftOut:
 class RestoreFolder(RunFolder):
     """``RunFolder`` of a restore. What is logged goes to ``restore_errors.txt`` as well."""
 
+    logs = ("error_log.txt", "restore_errors.txt")
+
     def __init__(self, path: Path, timezone: ZoneInfo) -> None:
         super().__init__(path, timezone)
         self._items: list[RestoreItem] | None = None
@@ -153,11 +155,6 @@ class RestoreFolder(RunFolder):
                 self._left_out.append(LeftOut(event.place, event.reason))
             elif before := standings.get(event.key):
                 standings[event.key] = after(before, event)
-
-    def log_lines(self, lines: Iterable[str]) -> None:
-        lines = list(lines)
-        super().log_lines(lines)
-        self._append_text("restore_errors.txt", "".join(line + "\n" for line in lines))
 
     def write_lists(self, standings: Sequence[Standing], stages: Mapping[str, Stage]) -> None:
         """Write ``restore_requests.txt`` and ``report.csv`` as things stand now.

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo
@@ -47,6 +48,8 @@ _PLAN_HEADER = ("パス", "サイズ", "更新日時", "S3キー", "区分")
 _OUTCOME_HEADER = ("パス", "結果", "コード", "理由", "S3キー", "サイズ", "SHA256")
 _REPORT_HEADER = ("パス", "結果", "理由", "S3キー", "サイズ")
 _MOST_DIGITS = 18
+_LINES_AT_ONCE = 5000
+"""Of a log, in memory at one time."""
 """Of a file's size; more is damage."""
 _RESERVE = "reserve"
 """Room on the disk that is given back when the last files of a run are written: a full disk
@@ -63,6 +66,9 @@ class RunFolder:
 
     Every write raises ``FatalError(DATA_DIR_UNWRITABLE)`` when the disk does not take it.
     """
+
+    logs: tuple[str, ...] = ("error_log.txt",)
+    """The files that every logged line goes to."""
 
     def __init__(self, path: Path, timezone: ZoneInfo) -> None:
         self.path = path
@@ -213,12 +219,14 @@ class RunFolder:
         )
 
     def log_lines(self, lines: Iterable[str]) -> None:
-        self._append_text("error_log.txt", "".join(line + "\n" for line in lines))
-
-    def _append_text(self, name: str, text: str) -> None:
-        if text:
-            with guarded(self.path), insistently(open_private, self.path / name, "ab") as file:
-                file.write(text.encode("utf-8", "backslashreplace"))
+        """Append lines to the logs, some thousand at a time: the texts of all problems of a long
+        list, in one piece and encoded, would take 200 MB."""
+        left = iter(lines)
+        while some := list(islice(left, _LINES_AT_ONCE)):
+            content = "".join(line + "\n" for line in some).encode("utf-8", "backslashreplace")
+            for name in self.logs:
+                with guarded(self.path), insistently(open_private, self.path / name, "ab") as file:
+                    file.write(content)
 
     def finish(self, planned: Sequence[str], outcomes: dict[str, Outcome], missing: Code) -> None:
         """Write ``report.csv`` and, when something is not settled, ``failed_uploads.txt``.

@@ -7,12 +7,14 @@ done for it. Bounds in number are a hundredth of the real ones here.
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 from zoneinfo import ZoneInfo
@@ -20,12 +22,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import Code
+from core.list_blanks import BlankCells, WithoutBlankCells
+from core.list_cells import SheetReader
 from core.list_csv import Splitter
 from core.list_lines import Encoding, Lines
 from core.list_numbers import LONGEST_CODE, Kind, style
-from core.list_table import MAX_BYTES
+from core.list_table import MAX_BYTES, MOST_SECONDS, Effort
 from core.model import ListKind, ListSource, ParsedList
 from core.request_list import parse
+from core.restore_folder import RestoreFolder
+from core.runfolder import RunFolder
 from tests.books import BOOK, HEADINGS, MAIN, RELATIONS, SHEET, cell, parts, relations, row, sheet
 from tests.servers import CHECKOUT
 
@@ -263,6 +269,150 @@ def test_one_long_text_in_every_row_has_a_bound(text: str) -> None:
     assert [p.code for p in parsed.problems] == [Code.LIST_TOO_LARGE]
 
 
+def test_one_long_string_in_20000_rows_is_refused_with_its_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """20,000 rows of one long shared string, 53 KB as Excel packs them: the row is told."""
+    monkeypatch.setattr("core.list_xlsx._MAX_ELEMENTS", 6_400_000)
+    written = with_strings()
+    text = f'<sst xmlns="{MAIN}"><si><t>{"漢" * 32_000}</t></si></sst>'
+    used = '<row><c t="str"><v>\\\\s\\d</v></c><c t="s"><v>0</v></c></row>'
+    content = packed({**in_sheet(repeated(used, 20_000)), STRINGS: [text]}, written)
+    assert len(content) < 53_000
+    parsed, peak = peak_of(content)
+    (problem,) = parsed.problems
+    # Headings in row 1; a path in each row, of 64,094 bytes in memory.
+    assert (problem.code, problem.line) == (Code.LIST_TOO_LARGE, 11)
+    assert problem.detail == "パスの文字が合計で多すぎます。一覧をいくつかに分けてください"
+    assert peak < 8 * MIB
+
+
+def test_strings_that_are_looked_up_too_often_are_refused_with_the_row() -> None:
+    head = row("ディレクトリパス", "復元対象ファイル名", "アーカイブ日時")
+    used = '<row><c t="str"><v>\\\\s\\d</v></c><c t="s"><v>0</v></c></row>'
+    start, end = f'<worksheet xmlns="{MAIN}"><sheetData>{head}', "</sheetData></worksheet>"
+    strings_ = sst([f'<si><t xml:space="preserve">{" " * 200_000}</t></si>'])
+    content = packed(
+        {**in_part(SHEET, start, repeated(used, 1_000), end), **strings_}, with_strings()
+    )
+    (problem,) = read(content, ListKind.RESTORE).problems
+    # 5,000,000 bytes are 25 of them: that of row 27 is one too many.
+    assert (problem.code, problem.line) == (Code.LIST_TOO_LARGE, 27)
+
+
+def test_cells_are_bounded_by_the_size_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 MB of cells in 20 KB: four elements for each byte of the file, beside 100,000."""
+    monkeypatch.setattr("core.list_xlsx._MAX_ELEMENTS", 6_400_000)
+    parts_read = 0
+    started = SheetReader.started
+
+    def counted(self: SheetReader, tag: str, attributes: dict[str, str]) -> None:
+        nonlocal parts_read
+        parts_read += 1
+        started(self, tag, attributes)
+
+    monkeypatch.setattr(SheetReader, "started", counted)
+    content = rows("<row>", repeated("<c/>", 5_000_000), "</row>")
+    assert len(content) < 150_000
+    (problem,) = read(content).problems
+    assert problem.code is Code.LIST_TOO_LARGE
+    assert problem.detail.endswith(
+        "ブックのセルが多すぎます。使わない行・列・シートを、書式だけのものも含めて削除してください"
+    )
+    # Only what stands before the headings were found, not one of five million.
+    assert parts_read < 300_000
+
+
+def test_blank_cells_with_a_format_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    started = SheetReader.started
+
+    def counted(self: SheetReader, tag: str, attributes: dict[str, str]) -> None:
+        taken.append(tag)
+        started(self, tag, attributes)
+
+    monkeypatch.setattr(SheetReader, "started", counted)
+    blank = "".join(f'<c r="{c}{{0}}" s="1"/>' for c in "CDEFG")
+    many = [f'<row r="{n}">{blank.format(n)}</row>' for n in range(3, 4_003)]
+    first = '<row r="2"><c r="A2" t="str"><v>\\\\s\\d</v></c><c r="B2" s="1"/></row>'
+    head = "".join(
+        f'<c r="{at}" t="inlineStr"><is><t>{text}</t></is></c>'
+        for at, text in zip(("A1", "B1"), HEADINGS, strict=True)
+    )
+    whole = sheet([f'<row r="1">{head}</row>', first, *many])
+    parsed = read(packed({}, parts(whole)))
+    assert ([r.path for r in parsed.rows], parsed.problems) == ([r"\\s\d"], ())
+    # The first 16 KB are read for the headings; of the rest the rows alone.
+    assert taken.count("row") > 4_000
+    assert taken.count("c") < 1_000
+
+
+@pytest.mark.parametrize("unit", [1, 2, 7, 64, 1000])
+@pytest.mark.parametrize(
+    ("xml", "plain"),
+    [
+        ('<row r="1"><c r="A1" s="3"/><c r="B1"/><c r="C1"><v>1</v></c></row>', True),
+        ('<row><c r="A1"/><c><v>1</v></c></row>', False),  # it stands beside A1
+        ('<row><c r="A1" t="str"><v><![CDATA[<c r="B1"/>]]></v></c></row>', False),
+        ('<row><c s="1" r="A1"/><c r="B1"/></row>', False),
+        ("<row/>", True),
+    ],
+)
+def test_what_is_left_out_of_a_sheet(xml: str, plain: bool, unit: int) -> None:
+    content = xml.encode()
+    looked = BlankCells()
+    for start in range(0, len(content), unit):
+        looked.look(content[start : start + unit])
+    assert looked.can_be_left_out is plain
+    part = WithoutBlankCells(BytesIO(content))
+    read_ = b"".join(iter(lambda: part.read(unit), b""))
+    if unit >= 64:
+        assert read_ == re.sub(rb'<c r="[A-Z]\d"(?: s="\d")?/>', b"", content)
+    assert re.sub(rb'<c r="[A-Z]\d"(?: s="\d")?/>', b"", read_) == re.sub(
+        rb'<c r="[A-Z]\d"(?: s="\d")?/>', b"", content
+    )
+
+
+@pytest.mark.parametrize("form", ["text", "rows", "blank rows"])
+def test_processor_time_has_a_bound(form: str) -> None:
+    """The clock of this test goes on by a second each time it is looked at."""
+    ticks = count()
+    content = {
+        "text": "".join(f"\\\\s\\d\\{n}\n" for n in range(2_000)).encode(),
+        "rows": rows(row(D, n) for n in range(1_900)),
+        "blank rows": rows(repeated('<row spans="1:2" s="1"/>', 30_000)),
+    }[form]
+    effort = Effort(lambda: float(next(ticks)))
+    whole = Effort(lambda: float(next(ticks)) - 10_000)
+    assert parse([ListSource("x", content)], ListKind.ARCHIVE, TOKYO, effort=whole).rows or (
+        form == "blank rows"
+    )
+    for _ in range(MOST_SECONDS):
+        next(ticks)
+    (problem,) = parse([ListSource("x", content)], ListKind.ARCHIVE, TOKYO, effort=effort).problems
+    assert problem.code is Code.LIST_TOO_LARGE
+    assert problem.detail.startswith("読み取りに時間がかかりすぎます（処理時間で60秒まで）。")
+    assert problem.line == (200 if form == "text" else None)
+
+
+def test_the_logs_of_a_long_list_are_written_in_pieces(tmp_path: Path) -> None:
+    """In one piece and encoded, the lines of 200,000 problems took 110 MB."""
+    folder = RunFolder(tmp_path, TOKYO)
+    line = "漢" * 100
+    tracemalloc.start()
+    try:
+        folder.log_lines(line for _ in range(50_000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "error_log.txt").stat().st_size == 50_000 * 301
+    assert peak < 5 * MIB
+    restore = RestoreFolder(tmp_path / "r", TOKYO)
+    restore.path.mkdir()
+    restore.log_lines(iter(["a", "b"]))
+    assert [restore.path.joinpath(name).read_text() for name in restore.logs] == ["a\nb\n"] * 2
+
+
 def test_only_the_columns_of_the_headings_are_kept() -> None:
     wide = row(D, "{}", *[1] * 61)
     parsed, peak = peak_of(rows(wide.format(n) for n in range(300)))
@@ -335,6 +485,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 from core.model import ListKind, ListSource
 from core.request_list import parse
+from core.restore_folder import RestoreFolder
+from core.runfolder import RunFolder
 content = Path(sys.argv[1]).read_bytes()
 pages = int(Path('/proc/self/statm').read_text().split()[0])
 limit = pages * resource.getpagesize() + 200 * 1024 * 1024
