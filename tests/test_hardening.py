@@ -564,7 +564,9 @@ def test_the_console_shows_no_secret(
     with console(wrong, free_port(), log=log, cwd=tmp_path) as running:
         shown = [screen_of(running.url, {}, page_name=name) for name in ("", "archive")]
         shown += [get(running.url, path)[1] for path in ("/readyz", "/files/x/run.json", "/x")]
-    assert "パスワードが正しくありません" in shown[0]
+    assert "データベースに接続できません" in shown[0]
+    assert "パスワードが正しくありません" not in "".join(shown)  # strangers need not know why
+    assert "パスワードが正しくありません" in log.read_text("utf-8")
     assert "DATABASE_UNAVAILABLE" in shown[2]
     text = "".join(shown) + log.read_text("utf-8") + _run_folders(tmp_path)
     assert "DATABASE_URL" in log.read_text("utf-8")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain, islice
@@ -20,7 +22,7 @@ from core import logs
 from core.accounts import Role
 from core.bundle import is_empty_zip, zip_blocks
 from core.csvfile import write_rows
-from core.errors import HimuroError
+from core.errors import FatalError, HimuroError
 from core.findings import in_order, lines, summary
 from core.jobs import Jobs
 from core.model import Problem, RunState
@@ -40,6 +42,9 @@ from pages.traffic.websocket import WebSocketFilter
 _BATCH = 5000
 """Rows handed over at once: one at a time is a thousand times slower (FACTS)."""
 
+_ENVIRONMENT = 3
+"""Exit code of all that cannot be done here and now, as of the commands."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -52,11 +57,23 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
     """
     logs.set_up()
     logs.hide(*session.secrets())
+    await asyncio.to_thread(_hold_directory)
     bounds.tell()
     send_at_once()
     await asyncio.to_thread(_open)
     async with ending_with(services.close), keeping_up(services.keep_up):
         yield
+
+
+def _hold_directory() -> None:
+    """End this process, before anybody is answered, when another console has its directory."""
+    try:
+        services.hold_directory()
+    except FatalError as exc:
+        _logger.critical("%s", exc)
+        # An exception would come out as a traceback of the web server's, with this in its midst.
+        sys.stderr.flush()
+        os._exit(_ENVIRONMENT)
 
 
 def _open() -> None:

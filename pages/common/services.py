@@ -6,14 +6,16 @@ anonymous client can send, and would take the running jobs with it (FACTS, "Stre
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
+from core import sole_console
 from core.checkup import Checkup
 from core.doctor import examine
-from core.errors import HimuroError, SettingsError
+from core.errors import Code, FatalError, HimuroError, SettingsError
 from core.exports import Exports
 from core.jobs import Jobs
 from core.memory_budget import ConsoleMemory
@@ -28,6 +30,8 @@ from core.summary import Summary
 from db import open_catalogue
 from db.health import SqlHealth
 from pages.common import uploads
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -113,6 +117,18 @@ def _require_libraries(settings: Settings) -> None:
                 "requirements.txt の代わりに requirements-oidc.txt をインストールしてください"
             ]
         )
+
+
+def hold_directory() -> None:
+    """Hold the data directory for this process. Raises ``FatalError`` when another console has
+    it, or nobody could tell."""
+    try:
+        settings = current().settings
+        sole_console.hold(settings.data_dir, settings.timezone)
+    except HimuroError as exc:
+        if isinstance(exc, FatalError) and exc.code in (Code.DATA_DIR_IN_USE, Code.MACHINE_SHORT):
+            raise
+        _logger.error("%s", exc)  # noqa: TRY400 - the pages say what to do
 
 
 def _examiner() -> Checkup:
