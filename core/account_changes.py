@@ -16,6 +16,7 @@ from core.accounts import Account, Accounts, OidcRule
 from core.audit import Event
 from core.errors import FatalError
 from core.private import replace_private
+from core.shortage import patiently
 
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -101,7 +102,7 @@ def _role(text: str) -> str:
 def _loaded(path: Path) -> dict[str, dict[str, str]] | None:
     """Return what an earlier process saw; None when there is nothing, or it is damaged."""
     try:
-        with path.open("rb") as file:
+        with patiently(path.open, "rb") as file:
             data = json.loads(file.read(_MOST_BYTES))
         return {
             kind: {str(name): str(value) for name, value in data[kind].items()}

@@ -22,8 +22,10 @@ from enum import Enum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from core.errors import FatalError
 from core.names import printable
 from core.private import make_private_directory
+from core.shortage import insistently
 from core.waiting_line import networks
 
 _MOST_BYTES = 5 * 1024 * 1024
@@ -168,12 +170,13 @@ class _File:
         with self._lock:
             try:
                 self._append(content)
-            except OSError as exc:
+            except (OSError, FatalError) as exc:
                 _logger.error("%s: %s; lost: %s", self._path, exc, text)  # noqa: TRY400
 
     def _append(self, content: bytes) -> None:
         make_private_directory(self._path.parent)
-        number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        number = insistently(os.open, self._path, flags, 0o600)
         with os.fdopen(number, "ab") as file:
             full = bool(file.tell()) and file.tell() + len(content) > _MOST_BYTES
             if not full:

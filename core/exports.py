@@ -34,7 +34,7 @@ from core.ports import Catalogue, Hits
 from core.private import create_private
 from core.record import utc_now
 from core.settings import Settings
-from core.shortage import is_shortage, unexpected
+from core.shortage import is_shortage, patiently, unexpected
 from core.threads import start_thread
 from core.workers import Cancelled
 
@@ -99,7 +99,7 @@ class Exports:
         """Remove what processes that died have left. Calling it again is fine."""
         with suppress(OSError):
             # Each has a lock in it; whatever else lies here is not ours.
-            for lock in list(self._root.glob("*/lock")):
+            for lock in patiently(lambda: list(self._root.glob("*/lock"))):
                 self._remove_left(lock.parent)
 
     # What the pages ask for

@@ -63,7 +63,7 @@ def tighten(directory: Path) -> None:
     if os.name != "posix":
         return
     try:
-        with os.scandir(directory) as entries:
+        with patiently(os.scandir, directory) as entries:
             found = [e for e in entries if _OURS.fullmatch(e.name) and not e.is_symlink()]
     except FileNotFoundError:
         return

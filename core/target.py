@@ -236,7 +236,7 @@ class Directory:
             # A listing moves the position of a descriptor; each takes one of its own.
             own = patiently(os.open, ".", DIRECTORY, dir_fd=self._at)
             try:
-                return os.listdir(own)
+                return patiently(os.listdir, own)
             finally:
                 os.close(own)
         except OSError as exc:

@@ -19,7 +19,7 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
-from core import shortage
+from core import shortage, unlinked
 from core.__main__ import WIRING
 from core.commands import main as command
 
@@ -83,15 +83,16 @@ class Descriptors:
         sys.addaudithook(hear)
 
 
-class Waits(logging.Handler):
-    """Counts how often something waits for a descriptor."""
+class Waits(logging.Filter):
+    """Counts how often something waits for a descriptor; lets every line pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self.times = 0
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
         self.times += "tried again" in record.getMessage()
+        return True
 
 
 def _tries_again() -> bool:
@@ -103,9 +104,20 @@ def _tries_again() -> bool:
     return False
 
 
+def _listen_to_shares() -> None:
+    """Have files of shares heard of, too: no event of Python's tells of ``openat2``."""
+    real = unlinked._openat2
+
+    def heard(path: str, flags: int, mode: int) -> int | None:
+        sys.audit("open", path, None, flags)
+        return real(path, flags, mode)
+
+    unlinked._openat2 = heard
+
+
 def moments(every: int) -> Callable[[], str]:
     descriptors, waits, numbers = Descriptors(), Waits(), count(1)
-    logging.getLogger("core.shortage").addHandler(waits)
+    logging.getLogger("core.shortage").addFilter(waits)
 
     def opens(_name: str) -> None:
         if next(numbers) % every == 0 and not _tries_again():
@@ -116,6 +128,7 @@ def moments(every: int) -> Callable[[], str]:
         time.sleep(seconds / 10)
 
     patched = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    _listen_to_shares()
     setattr(shortage, "time", patched)  # noqa: B010 - mypy knows what it was
     descriptors.watch(opens)
 
@@ -133,6 +146,7 @@ def for_good(name: str) -> Callable[[], str]:
         if opened.endswith(name) and not descriptors.taken:
             descriptors.take_all()
 
+    _listen_to_shares()
     descriptors.watch(opens)
     return lambda: f"taken={descriptors.taken}"
 

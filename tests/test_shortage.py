@@ -305,15 +305,15 @@ def test_a_list_of_sessions_that_cannot_be_read_now_is_not_an_empty_one(
     before.begin("tanaka", "finger")
     kept = path.read_bytes()
     monkeypatch.setattr(shortage, "WAIT_SECONDS", 0)
-    real = Path.read_bytes
+    real = Path.open
 
-    def short(self: Path) -> bytes:
+    def short(self: Path, *_options: object) -> object:
         raise OSError(errno.EMFILE, "Too many open files", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", short)
+    monkeypatch.setattr(Path, "open", short)
     with pytest.raises(FatalError):
         Sessions(path, time.time).begin("suzuki", "finger")
-    monkeypatch.setattr(Path, "read_bytes", real)
+    monkeypatch.setattr(Path, "open", real)
     assert path.read_bytes() == kept
 
 
