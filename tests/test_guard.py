@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import re
+import shutil
 import socket
 import zipfile
 from collections.abc import Iterator
@@ -396,11 +397,16 @@ def test_without_accounts_the_pages_say_how_to_open_them(url: str, env: dict[str
     assert env["HIMURO_DATA_DIR"] not in text
 
 
-def test_below_a_sub_path_and_behind_tls(env: dict[str, str], run_file: str) -> None:
+def test_below_a_sub_path_and_behind_tls(
+    env: dict[str, str], run_file: str, tmp_path: Path
+) -> None:
     """As a proxy on this machine passes it on; nothing is left outside the sub-path."""
     base, proxied = "/himuro", {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.5"}
-    data = Path(env["HIMURO_DATA_DIR"])
-    limited = {**env, "HIMURO_IDLE_MINUTES": "45"}
+    data, shared = tmp_path / "data", Path(env["HIMURO_DATA_DIR"])  # one console for each
+    shutil.copytree(shared / "runs", data / "runs")
+    for name in ("accounts.toml", "catalogue.db"):
+        shutil.copy(shared / name, data / name)
+    limited = {**env, "HIMURO_DATA_DIR": str(data), "HIMURO_IDLE_MINUTES": "45"}
     with console(limited, free_port(), cwd=data, base=base) as running:
         answer = try_sign_in(
             running.url, OPERATOR.name, OPERATOR.password, base=base, headers=proxied

@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -19,6 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
+from starlette.types import Scope
 
 from core import passwords
 from core.audit import Failure, FailureLog
@@ -233,15 +233,15 @@ def test_what_counts_is_what_starlette_reads(parts: list[str], tls: bool) -> Non
     """Whatever stands in the header: what is read later has one of the two names, and others
     are as they were."""
     header = ";".join(parts)
-    scope = {"type": "http", "scheme": "https" if tls else "http", "path": "/"}
-    scope |= {"headers": [(b"x", b"himuro_session=y"), (b"cookie", header.encode("latin-1"))]}
+    scope: Scope = {"type": "http", "scheme": "https" if tls else "http", "path": "/"}
+    scope["headers"] = [(b"x", b"himuro_session=y"), (b"cookie", header.encode("latin-1"))]
     before = Request({**scope}).cookies
     sift(scope)
     after = Request({**scope}).cookies
     assert "himuro_session" not in after if tls else "__Host-himuro_session" not in after
     others = {name: value for name, value in before.items() if "himuro" not in name.lower()}
     assert {name: value for name, value in after.items() if "himuro" not in name.lower()} == others
-    assert (b"x", b"himuro_session=y") in cast(list, scope["headers"])
+    assert (b"x", b"himuro_session=y") in scope["headers"]
 
 
 def test_a_form_cookie_that_was_planted_does_not_fit(desk: Desk) -> None:
