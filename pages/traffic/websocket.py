@@ -177,28 +177,26 @@ class _Stream:
         except _End as end:
             message = await self._closed(end)
         self._put(message)
-        # Whoever does not read gets nothing made that would have to be kept for him.
-        while self._bytes > MOST_BYTES[Role.ANYONE] or not self._read.is_set():
-            await self._emptied()
+        while self._bytes > MOST_BYTES[Role.ANYONE]:
+            self._changed.clear()
+            await self._changed.wait()
+        await self._read.wait()
 
     def _put(self, message: Message) -> None:
         self._waiting.append(message)
         self._bytes += len(message.get("bytes") or b"")
         self._changed.set()
 
-    async def _emptied(self) -> None:
-        if not self._read.is_set():
-            await self._read.wait()
-        else:
-            self._changed.clear()
-            await self._changed.wait()
-
     async def receive(self) -> Message:
         """Return the next message that may pass; at the end, that the browser has gone."""
         while True:
-            while not self._waiting:
-                self._changed.clear()
-                await self._changed.wait()
+            while not self._waiting or not self._read.is_set():
+                if self._waiting:
+                    # Whoever does not read gets nothing made that would have to be kept for him.
+                    await self._read.wait()
+                else:
+                    self._changed.clear()
+                    await self._changed.wait()
             message = self._waiting.popleft()
             self._bytes -= len(message.get("bytes") or b"")
             self._changed.set()
