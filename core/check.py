@@ -107,7 +107,7 @@ class ArchiveCheck:
                 # Where it lies is asked again: what all rows are in, in parts, takes 60 MB.
                 return self._resolver.find(row, self._shares.locate(row.path))
             except ItemError as exc:
-                return exc
+                return exc.with_traceback(None)  # which holds all that led here
 
         results: dict[int, Found] = {}
         for number, result in self._parallel("パスを確認しています", find, range(len(rows))):
@@ -213,7 +213,7 @@ class ArchiveCheck:
                 modified(status.st_mtime_ns)
                 self._require_marker_room(found, item)
         except ItemError as exc:
-            return exc
+            return exc.with_traceback(None)
         return item
 
     def _require_marker_room(self, found: Found, item: ArchiveItem) -> None:

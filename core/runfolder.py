@@ -48,7 +48,7 @@ _PLAN_HEADER = ("パス", "サイズ", "更新日時", "S3キー", "区分")
 _OUTCOME_HEADER = ("パス", "結果", "コード", "理由", "S3キー", "サイズ", "SHA256")
 _REPORT_HEADER = ("パス", "結果", "理由", "S3キー", "サイズ")
 _MOST_DIGITS = 18
-_LINES_AT_ONCE = 5000
+_LINES_AT_ONCE = 500
 """Of a log, in memory at one time."""
 """Of a file's size; more is damage."""
 _RESERVE = "reserve"
@@ -219,7 +219,7 @@ class RunFolder:
         )
 
     def log_lines(self, lines: Iterable[str]) -> None:
-        """Append lines to the logs, some thousand at a time: the texts of all problems of a long
+        """Append lines to the logs, some hundred at a time: the texts of all problems of a long
         list, in one piece and encoded, would take 200 MB."""
         left = iter(lines)
         while some := list(islice(left, _LINES_AT_ONCE)):

@@ -23,6 +23,7 @@ from core.errors import ListError
 from core.export import Form
 from core.export_csv import COLUMNS, LocalTime
 from core.list_cells import SheetReader, unescaped
+from core.list_table import Effort
 from core.list_xlsx import Workbook
 from core.model import Entry, ListKind, ListSource
 from core.ports import Hits
@@ -244,7 +245,7 @@ def test_what_looks_like_an_escape_comes_back_as_it_was(text: str) -> None:
     opened = openpyxl.load_workbook(io.BytesIO(content)).active
     assert unescaped(str(opened["H2"].value)) == f"b{text}c"
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        book = Workbook(archive)
+        book = Workbook(archive, len(content), Effort())
         with book.opened(book.sheets[0]) as part:
             (_, (_, found, _)) = SheetReader(book.book).rows(part)
     assert [found[1], found[7]] == [rf"\\s\d\b{text}c", f"b{text}c"]

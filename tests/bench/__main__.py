@@ -9,7 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import floods, lists, page, placing, requests, search, takeaway, transfer, visitors
+from tests.bench import (
+    floods,
+    list_memory,
+    lists,
+    page,
+    placing,
+    requests,
+    search,
+    takeaway,
+    transfer,
+    visitors,
+)
 from tests.bench.big import BigList, big_list
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, machine, note, table, write
@@ -26,6 +37,7 @@ PARTS: dict[str, Callable[[Path, int], list[Row]]] = {
     # After the memory: what these leave behind in this process would count there.
     "check": lists.check,
     "list": lists.parse_list,
+    "list-memory": list_memory.memory,
 }
 BIG_PARTS: dict[str, Callable[[BigList, Path, int], list[Row]]] = {
     "page": page.page,
