@@ -22,7 +22,8 @@ from websockets.sync.client import connect
 from core.drafts import CHECK_BYTES, ITEM_BYTES, DraftState
 from core.errors import ListError
 from core.export import Form
-from core.exports import Exports, ExportState
+from core.export_job import ExportState
+from core.exports import Exports
 from core.jobs import Jobs
 from core.memory_budget import MIB, ConsoleMemory, MemoryBudget, MemoryBudgetError
 from core.model import SearchQuery
