@@ -62,6 +62,8 @@ class Table:
         self._silent: OrderedDict[asyncio.BaseTransport, None] = OrderedDict()
         """Those that have no request under way, the longest so first."""
         self._of: dict[str, int] = {}
+        self._watched: set[_Http] = set()
+        self._next: asyncio.TimerHandle | None = None
 
     def opened(self, transport: asyncio.Transport, host: str) -> bool:
         """Count a connection; return False when it cannot be kept.
@@ -100,6 +102,26 @@ class Table:
         if not self._of[key]:
             del self._of[key]
 
+    def watch(self, connection: _Http) -> None:
+        """Look at a connection from now on, every few seconds.
+
+        At all of them together: while a run computes, each turn of the event loop may have to
+        wait for its lock, and a thousand timers are a thousand turns.
+        """
+        self._watched.add(connection)
+        if self._next is None:
+            self._next = connection.loop.call_later(_LOOK_SECONDS, self._look)
+
+    def unwatch(self, connection: _Http) -> None:
+        self._watched.discard(connection)
+
+    def _look(self) -> None:
+        self._next = None
+        for connection in list(self._watched):
+            connection.look()
+            if self._next is None:
+                self._next = connection.loop.call_later(_LOOK_SECONDS, self._look)
+
     def busy(self, transport: asyncio.BaseTransport) -> None:
         self._silent.pop(transport, None)
 
@@ -118,16 +140,15 @@ class _Http(H11Protocol):
         super().connection_made(transport)
         self._since = self.loop.time()
         self._stuck = 0.0
-        self._look: asyncio.TimerHandle | None = None
         host = self.client[0] if self.client else ""
         if self.table.opened(transport, host):
-            self._look = self.loop.call_later(_LOOK_SECONDS, self._watch)
+            self.table.watch(self)
         else:
             transport.write(_BUSY_ANSWER)
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
+        self.table.unwatch(self)
         self.table.closed(self.transport)
         super().connection_lost(exc)
 
@@ -143,7 +164,7 @@ class _Http(H11Protocol):
             self.table.busy(self.transport)
 
     def handle_websocket_upgrade(self, event: Any) -> None:
-        self._leave()
+        self.table.unwatch(self)
         self.table.busy(self.transport)
         super().handle_websocket_upgrade(event)
 
@@ -163,7 +184,7 @@ class _Http(H11Protocol):
     def _under_way(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _watch(self) -> None:
+    def look(self) -> None:
         """End the connection when what it waits for does not come."""
         now = self.loop.time()
         if self._stuck and now - self._stuck > STUCK_SECONDS:
@@ -172,13 +193,6 @@ class _Http(H11Protocol):
             self.transport.close()
         elif self._under_way() and self.cycle.more_body and now - self._since > BODY_SECONDS:
             self.transport.abort()
-        else:
-            self._look = self.loop.call_later(_LOOK_SECONDS, self._watch)
-
-    def _leave(self) -> None:
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
 
 
 class _WebSocket(WebSocketsSansIOProtocol):

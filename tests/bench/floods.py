@@ -88,7 +88,8 @@ def files_done(outcomes: Path) -> int:
 
 def floods(big: BigList, directory: Path, rounds: int) -> list[Row]:
     """Return lines for the run, the searches and the memory, with the floods and without."""
-    quiet, loud = [], []
+    quiet: list[Half] = []
+    loud: list[Half] = []
     for number in range(rounds):
         for halves, flooded in ((quiet, False), (loud, True)):
             place = directory / f"{number}-{flooded}"
