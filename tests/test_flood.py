@@ -9,7 +9,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
 from core.accounts import Role
+from core.limits import BACKLOG
 from core.model import MOST_TYPED
 from pages.finding.filters import LONGEST_PATH
 from pages.traffic.messages import MOST_BYTES, MOST_NAMES, MOST_WIDGETS
@@ -33,6 +35,7 @@ from tests.servers import CHECKOUT, Console, console, free_port
 
 FLOOD = 2_000
 """Messages; with what a page may send at once and while they arrive, some hundred pass."""
+CONNECTIONS = 250
 _addresses = iter(range(1, 250))
 
 
@@ -46,6 +49,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
         "HIMURO_DATA_DIR": str(root / "data"),
         "HIMURO_BUCKET": "himuro-flooded",
         "HIMURO_RESTORE_ROOTS": str(root / "share"),
+        "HIMURO_CONNECTIONS": str(CONNECTIONS),
         "HIMURO_SHARES": f"\\\\fsx01\\share={root / 'share'}",
     }
     core(env, root, "init-db")
@@ -426,3 +430,15 @@ def test_a_widget_that_streamlit_has_not_named_ends_the_connection(running: Cons
         widgets = [{"id": "w", "string_value": "x"}]
         sent(stream, back(rerun_script={"widget_states": {"widgets": widgets}}))
         assert closed_with(stream) == 1008
+
+
+def test_whoever_only_holds_connections_leaves_files_for_runs(running: Console) -> None:
+    there = urlsplit(running.url)
+    files = Path(f"/proc/{running.process.pid}/fd")
+    with ExitStack() as stack:
+        before = len(list(files.iterdir()))
+        for _ in range(3 * CONNECTIONS):
+            idle = socket.create_connection((there.hostname or "", there.port or 0), timeout=60)
+            stack.enter_context(closing(idle))
+        assert_served(running.url)
+        assert len(list(files.iterdir())) - before < CONNECTIONS + BACKLOG
