@@ -223,10 +223,12 @@ class RunFolder:
         list, in one piece and encoded, would take 200 MB."""
         left = iter(lines)
         while some := list(islice(left, _LINES_AT_ONCE)):
-            content = "".join(line + "\n" for line in some).encode("utf-8", "backslashreplace")
             for name in self.logs:
-                with guarded(self.path), insistently(open_private, self.path / name, "ab") as file:
-                    file.write(content)
+                self._append_text(name, "".join(line + "\n" for line in some))
+
+    def _append_text(self, name: str, text: str) -> None:
+        with guarded(self.path), insistently(open_private, self.path / name, "ab") as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
 
     def finish(self, planned: Sequence[str], outcomes: dict[str, Outcome], missing: Code) -> None:
         """Write ``report.csv`` and, when something is not settled, ``failed_uploads.txt``.
