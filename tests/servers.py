@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -303,6 +304,14 @@ def console(
         _server("console", command, url=health, log=file, env=whole, cwd=cwd) as process,
     ):
         yield Console(url, process)
+
+
+def apart(env: Mapping[str, str], root: Path) -> dict[str, str]:
+    """Return the settings of the same installation, its data directory copied into ``root``: for
+    a console beside one that has the other."""
+    copy = root / "data-apart"
+    shutil.copytree(env["HIMURO_DATA_DIR"], copy)
+    return {**env, "HIMURO_DATA_DIR": str(copy)}
 
 
 def raise_on_sigterm() -> None:

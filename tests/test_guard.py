@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import io
 import re
-import shutil
 import socket
 import zipfile
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from tests.people import (
     try_sign_in,
     write_accounts,
 )
-from tests.servers import CHECKOUT, console, free_port
+from tests.servers import CHECKOUT, apart, console, free_port
 
 NOBODY: dict[str, str] = {}
 FORGED = {"Cookie": "himuro_session=eyJpZCI6ImEiLCJhY2NvdW50IjoidGFuYWthIn0.c2lnbmF0dXJl"}
@@ -145,9 +144,11 @@ def test_every_guarded_page_is_tested_here() -> None:
 
 
 @pytest.mark.parametrize("name", [*GUARDED, "router", "pages/archive"])
-def test_first_request_after_a_start_gets_nothing(env: dict[str, str], name: str) -> None:
+def test_first_request_after_a_start_gets_nothing(
+    env: dict[str, str], name: str, tmp_path: Path
+) -> None:
     """Streamlit may run a file of ``pages`` by itself before the first ``st.navigation``."""
-    with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
+    with console(apart(env, tmp_path), free_port(), cwd=tmp_path) as running:
         text = screen_of(running.url, FORGED, page_name=name)
         answer = ask(running.url, f"/{name}", FORGED)
     assert not any(word in text + answer.text for word in SECRET)
@@ -165,11 +166,11 @@ def gets(text: str, role: str, name: str) -> None:
 @pytest.mark.parametrize("name", GUARDED)
 @pytest.mark.parametrize("role", ["operator", "administrator"])
 def test_first_request_after_a_start_with_a_session(
-    env: dict[str, str], role: str, name: str, request: pytest.FixtureRequest
+    env: dict[str, str], role: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """A restart signs nobody out, and the first one to come gets what is his."""
     headers: dict[str, str] = request.getfixturevalue(role)
-    with console(env, free_port(), cwd=Path(env["HIMURO_DATA_DIR"])) as running:
+    with console(apart(env, tmp_path), free_port(), cwd=tmp_path) as running:
         gets(screen_of(running.url, headers, page_name=name), role, name)
 
 
@@ -402,12 +403,9 @@ def test_below_a_sub_path_and_behind_tls(
 ) -> None:
     """As a proxy on this machine passes it on; nothing is left outside the sub-path."""
     base, proxied = "/himuro", {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.5"}
-    data, shared = tmp_path / "data", Path(env["HIMURO_DATA_DIR"])  # one console for each
-    shutil.copytree(shared / "runs", data / "runs")
-    for name in ("accounts.toml", "catalogue.db"):
-        shutil.copy(shared / name, data / name)
-    limited = {**env, "HIMURO_DATA_DIR": str(data), "HIMURO_IDLE_MINUTES": "45"}
-    with console(limited, free_port(), cwd=data, base=base) as running:
+    limited = {**apart(env, tmp_path), "HIMURO_IDLE_MINUTES": "45"}
+    data = Path(limited["HIMURO_DATA_DIR"])
+    with console(limited, free_port(), cwd=tmp_path, base=base) as running:
         answer = try_sign_in(
             running.url, OPERATOR.name, OPERATOR.password, base=base, headers=proxied
         )

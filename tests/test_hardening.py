@@ -561,6 +561,7 @@ def test_the_console_shows_no_secret(
     log = tmp_path / "console.log"
     wrong = {**env, **aws_environment(refusing_s3), **SECRETS}
     wrong["HIMURO_DATABASE_URL"] = postgres.url("postgres", password=PASSWORD)
+    wrong["HIMURO_DATA_DIR"] = str(tmp_path / "data")
     with console(wrong, free_port(), log=log, cwd=tmp_path) as running:
         shown = [screen_of(running.url, {}, page_name=name) for name in ("", "archive")]
         shown += [get(running.url, path)[1] for path in ("/readyz", "/files/x/run.json", "/x")]
