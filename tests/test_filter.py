@@ -56,11 +56,12 @@ class Line:
 
     async def _streamlit(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Take what comes and answer each message with one."""
-        answers = []
+        answers: list[asyncio.Future[None]] = []
         while (message := await receive())["type"] != "websocket.disconnect":
             read = BackMsg.FromString(message["bytes"])
             self.passed.append(str(read.WhichOneof("type")))
-            answers.append(asyncio.create_task(send({"type": "websocket.send", "bytes": b""})))
+            answer = send({"type": "websocket.send", "bytes": b""})
+            answers.append(asyncio.ensure_future(answer))
             await asyncio.sleep(0)
         self.passed.append("gone")
         await asyncio.gather(*answers)
