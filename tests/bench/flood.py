@@ -63,7 +63,7 @@ class _Flood:
         while True:
             with contextlib.suppress(*_ERRORS):
                 reader, writer = await self.page()
-                reading = asyncio.create_task(reader.read(-1))
+                reading = asyncio.create_task(_closed(reader))
                 while not reading.done() and not writer.is_closing():
                     writer.write(block)
                     self.done["messages"] += AT_ONCE
@@ -93,6 +93,12 @@ class _Flood:
                 await reader.read(-1)
                 writer.close()
             await asyncio.sleep(0.2)
+
+
+async def _closed(reader: asyncio.StreamReader) -> None:
+    """Return when nothing more comes, however that is said."""
+    with contextlib.suppress(*_ERRORS):
+        await reader.read(-1)
 
 
 async def _run(url: str) -> dict[str, int]:

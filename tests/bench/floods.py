@@ -174,7 +174,8 @@ def _half(big: BigList, place: Path, *, flooded: bool) -> Half:
         if flooded:
             process.terminate()
             process.wait(20)
-            half.did = json.loads(flood.read_text("utf-8").splitlines()[-1])
+            lines = flood.read_text("utf-8").splitlines()
+            half.did = json.loads(next(line for line in reversed(lines) if line.startswith("{")))
     return half
 
 
