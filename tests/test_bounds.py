@@ -7,7 +7,7 @@ import errno
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -350,18 +350,18 @@ def test_a_full_disk_while_a_note_is_written_is_called_a_full_disk(
     desk.archive(UNC)
     desk.catalogue.before_add = lambda _entries: None
     path.write_text("after")
-    written = RunFolder._append_text
+    written = RunFolder.log_lines
 
-    def full(folder: RunFolder, name: str, text: str) -> None:
+    def full(folder: RunFolder, lines: Iterable[str]) -> None:
         """Take nothing until the room that was set aside is given back."""
         if (folder.path / "reserve").exists():
             raise FatalError(Code.DATA_DIR_UNWRITABLE, "空き容量がありません")
-        written(folder, name, text)
+        written(folder, lines)
 
     run = desk.new_run(UNC.encode())
     plan = run.check()
     run.begin(plan)
-    monkeypatch.setattr(RunFolder, "_append_text", full)
+    monkeypatch.setattr(RunFolder, "log_lines", full)
     done = Done(run.execute(lambda: desk.store, desk.stop), run.folder.path, plan)
     assert done.record.state is RunState.ERROR
     assert "実行記録を書き込めません（空き容量がありません）" in done.record.message

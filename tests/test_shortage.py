@@ -161,9 +161,10 @@ class Scarce:
 
 def _behind(exc: BaseException) -> BaseException:
     """Wrap an error as a library does."""
-    outer = EndpointConnectionError(endpoint_url="https://s3", error="x")
-    outer.__context__ = NewConnectionError(None, "x")  # type: ignore[arg-type]
-    outer.__context__.__cause__ = exc
+    outer: BaseException = EndpointConnectionError(endpoint_url="https://s3", error="x")
+    between = NewConnectionError(None, "x")  # type: ignore[arg-type]
+    between.__cause__ = exc
+    outer.__context__ = between
     return outer
 
 
