@@ -337,3 +337,40 @@ def test_a_database_that_could_not_be_asked_is_not_down(
     with pytest.raises(FatalError) as caught:
         connected(connect)
     assert caught.value.code is Code.MACHINE_SHORT
+
+
+_LITTLE_MEMORY = """
+import logging, resource, sys
+from core import shortage
+from core.errors import FatalError
+pages = int(open("/proc/self/statm").read().split()[0])
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20), hard))
+shortage.WAIT_SECONDS = 0
+try:
+    shortage.patiently(bytes, 256 << 20)
+except FatalError as exc:
+    print(exc.code.name, exc.detail)
+
+class Free(logging.Filter):
+    def filter(self, record):
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        return True
+
+logging.getLogger("core.shortage").addFilter(Free())
+shortage.WAIT_SECONDS = 60
+print(len(shortage.patiently(bytes, 256 << 20)))
+"""
+
+
+def test_memory_that_really_is_missing_is_waited_for() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LITTLE_MEMORY],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    expected = ["MACHINE_SHORT メモリが足りません", str(256 << 20)]
+    assert done.stdout.splitlines() == expected, done.stderr
