@@ -39,6 +39,8 @@ from core.workers import parallel
 
 MAX_FILE_BYTES = 5 * 1024**4
 """5 TiB, the object size that every S3 Region takes."""
+_JUDGED_AT_ONCE = 10_000
+"""Files whose search keys and rows of the archive list are in memory at one time."""
 
 
 class ArchiveCheck:
@@ -66,10 +68,8 @@ class ArchiveCheck:
         ``Cancelled`` when somebody asked to stop."""
         self._problems = list(parsed.problems)
         self._require_shares(parsed.rows)
-        found = self._resolve(parsed.rows)
-        files = self._expand(found)
-        looked_at = self._probe(files)
-        items = self._judge(looked_at)
+        # Nothing is kept between the steps: each holds every file once more.
+        items = self._judge(self._probe(self._expand(self._resolve(parsed.rows))))
         if not items and not any(p.is_error for p in self._problems):
             self._problems.append(Problem(Code.LIST_EMPTY, _names(parsed)))
         if excess := _excess(items):
@@ -109,7 +109,7 @@ class ArchiveCheck:
             except ItemError as exc:
                 return exc.with_traceback(None)  # which holds all that led here
 
-        results: dict[int, Found] = {}
+        results: list[Found | None] = [None] * len(rows)
         for number, result in self._parallel("パスを確認しています", find, range(len(rows))):
             row = rows[number]
             if isinstance(result, ItemError):
@@ -120,7 +120,7 @@ class ArchiveCheck:
                 self._problem(row, Code.LEFTOVER_SKIPPED)
             else:
                 results[number] = result
-        return [(rows[number], results[number]) for number in sorted(results)]
+        return [(row, found) for row, found in zip(rows, results, strict=True) if found]
 
     def _expand(self, found: list[tuple[ListRow, Found]]) -> list[ListedFile]:
         """Return all files in the order of the list, each once."""
@@ -180,16 +180,16 @@ class ArchiveCheck:
 
     def _probe(self, files: list[ListedFile]) -> list[tuple[ListedFile, ArchiveItem]]:
         """Return files with size and time, in order; report those that cannot be archived."""
-        numbered = list(enumerate(files))
-        results: dict[int, ArchiveItem] = {}
-        for (number, file), result in self._parallel(
-            "ファイルを確認しています", lambda pair: self._look(pair[1]), numbered
+        results: list[ArchiveItem | None] = [None] * len(files)
+        for number, result in self._parallel(
+            "ファイルを確認しています", lambda number: self._look(files[number]), range(len(files))
         ):
             if isinstance(result, ItemError):
+                file = files[number]
                 self._problem(file.row, result.code, result.detail, file.found.path)
             else:
                 results[number] = result
-        return [(files[number], results[number]) for number in sorted(results)]
+        return [(file, item) for file, item in zip(files, results, strict=True) if item]
 
     def _look(self, file: ListedFile) -> ArchiveItem | ItemError:
         found = file.found
@@ -234,6 +234,12 @@ class ArchiveCheck:
     def _judge(self, looked_at: list[tuple[ListedFile, ArchiveItem]]) -> list[ArchiveItem]:
         """Return the items with what the archive list says of them, our markers left out."""
         self._progress(Progress(phase="アーカイブ一覧と照合しています"))
+        items: list[ArchiveItem] = []
+        for begin in range(0, len(looked_at), _JUDGED_AT_ONCE):
+            items += self._judge_some(looked_at[begin : begin + _JUDGED_AT_ONCE])
+        return items
+
+    def _judge_some(self, looked_at: list[tuple[ListedFile, ArchiveItem]]) -> list[ArchiveItem]:
         keys = {item.path: search_key(item.directory, item.name) for _, item in looked_at}
         originals = {
             search_key(item.directory, original)

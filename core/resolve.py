@@ -8,7 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.errors import Code, ItemError
 from core.model import MARKER_SUFFIX, ListRow
@@ -175,7 +175,9 @@ class Resolver:
             except ItemError as exc:
                 if exc.code is not Code.SOURCE_NOT_FOUND:
                     raise
-        return self._descend(share, parts, _match_kindly)
+        found = self._descend(share, parts, _match_kindly)
+        # Most rows are spelled as the server does: one text in memory instead of two.
+        return replace(found, path=row.path) if found.path == row.path else found
 
     def _descend(
         self,
