@@ -106,3 +106,13 @@ def test_no_document_names_a_package_index() -> None:
         assert "index-url" not in text
         assert "--registry" not in text
         assert "find-links" not in text
+
+
+def test_the_security_page_names_tests_that_exist() -> None:
+    text = (CHECKOUT / "docs" / "security.md").read_text("utf-8")
+    file, named = "", 0
+    for module, test in re.findall(r"`(?:(test_\w+\.py)::|…)(test_\w+)`", text):
+        file = module or file
+        assert f"def {test}(" in (CHECKOUT / "tests" / file).read_text("utf-8"), test
+        named += 1
+    assert named > 50
