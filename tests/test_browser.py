@@ -9,6 +9,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from tests.browser import (
     served,
 )
 from tests.people import ADMINISTRATOR, OPERATOR, ask, signed_in
-from tests.servers import answers
+from tests.servers import answers, apart
 from tests.share import write_lists
 
 BASIC = r"開発部\設計書\基本設計.docx"
@@ -351,8 +352,9 @@ def test_check_up(browser: Browser, here: Installation) -> None:
     assert ask(here.url, report).status == 404
 
 
-def test_container_stop(browser: Browser, here: Installation) -> None:
+def test_container_stop(browser: Browser, here: Installation, tmp_path: Path) -> None:
     """SIGTERM with people looking on: what is under way ends, the rest can be run again."""
+    here = replace(here, env=apart(here.env, tmp_path))
     here.gate.shut_after(2)
     with served(here) as second, screen(browser, second.url) as window:
         window.run(_many(here), "FAST-2026-0006", "伊藤")
@@ -372,8 +374,9 @@ def test_container_stop(browser: Browser, here: Installation) -> None:
         window.see("実行できます")
 
 
-def test_crash(browser: Browser, here: Installation) -> None:
+def test_crash(browser: Browser, here: Installation, tmp_path: Path) -> None:
     """``kill -9``: the next start gives the run its end."""
+    here = replace(here, env=apart(here.env, tmp_path))
     here.gate.shut_after(2)
     with served(here) as second, screen(browser, second.url) as window:
         window.run(_many(here), "FAST-2026-0007", "渡辺")

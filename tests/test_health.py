@@ -42,6 +42,7 @@ def desk(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.fixture
 def administrator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "is_administrator", lambda: True)
+    monkeypatch.setattr(guard, "is_operator", lambda: True)
 
 
 def page() -> AppTest:
