@@ -90,8 +90,10 @@ def set_up() -> None:
     for handler in root.handlers:
         if isinstance(handler, _StandardError):
             _once(handler)
+    # Streamlit's loggers share the root's, where there were some: those are somebody else's.
+    shared = set(root.handlers)
     for name in list(root.manager.loggerDict):
-        for handler in logging.getLogger(name).handlers:
+        for handler in set(logging.getLogger(name).handlers) - shared:
             handler.setFormatter(_FORMATTER)
             _once(handler)
 
