@@ -18,9 +18,10 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# In two processes: the tests in browsers mostly wait. A module stays together, with its servers.
+# In three processes, on two cores too: the tests in browsers mostly wait. A module stays together,
+# with its servers.
 unit: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 bench: .venv/bench
 	$(BIN)/python -m tests.bench
