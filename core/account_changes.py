@@ -48,7 +48,10 @@ class AccountChanges:
             return []
         self._last = accounts
         now = {
-            "accounts": {a.name: f"{a.role.name} {fingerprint(a)}" for a in _people(accounts)},
+            "accounts": {
+                account.name: f"{account.role.name} {fingerprint(account)}"
+                for account in accounts.by_key.values()
+            },
             "rules": {_shown(rule): rule.role.name for rule in accounts.rules},
         }
         before = self._seen if self._seen is not None else _loaded(self._path)
@@ -63,10 +66,6 @@ class AccountChanges:
             replace_private(self._path, json.dumps(now, ensure_ascii=False, indent=0).encode())
         except FatalError as exc:
             _logger.error("changes of accounts cannot be kept: %s", exc)  # noqa: TRY400
-
-
-def _people(accounts: Accounts) -> Iterator[Account]:
-    yield from accounts.by_key.values()
 
 
 def _shown(rule: OidcRule) -> str:

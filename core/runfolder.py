@@ -48,9 +48,9 @@ _PLAN_HEADER = ("パス", "サイズ", "更新日時", "S3キー", "区分")
 _OUTCOME_HEADER = ("パス", "結果", "コード", "理由", "S3キー", "サイズ", "SHA256")
 _REPORT_HEADER = ("パス", "結果", "理由", "S3キー", "サイズ")
 _MOST_DIGITS = 18
+"""Of a file's size; more is damage."""
 _LINES_AT_ONCE = 500
 """Of a log, in memory at one time."""
-"""Of a file's size; more is damage."""
 _RESERVE = "reserve"
 """Room on the disk that is given back when the last files of a run are written: a full disk
 must not cost the error file list."""
