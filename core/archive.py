@@ -6,7 +6,6 @@ stored comes back as an ``Entry`` for the one collector that does.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ class Archiver:
     def read_small(self, item: ArchiveItem, most_bytes: int) -> Ready | Entry | None:
         """Read a file that is to be sent from memory.
 
-        Returns ``item.newest`` when the content is that generation's, None when the file has
+        Returns the newest row when the content is that generation's, None when the file has
         more than ``most_bytes`` by now. Raises as ``store`` does.
         """
         with self._opened(item) as file:
@@ -116,7 +115,7 @@ class Archiver:
     ) -> Entry:
         """Bring one file into the bucket and return its row, which is not yet registered.
 
-        Returns ``item.newest`` when the content is the same as that generation's: then
+        Returns the newest row when the content is the same as that generation's: then
         nothing was uploaded. The same content already there from an interrupted run is
         adopted. ``sent`` hears bytes as they are stored. Raises ``ItemError`` for this file
         (``STOPPED`` when ``cancelled`` turned true, or ``stopping`` while it still waited for
@@ -188,9 +187,8 @@ class Archiver:
 
         Raises ``ItemError(MARKER_FAILED)``; the archive itself is not touched by that.
         """
-        path = os.path.join(os.path.dirname(item.local), item.marker_name)  # noqa: PTH118,PTH120
         try:
-            self._shares.fs.create_empty(path)
+            self._shares.fs.create_empty(item.parent.local_of(item.marker_name))
         except FileExistsError:
             return
         except OSError as exc:
@@ -238,15 +236,15 @@ class Archiver:
         Also those that have a row by now: giving up the upload may be what failed.
         """
         coming = islice(self._keys(item, item.mtime_ns), 2)
-        return list(dict.fromkeys((item.key, *sorted(item.taken_keys), *coming)))
+        return list(dict.fromkeys((item.key, *sorted(item.history.taken_keys), *coming)))
 
     def _keys(self, item: ArchiveItem, mtime_ns: int) -> Iterator[str]:
         """Yield the keys a content may have, best first; those that have a row are left out."""
-        if item.key not in item.taken_keys:
+        if item.key not in item.history.taken_keys:
             yield item.key
         stamp = f"{local(modified(mtime_ns), self._timezone):%Y%m%d-%H%M%S}"
         candidates = (generation_key(item.key, stamp, n) for n in count(1))
-        yield from (key for key in candidates if key not in item.taken_keys)
+        yield from (key for key in candidates if key not in item.history.taken_keys)
 
     def _create_or_look(
         self, new: NewObject, create: Callable[[NewObject], bool], *, look_first: bool
@@ -267,7 +265,8 @@ class Archiver:
     def _entry(self, item: ArchiveItem, content: Content, key: str) -> Entry:
         now = self._now()
         # A clock that was ahead once must not make this generation look like the older one.
-        archived_at = max(now, item.latest + TICK) if item.latest else now
+        latest = item.history.latest
+        archived_at = max(now, latest + TICK) if latest else now
         return Entry(
             directory=item.directory,
             archived_name=item.marker_name,
@@ -293,7 +292,7 @@ def _new_object(item: ArchiveItem, content: Content, key: str) -> NewObject:
 
 def _unchanged(item: ArchiveItem, content: Content) -> Entry | None:
     """Return the newest generation when it has this content."""
-    newest = item.newest
+    newest = item.history.newest
     same = newest and (newest.sha256, newest.size) == (content.sha256, content.size)
     return newest if same else None
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from core.archive import Archiver
 from core.crew import REST_SECONDS, Crew, Tally
 from core.errors import FatalError, ItemError
+from core.generations import with_history
 from core.model import ArchiveItem, Entry, Outcome, Result
+from core.ports import Catalogue
 from core.sending import Sender
 from core.shortage import patiently, unexpected
 from core.stop import StopSignal
@@ -41,9 +43,15 @@ class ArchiveCrew(Crew[ArchiveItem, Done]):
     """Worker threads over the files of one plan. A halted crew still makes markers."""
 
     def __init__(
-        self, items: Sequence[ArchiveItem], archiver: Archiver, stop: StopSignal, threads: int
+        self,
+        items: Sequence[ArchiveItem],
+        archiver: Archiver,
+        catalogue: Catalogue,
+        stop: StopSignal,
+        threads: int,
     ) -> None:
-        super().__init__(items, stop, threads, "himuro-archive")
+        prepared = with_history(items, catalogue)
+        super().__init__(items, stop, threads, "himuro-archive", prepared)
         self._archiver = archiver
         self._marks: queue.SimpleQueue[Sequence[Mark] | None] = queue.SimpleQueue()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from core.archive import Archiver
-from core.check import ArchiveCheck, refusal, up_to_date
+from core.check import ArchiveCheck, refusal
 from core.errors import Code, HimuroError, Severity
 from core.model import (
     HiddenRows,
@@ -57,7 +57,6 @@ class ArchiveRun(Run[Plan, RunFolder]):
         self, progress: ProgressSink = silent, cancelled: Callable[[], bool] = lambda: False
     ) -> Plan:
         timezone, hidden_rows = self._settings.timezone, self._hidden_rows
-        parsed = parse(self._sources, ListKind.ARCHIVE, timezone, hidden_rows)
         check = ArchiveCheck(
             self._shares,
             self._catalogue,
@@ -65,7 +64,7 @@ class ArchiveRun(Run[Plan, RunFolder]):
             progress=progress,
             cancelled=cancelled,
         )
-        return check.run(parsed)
+        return check.run(parse(self._sources, ListKind.ARCHIVE, timezone, hidden_rows))
 
     def refusal(self, plan: Plan) -> str:
         return refusal(plan)
@@ -118,10 +117,8 @@ class ArchiveRun(Run[Plan, RunFolder]):
         self._clear_leftovers(archiver, store, stop)
         if stop.requested:
             return RunResult({}, None, stopped=True)
-        # From here on nobody else of this installation stores anything.
-        plan = replace(self.plan, items=up_to_date(self.plan.items, self._catalogue))
         runner = ArchiveRunner(
-            plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
+            self.plan, archiver, self._catalogue, self.folder, stop=stop, progress=progress
         )
         return runner.execute()
 
@@ -131,7 +128,7 @@ class ArchiveRun(Run[Plan, RunFolder]):
             return
 
         def clear(plan: Plan) -> HimuroError | None:
-            return clear_leftovers(plan, archiver, store)
+            return clear_leftovers(plan, archiver, self._catalogue, store)
 
         try:
             ((_, problem),) = parallel(clear, [self.plan], cancelled=lambda: stop.expired)

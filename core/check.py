@@ -7,13 +7,14 @@ and all of it happens in parallel.
 
 from __future__ import annotations
 
-import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from functools import lru_cache
+from itertools import chain
 
 from core.errors import Code, ItemError, sentence
+from core.generations import judged
 from core.list_table import MAX_BYTES, MAX_ROWS
 from core.model import (
     MARKER_SUFFIX,
@@ -26,20 +27,20 @@ from core.model import (
     Progress,
     Standing,
 )
-from core.moments import is_modified_at, modified
+from core.moments import modified
 from core.names import MAX_KEY_BYTES, identity, object_key, search_key, split_unc, storable
 from core.ports import Catalogue, ProgressSink, silent
 from core.resolve import Found, Resolver
 from core.shares import Kind, Shares, is_leftover, name_fits
 from core.unc import comes_back
-from core.walk import ListedFile, Walk, above, link_problem
+from core.walk import ListedFile, Mention, Walk, above, link_problems
 from core.workers import R as _R
 from core.workers import T as _T
 from core.workers import parallel
 
 MAX_FILE_BYTES = 5 * 1024**4
 """5 TiB, the object size that every S3 Region takes."""
-_JUDGED_AT_ONCE = 10_000
+_JUDGED_AT_ONCE = 2_000
 """Files whose search keys and rows of the archive list are in memory at one time."""
 
 
@@ -57,7 +58,10 @@ class ArchiveCheck:
     ) -> None:
         self._shares = shares
         self._catalogue = catalogue
-        self._prefix = key_prefix
+        # One text for all files of a directory.
+        self._key_directory = lru_cache(maxsize=4096)(
+            lambda directory: object_key(key_prefix, directory + "\\")
+        )
         self._progress = progress
         self._cancelled = cancelled
         self._resolver = Resolver(shares)
@@ -67,16 +71,20 @@ class ArchiveCheck:
         """Return the plan. Raises ``FatalError`` when a share or the database is not there,
         ``Cancelled`` when somebody asked to stop."""
         self._problems = list(parsed.problems)
-        self._require_shares(parsed.rows)
-        # Nothing is kept between the steps: each holds every file once more.
-        items = self._judge(self._probe(self._expand(self._resolve(parsed.rows))))
+        rows = dict(enumerate(parsed.rows))
+        detected, names = parsed.detected, _names(parsed)
+        # Each step takes what the one before made, and lets go of it piece by piece: a list of
+        # 200,000 rows is in memory once.
+        del parsed
+        self._require_shares(rows.values())
+        items = self._judge(*self._probe(self._expand(self._resolve(rows))))
         if not items and not any(p.is_error for p in self._problems):
-            self._problems.append(Problem(Code.LIST_EMPTY, _names(parsed)))
+            self._problems.append(Problem(Code.LIST_EMPTY, names))
         if excess := _excess(items):
-            self._problems.append(Problem(Code.LIST_TOO_LARGE, _names(parsed), detail=excess))
-        order = {source.source: n for n, source in enumerate(parsed.detected)}
+            self._problems.append(Problem(Code.LIST_TOO_LARGE, names, detail=excess))
+        order = {source.source: n for n, source in enumerate(detected)}
         self._problems.sort(key=lambda p: (order.get(p.source, -1), p.line or 0, p.path))
-        return Plan(tuple(items), tuple(self._problems), parsed.detected)
+        return Plan(tuple(items), tuple(self._problems), detected)
 
     def _require_shares(self, rows: Iterable[ListRow]) -> None:
         located = (self._shares.locate(row.path) for row in rows)
@@ -95,11 +103,14 @@ class ArchiveCheck:
                 self._progress(Progress(total_files=len(items), done_files=done, phase=phase))
             yield pair
 
-    def _problem(self, row: ListRow, code: Code, detail: str = "", path: str = "") -> None:
-        self._problems.append(Problem(code, path or row.text, row.source, row.line, detail))
+    def _problem(self, row: ListRow | Mention, code: Code, detail: str, path: str) -> None:
+        self._problems.append(Problem(code, path, row.source, row.line, detail))
 
-    def _resolve(self, rows: Sequence[ListRow]) -> list[tuple[ListRow, Found]]:
-        """Return what each row names, in the order of the list; report those that fail."""
+    def _resolve(self, rows: dict[int, ListRow]) -> list[ListedFile]:
+        """Return what each row names, in the order of the list; report those that fail.
+
+        ``rows`` by their number are taken out one by one.
+        """
 
         def find(number: int) -> Found | ItemError:
             row = rows[number]
@@ -109,77 +120,88 @@ class ArchiveCheck:
             except ItemError as exc:
                 return exc.with_traceback(None)  # which holds all that led here
 
-        results: list[Found | None] = [None] * len(rows)
+        results: list[ListedFile | None] = [None] * len(rows)
         for number, result in self._parallel("パスを確認しています", find, range(len(rows))):
-            row = rows[number]
+            row = rows.pop(number)
             if isinstance(result, ItemError):
-                self._problem(row, result.code, result.detail)
+                self._problem(row, result.code, result.detail, row.text)
             elif result.kind is Kind.OTHER:
-                self._problem(row, Code.NOT_A_FILE)
-            elif result.kind is Kind.FILE and is_leftover(result.path.rpartition("\\")[2]):
-                self._problem(row, Code.LEFTOVER_SKIPPED)
+                self._problem(row, Code.NOT_A_FILE, "", row.text)
+            elif result.kind is Kind.FILE and is_leftover(result.name):
+                self._problem(row, Code.LEFTOVER_SKIPPED, "", row.text)
             else:
-                results[number] = result
-        return [(row, found) for row, found in zip(rows, results, strict=True) if found]
+                text = row.text if row.text != result.path else ""
+                results[number] = ListedFile(result, Mention(row.source, row.line, text), True)
+        return list(filter(None, results))
 
-    def _expand(self, found: list[tuple[ListRow, Found]]) -> list[ListedFile]:
-        """Return all files in the order of the list, each once."""
-        links = [ListedFile(f, row, True) for row, f in found if f.kind is Kind.LINK]
-        files, directories = self._without_duplicates(found)
+    def _expand(self, found: list[ListedFile]) -> list[ListedFile]:
+        """Return all files in the order of the list, each once; those below a directory in that
+        of their paths."""
+        listed = self._without_duplicates(found)
+        links = [file for file in found if file.found.kind is Kind.LINK]
+        directories = [file for file in listed if file.found.kind is Kind.DIRECTORY]
+        below: dict[int, list[ListedFile]] = {id(d.row): [] for d in directories}
         walk = Walk(self._resolver, self._parallel)
-        room = _Room(files.values())
+        room = _Room(file for file in listed if file.found.kind is Kind.FILE)
         for file in walk.files(directories):
-            if file.found.kind is Kind.LINK:
-                links.append(file)
-            else:
-                files.setdefault(file.found.local, file)
+            (links if file.found.kind is Kind.LINK else below[id(file.row)]).append(file)
             if not room.takes(file):
-                self._too_many([*files.values(), *links])
+                self._too_many(directories, chain(links, *below.values()))
                 return []
         self._problems += walk.problems
-        places = {*files, *(d.found.local for d in directories)}
-        self._problems += (link_problem(link, places, self._shares) for link in links)
-        order = {id(row): number for number, (row, _) in enumerate(found)}
-        return sorted(files.values(), key=lambda f: (order[id(f.row)], f.found.path))
+        files: list[ListedFile] = []
+        for file in listed:
+            if file.found.kind is Kind.FILE:
+                files.append(file)
+            else:
+                files += sorted(below.pop(id(file.row)), key=lambda file: file.found.path)
+        self._problems += link_problems(links, chain(files, directories), self._shares)
+        return files
 
-    def _without_duplicates(
-        self, found: list[tuple[ListRow, Found]]
-    ) -> tuple[dict[str, ListedFile], list[ListedFile]]:
-        """Return listed files by their place, and directories of which none lies in another."""
-        listed = {f.local: row for row, f in reversed(found) if f.kind is Kind.DIRECTORY}
-        files: dict[str, ListedFile] = {}
-        directories: list[ListedFile] = []
-        for row, here in found:
+    def _without_duplicates(self, found: Iterable[ListedFile]) -> list[ListedFile]:
+        """Return files and directories, in their order; each place once, and nothing that lies
+        in a listed directory."""
+        directories = {
+            file.found.local: file.row
+            for file in reversed(list(found))
+            if file.found.kind is Kind.DIRECTORY
+        }
+        files: dict[Found, Mention] = {}
+        kept: list[ListedFile] = []
+        for file in found:
+            row, here = file.row, file.found
             if here.kind is Kind.LINK:
                 continue
-            holder = next((listed[a] for a in above(here.local) if a in listed), None)
-            first = listed.get(here.local, row)
+            holder = next((directories[a] for a in above(here) if a in directories), None)
+            first = directories.get(here.local, row) if here.kind is Kind.DIRECTORY else row
+            first = files.get(here, first)
             if holder is not None:
-                self._problem(
-                    row, Code.DUPLICATE_ENTRY, f"{_where(holder)}のフォルダーに含まれます"
-                )
-            elif first is not row or here.local in files:
-                first = files[here.local].row if here.local in files else first
-                self._problem(row, Code.DUPLICATE_ENTRY, f"{_where(first)}と同じです")
-            elif here.kind is Kind.DIRECTORY:
-                directories.append(ListedFile(here, row, True))
+                detail = f"{_where(holder)}のフォルダーに含まれます"
+                self._problem(row, Code.DUPLICATE_ENTRY, detail, file.named)
+            elif first is not row:
+                detail = f"{_where(first)}と同じです"
+                self._problem(row, Code.DUPLICATE_ENTRY, detail, file.named)
             else:
-                files[here.local] = ListedFile(here, row, True)
-        return files, directories
+                kept.append(file)
+                if here.kind is Kind.FILE:
+                    files[here] = row
+        return kept
 
-    def _too_many(self, files: Iterable[ListedFile]) -> None:
+    def _too_many(self, directories: Iterable[ListedFile], files: Iterable[ListedFile]) -> None:
         """Report that more was found than one run takes, before any of it was opened."""
         below = Counter(file.row for file in files if not file.listed)
         row, _ = below.most_common(1)[0]
+        path = next(d.named for d in directories if d.row is row)
         detail = (
             f"対象のファイルが{MAX_ROWS + 1:,}件以上あるか、パスが長すぎます。"
             f"1回に処理できるのは{MAX_ROWS:,}件までです。このフォルダーの代わりに、"
             "その中のフォルダーを一覧に書き、何回かに分けてください"
         )
-        self._problem(row, Code.LIST_TOO_LARGE, detail)
+        self._problem(row, Code.LIST_TOO_LARGE, detail, path)
 
-    def _probe(self, files: list[ListedFile]) -> list[tuple[ListedFile, ArchiveItem]]:
-        """Return files with size and time, in order; report those that cannot be archived."""
+    def _probe(self, files: list[ListedFile]) -> tuple[list[ListedFile], list[ArchiveItem | None]]:
+        """Return files, and what each is with size and time: None for those that cannot be
+        archived, which are reported."""
         results: list[ArchiveItem | None] = [None] * len(files)
         for number, result in self._parallel(
             "ファイルを確認しています", lambda number: self._look(files[number]), range(len(files))
@@ -189,16 +211,17 @@ class ArchiveCheck:
                 self._problem(file.row, result.code, result.detail, file.found.path)
             else:
                 results[number] = result
-        return [(file, item) for file, item in zip(files, results, strict=True) if item]
+        return files, results
 
     def _look(self, file: ListedFile) -> ArchiveItem | ItemError:
         found = file.found
         try:
-            key = object_key(self._prefix, found.path)
-            name = found.path.rpartition("\\")[2]
+            path, name = found.path, found.name
+            key_directory = self._key_directory(found.parent.path)
+            key = key_directory + name
             if not storable(name):
                 raise ItemError(Code.NAME_NOT_STORABLE)
-            if not comes_back(found.path):
+            if not comes_back(path):
                 raise ItemError(Code.NAME_NOT_STORABLE, "空白や「.」だけの名前です")
             if not name.endswith(MARKER_SUFFIX):
                 _require_fitting(key)
@@ -206,7 +229,8 @@ class ArchiveCheck:
                 status = opened.status
             if status.st_size > MAX_FILE_BYTES:
                 raise ItemError(Code.FILE_TOO_LARGE)
-            item = ArchiveItem(found.path, found.local, status.st_size, status.st_mtime_ns, key)
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+            item = ArchiveItem(found.parent, name, size, mtime_ns, key_directory)
             # One of our markers gets neither a key nor a marker: _judge tells which ones are.
             if not name.endswith(MARKER_SUFFIX) or status.st_size:
                 _require_fitting(key)
@@ -219,24 +243,36 @@ class ArchiveCheck:
     def _require_marker_room(self, found: Found, item: ArchiveItem) -> None:
         if not name_fits(item.marker_name):
             raise ItemError(Code.MARKER_NAME_TOO_LONG)
-        directory = os.path.dirname(found.local)  # noqa: PTH120 - once a file
-        there = self._resolver.listing(directory, found.share).match_marker(item.marker_name)
+        listing = self._resolver.listing(found.parent, found.share)
+        there = listing.match_marker(item.marker_name)
         if there is None:
             return
-        marker = os.path.join(directory, there)  # noqa: PTH118
         try:
-            status = self._shares.fs.stat(marker)
+            status = self._shares.fs.stat(found.parent.local_of(there))
         except OSError as exc:
             raise self._shares.explain(exc, found.share) from exc
         if status.st_size or not stat.S_ISREG(status.st_mode):
             raise ItemError(Code.MARKER_NAME_TAKEN, item.marker_name)
 
-    def _judge(self, looked_at: list[tuple[ListedFile, ArchiveItem]]) -> list[ArchiveItem]:
-        """Return the items with what the archive list says of them, our markers left out."""
+    def _judge(
+        self, files: list[ListedFile], looked_at: list[ArchiveItem | None]
+    ) -> list[ArchiveItem]:
+        """Return the items with what the archive list says of them, our markers left out.
+
+        ``files`` and ``looked_at`` are taken out of their lists.
+        """
         self._progress(Progress(phase="アーカイブ一覧と照合しています"))
         items: list[ArchiveItem] = []
-        for begin in range(0, len(looked_at), _JUDGED_AT_ONCE):
-            items += self._judge_some(looked_at[begin : begin + _JUDGED_AT_ONCE])
+        files.reverse()
+        looked_at.reverse()
+        while files:
+            some = [
+                (f, i)
+                for f, i in zip(files[-_JUDGED_AT_ONCE:], looked_at[-_JUDGED_AT_ONCE:], strict=True)
+                if i
+            ]
+            del files[-_JUDGED_AT_ONCE:], looked_at[-_JUDGED_AT_ONCE:]
+            items += self._judge_some(some[::-1])
         return items
 
     def _judge_some(self, looked_at: list[tuple[ListedFile, ArchiveItem]]) -> list[ArchiveItem]:
@@ -251,7 +287,7 @@ class ArchiveCheck:
         for file, item in looked_at:
             if self._is_marker(file, item, known):
                 if file.listed:
-                    self._problem(file.row, Code.MARKER_SKIPPED)
+                    self._problem(file.row, Code.MARKER_SKIPPED, "", file.named)
                 continue
             try:
                 _require_fitting(item.key)
@@ -259,15 +295,15 @@ class ArchiveCheck:
                 self._problem(file.row, exc.code, exc.detail, item.path)
                 continue
             rows = known.get(keys[item.path], ())
-            judged = self._with_history(file.found, item, rows) if rows else item
-            if judged.standing is not Standing.NEW:
+            compared = self._compared(file.found, item, rows) if rows else item
+            if compared.standing is not Standing.NEW:
                 code = (
                     Code.ARCHIVED_CHANGED
-                    if judged.standing is Standing.CHANGED
+                    if compared.standing is Standing.CHANGED
                     else Code.ARCHIVED_UNCHANGED
                 )
                 self._problem(file.row, code, "", item.path)
-            items.append(judged)
+            items.append(compared)
         return items
 
     def _is_marker(
@@ -278,14 +314,13 @@ class ArchiveCheck:
         original = _original(item)
         if item.size or original == item.name:
             return False
-        directory = os.path.dirname(file.found.local)  # noqa: PTH120
-        if self._resolver.listing(directory, file.found.share).has_file(original):
+        if self._resolver.listing(item.parent, file.found.share).has_file(original):
             return True
         rows = known.get(search_key(item.directory, original), ())
         return any(identity(r.path) == identity(f"{item.directory}\\{original}") for r in rows)
 
-    def _with_history(self, found: Found, item: ArchiveItem, rows: Sequence[Entry]) -> ArchiveItem:
-        """Return ``item`` with its generations among the rows that share its search key.
+    def _compared(self, found: Found, item: ArchiveItem, rows: Sequence[Entry]) -> ArchiveItem:
+        """Return ``item`` as its generations among the rows that share its search key judge it.
 
         Rows of exactly this spelling come first: a composed and a decomposed name may both
         exist. Rows that differ in letter case only belong to the same Windows file, unless
@@ -295,7 +330,7 @@ class ArchiveCheck:
         if not mine:
             same = identity(item.path)
             mine = [r for r in rows if identity(r.path) == same and not self._twin(r, found)]
-        return _standing(item, mine) if mine else item
+        return judged(item, mine) if mine else item
 
     def _twin(self, row: Entry, found: Found) -> bool:
         """Return whether a row names another file that is on the share now."""
@@ -315,36 +350,8 @@ def _require_fitting(key: str) -> None:
         raise ItemError(Code.KEY_TOO_LONG, f"{size:,}バイト")
 
 
-def up_to_date(items: Iterable[ArchiveItem], catalogue: Catalogue) -> tuple[ArchiveItem, ...]:
-    """Return items with the generations that other runs have stored since the check.
-
-    Between the two a list may wait for hours, and the same file may stand in another one.
-    """
-    items = tuple(items)
-    known = catalogue.find({search_key(item.directory, item.name) for item in items})
-    return tuple(_with_later(i, known.get(search_key(i.directory, i.name), ())) for i in items)
-
-
-def _with_later(item: ArchiveItem, rows: Sequence[Entry]) -> ArchiveItem:
-    mine = [row for row in rows if row.path == item.path or row.key in item.taken_keys]
-    return _standing(item, mine) if {row.key for row in mine} - item.taken_keys else item
-
-
 def _original(item: ArchiveItem) -> str:
     return item.name.removesuffix(MARKER_SUFFIX)
-
-
-def _standing(item: ArchiveItem, mine: Sequence[Entry]) -> ArchiveItem:
-    """Return ``item`` with its generations, in any order."""
-    newest = max(mine, key=lambda row: row.id)
-    same = newest.size == item.size and is_modified_at(item.mtime_ns, newest.modified_at)
-    return replace(
-        item,
-        standing=Standing.ARCHIVED if same else Standing.CHANGED,
-        newest=newest,
-        latest=max(row.archived_at for row in mine),
-        taken_keys=frozenset(r.key for r in mine),
-    )
 
 
 class _Room:
@@ -381,7 +388,7 @@ def _excess(items: Sequence[ArchiveItem]) -> str:
     return ""
 
 
-def _where(row: ListRow) -> str:
+def _where(row: Mention) -> str:
     return f"{row.source} {row.line}行目"
 
 

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from core.errors import FatalError
@@ -33,6 +34,8 @@ MOST_UNSETTLED = 1000
 """Items that may have been begun and not yet been brought to their end by the collector. All
 threads together have 256 on their way to S3; a commit that hangs must not let more objects
 come into being than that and what a few batches hold."""
+_PREPARED = 100
+"""Items that are made ready together."""
 REST_SECONDS = 0.05
 """How long a thread without room looks for nothing."""
 GIVE_UP_SECONDS = 2.0
@@ -82,10 +85,23 @@ class Crew(ABC, Generic[I, D]):
     Subclasses say in ``_work`` what one thread does with what ``_items`` gives it.
     """
 
-    def __init__(self, items: Sequence[I], stop: StopSignal, threads: int, name: str) -> None:
-        """``threads``: the most there may be; none runs before ``begin``. ``name``: theirs."""
+    def __init__(
+        self,
+        items: Sequence[I],
+        stop: StopSignal,
+        threads: int,
+        name: str,
+        prepared: Iterator[I] | None = None,
+    ) -> None:
+        """``threads``: the most there may be; none runs before ``begin``. ``name``: theirs.
+
+        ``prepared`` yields the items once more, made ready for the work. A thread asks it, which
+        may take long; a ``FatalError`` of it ends the run.
+        """
         self._all = items
-        self._todo = iter(items)
+        self._prepared = prepared or iter(items)
+        self._todo: deque[I] = deque()
+        self._preparing = threading.Lock()
         self._stop = stop
         self._threads = threads
         self._name = name
@@ -181,15 +197,21 @@ class Crew(ABC, Generic[I, D]):
             yield item
 
     def _take(self) -> I | None:
-        with self._taking:
-            if self._stopping() or self._taken - self._settled >= MOST_UNSETTLED:
-                return None
-            item = next(self._todo, None)
-            if item is None:
-                return None
-            self._taken += 1
-        self.current = item.path
-        return item
+        while True:
+            with self._taking:
+                if self._stopping() or self._taken - self._settled >= MOST_UNSETTLED:
+                    return None
+                if self._todo:
+                    item = self._todo.popleft()
+                    self._taken += 1
+                    self.current = item.path
+                    return item
+            # Apart from ``_taking``: the collector must not wait for a database as well.
+            with self._preparing:
+                if not self._todo:
+                    self._todo.extend(islice(self._prepared, _PREPARED))
+                if not self._todo:
+                    return None
 
     def _cancelled(self) -> bool:
         """Tell a file under way to give up: its time is over, or nobody waits for it."""
@@ -216,6 +238,9 @@ class Crew(ABC, Generic[I, D]):
     def _run(self, tally: Tally) -> None:
         try:
             self._work(tally)
+        except FatalError as exc:
+            self.lost = exc
+            self._halted.set()
         except Exception as exc:
             # Nobody may wait for the items that this thread had taken.
             _logger.exception("a worker failed")

@@ -28,7 +28,7 @@ from core.workers import Cancelled
 _MOST_DRAFTS = 20
 _MOST_BYTES = 512 * 1024 * 1024
 """Of all checks together, as ``_size`` estimates them: three of the largest lists."""
-CHECK_BYTES = 440 * MIB
+CHECK_BYTES = 256 * MIB
 """That a check takes at most while it goes on, its lists apart: measured, of 200,000 files that
 exist. A list without any that does takes less than half."""
 ITEM_BYTES = 800

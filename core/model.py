@@ -6,6 +6,7 @@ spelling of the server; ``local`` is where the same file is mounted on this mach
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -229,33 +230,71 @@ class SearchPage:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveItem:
-    """One file that a run intends to archive."""
+class ShareDirectory:
+    """A directory of a share; all the files in it refer to one object."""
 
     path: str
     local: str
     """Absolute path on this machine."""
-    size: int
-    """Bytes, at the time of the check."""
-    mtime_ns: int
-    """Modification time at the check, nanoseconds since 1970-01-01 UTC."""
-    key: str
-    """The S3 key of the first generation."""
-    standing: Standing = Standing.NEW
+
+    def path_of(self, name: str) -> str:
+        """Return the UNC path of what is in it."""
+        return f"{self.path}\\{name}"
+
+    def local_of(self, name: str) -> str:
+        return f"{self.local.rstrip(os.sep)}{os.sep}{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the archive list holds of one file."""
+
     newest: Entry | None = None
-    """The row of this file that was stored last; None when it was never archived."""
+    """The row that was stored last; None when the file was never archived."""
     latest: datetime | None = None
     """The latest ``archived_at`` of its rows, whatever clock they are from; None as above."""
     taken_keys: frozenset[str] = frozenset()
     """Keys of earlier generations of this file: they have rows and cannot be used again."""
 
-    @property
-    def directory(self) -> str:
-        return self.path.rpartition("\\")[0]
+
+NO_HISTORY = History()
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveItem:
+    """One file that a run intends to archive. A plan may hold 200,000, so what follows from
+    other fields is put together when it is asked for."""
+
+    parent: ShareDirectory
+    name: str
+    size: int
+    """Bytes, at the time of the check."""
+    mtime_ns: int
+    """Modification time at the check, nanoseconds since 1970-01-01 UTC."""
+    key_directory: str
+    """What the keys of all files of its directory begin with; ends in a slash."""
+    standing: Standing = Standing.NEW
+    history: History = NO_HISTORY
+    """In a plan only the keys of rows under another spelling; in a run everything, as it was
+    when the file's turn came."""
 
     @property
-    def name(self) -> str:
-        return self.path.rpartition("\\")[2]
+    def path(self) -> str:
+        return self.parent.path_of(self.name)
+
+    @property
+    def local(self) -> str:
+        """Absolute path on this machine."""
+        return self.parent.local_of(self.name)
+
+    @property
+    def key(self) -> str:
+        """The S3 key of the first generation."""
+        return self.key_directory + self.name
+
+    @property
+    def directory(self) -> str:
+        return self.parent.path
 
     @property
     def marker_name(self) -> str:
@@ -419,7 +458,7 @@ class RunRecord:
     ready_by: datetime | None = None
     """When all files asked for can be read at the latest, with time zone."""
     target: str = ""
-    """Directory of the last placing, as it was typed."""
+    """ShareDirectory of the last placing, as it was typed."""
     target_mount: str = ""
     """What that lay on (``core.mounts.Mount`` as text); empty: not known."""
     last_by: str = ""

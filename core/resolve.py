@@ -5,59 +5,99 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections import defaultdict
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from core.errors import Code, ItemError
-from core.model import MARKER_SUFFIX, ListRow
+from core.model import MARKER_SUFFIX, ListRow, ShareDirectory
 from core.names import capitals, identity, near_key, split_unc
 from core.settings import ShareSetting
 from core.shares import Kind, Shares
 from core.unc import EDGE
 
+_PLACE_BITS = 26
+"""67 million names in one directory; the rest of 64 bits is for hashes."""
+_PLACES = (1 << _PLACE_BITS) - 1
+_HASHES = (1 << (63 - _PLACE_BITS)) - 1
+
 Located = tuple[ShareSetting, tuple[str, ...]]
 """A share and the names below it, as ``Shares.locate`` returns them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """Something that exists on a share."""
+    """Something that exists on a share; equal to whatever lies in the same place."""
 
-    path: str
-    """UNC path in the spelling of the server."""
-    local: str
-    """Where it lies: no part of it below the share's directory is a link."""
+    parent: ShareDirectory
+    """What it lies in, in the spelling of the server; no part of it below the share's directory
+    is a link. Of the share itself: the share."""
+    name: str
+    """Empty for the share itself."""
     share: ShareSetting
     kind: Kind
-    """What it is; of a ``LINK`` ``local`` is the place that it leads to."""
+    leads_to: str = ""
+    """Of a ``LINK`` the local place that it leads to."""
+
+    @property
+    def path(self) -> str:
+        """UNC path in the spelling of the server."""
+        return self.parent.path_of(self.name) if self.name else self.parent.path
+
+    @property
+    def local(self) -> str:
+        """Where it lies on this machine; of a ``LINK`` the place that it leads to."""
+        if self.leads_to or not self.name:
+            return self.leads_to or self.parent.local
+        return self.parent.local_of(self.name)
+
+    @property
+    def inside(self) -> ShareDirectory:
+        """What it is to that which lies in it."""
+        return ShareDirectory(self.path, self.local) if self.name else self.parent
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Found) and self._place == other._place
+
+    def __hash__(self) -> int:
+        return hash(self._place)
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self.leads_to or self.parent.local, "" if self.leads_to else self.name
 
 
 class Listing:
     """The entries of one directory, findable under any spelling."""
 
-    def __init__(self, entries: list[tuple[str, Kind]]) -> None:
-        self.kinds = dict(entries)
-        self._by_identity: dict[str, list[str]] | None = None
-        self._by_bare: dict[str, list[str]] | None = None
-        self._by_near: dict[str, list[str]] | None = None
+    def __init__(self, directory: ShareDirectory, entries: Sequence[tuple[str, Kind]]) -> None:
+        self.directory = directory
+        self.names = tuple(name for name, _ in entries)
+        self._special = {name: kind for name, kind in entries if kind is not Kind.FILE}
+        self._by_name = _Index(self.names, str)
+        self._indexes: dict[Callable[[str], str], _Index] = {}
+        """Those by other keys, made when the first name needs them."""
+        self._making = threading.Lock()
         self._has_markers: bool | None = None
+
+    def kind(self, name: str) -> Kind:
+        """Return what one of ``names`` is."""
+        return self._special.get(name, Kind.FILE)
 
     def match(self, name: str) -> str | None:
         """Return the entry that Windows would open for ``name``; None when there is none.
 
         Raises ``ItemError(SOURCE_AMBIGUOUS)`` when the spelling decides and fits none exactly.
         """
-        if name in self.kinds:
-            return name
-        return _only(self._alike(name))
+        return _only(self._by_name.get(name)) or _only(self._alike(name))
 
     def match_marker(self, name: str) -> str | None:
         """The same as ``match`` for the name of a marker: most directories have none at all."""
         if self._has_markers is None:
             length = len(MARKER_SUFFIX)
-            self._has_markers = any(n[-length:].lower() == MARKER_SUFFIX for n in self.kinds)
+            self._has_markers = any(n[-length:].lower() == MARKER_SUFFIX for n in self.names)
         if not self._has_markers:
             return None
         try:
@@ -72,24 +112,54 @@ class Listing:
 
         Nobody sees them, so no list can be expected to hold them. Raises as ``match`` does.
         """
-        if self._by_bare is None:
-            self._by_bare = _grouped(self.kinds, _bare)
-        return _only(self._by_bare.get(_bare(name), []))
+        return _only(self._by(_bare).get(name))
+
+    def has(self, name: str) -> bool:
+        """Return whether there is an entry of this very name."""
+        return bool(self._by_name.get(name))
 
     def has_file(self, name: str) -> bool:
         """Return whether ``name`` is a file or a link under any spelling Windows would open."""
-        return any(self.kinds[n] in (Kind.FILE, Kind.LINK) for n in self._alike(name))
+        return any(self.kind(n) in (Kind.FILE, Kind.LINK) for n in self._alike(name))
 
     def _alike(self, name: str) -> list[str]:
-        if self._by_identity is None:
-            self._by_identity = _grouped(self.kinds, identity)
-        return self._by_identity.get(identity(name), [])
+        return self._by(identity).get(name)
 
     def near(self, name: str) -> list[str]:
         """Return the entries that a person may have meant by ``name``."""
-        if self._by_near is None:
-            self._by_near = _grouped(self.kinds, near_key)
-        return sorted(self._by_near.get(near_key(name), []))
+        return sorted(self._by(near_key).get(name))
+
+    def _by(self, key: Callable[[str], str]) -> _Index:
+        # All threads of a check come to a large directory at once: one of them does the work.
+        with self._making:
+            if key not in self._indexes:
+                self._indexes[key] = _Index(self.names, key)
+            return self._indexes[key]
+
+
+class _Index:
+    """Names by what some of them have in common, in 8 bytes a name: a directory may hold
+    hundreds of thousands, and a dictionary takes 200 for each."""
+
+    def __init__(self, names: Sequence[str], key: Callable[[str], str]) -> None:
+        self._names = names
+        self._key = key
+        # A hash, and below it the place in ``names``.
+        packed = (_hashed(key(name)) | place for place, name in enumerate(names))
+        self._packed = array("Q", sorted(packed))
+
+    def get(self, name: str) -> list[str]:
+        """Return the names that have their key in common with ``name``, in their order."""
+        key = self._key(name)
+        first = _hashed(key)
+        begin = bisect_left(self._packed, first)
+        end = bisect_left(self._packed, first + (1 << _PLACE_BITS), begin)
+        candidates = (self._names[packed & _PLACES] for packed in self._packed[begin:end])
+        return [candidate for candidate in candidates if self._key(candidate) == key]
+
+
+def _hashed(key: str) -> int:
+    return (hash(key) & _HASHES) << _PLACE_BITS
 
 
 def _bare(name: str) -> str:
@@ -100,13 +170,6 @@ def _only(candidates: list[str]) -> str | None:
     if len(candidates) > 1:
         raise ItemError(Code.SOURCE_AMBIGUOUS, "、".join(sorted(candidates)[:5]))
     return candidates[0] if candidates else None
-
-
-def _grouped(names: dict[str, Kind], key: Callable[[str], str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        groups[key(name)].append(name)
-    return groups
 
 
 def _match_kindly(listing: Listing, name: str) -> str | None:
@@ -125,7 +188,7 @@ def _hint(parent: Found, listing: Listing, name: str) -> str:
 @dataclass
 class _Cache:
     lock: threading.Lock = field(default_factory=threading.Lock)
-    futures: dict[str, Future[Listing]] = field(default_factory=dict)
+    futures: dict[ShareDirectory, Future[Listing]] = field(default_factory=dict)
 
 
 class Resolver:
@@ -135,8 +198,8 @@ class Resolver:
         self.shares = shares
         self._cache = _Cache()
 
-    def listing(self, directory: str, share: ShareSetting) -> Listing:
-        """Return the entries of a local directory; raises what ``Shares.explain`` says."""
+    def listing(self, directory: ShareDirectory, share: ShareSetting) -> Listing:
+        """Return the entries of a directory; raises what ``Shares.explain`` says."""
         with self._cache.lock:
             future = self._cache.futures.get(directory)
             mine = future is None
@@ -144,7 +207,7 @@ class Resolver:
                 future = self._cache.futures[directory] = Future()
         if mine:
             try:
-                future.set_result(Listing(self.shares.fs.list(directory)))
+                future.set_result(Listing(directory, self.shares.fs.list(directory.local)))
             except BaseException as exc:  # noqa: BLE001 - every waiting thread must hear it
                 future.set_exception(self._explained(exc, share))
         return future.result()
@@ -175,9 +238,7 @@ class Resolver:
             except ItemError as exc:
                 if exc.code is not Code.SOURCE_NOT_FOUND:
                     raise
-        found = self._descend(share, parts, _match_kindly)
-        # Most rows are spelled as the server does: one text in memory instead of two.
-        return replace(found, path=row.path) if found.path == row.path else found
+        return self._descend(share, parts, _match_kindly)
 
     def _descend(
         self,
@@ -185,45 +246,44 @@ class Resolver:
         parts: Sequence[str],
         match: Callable[[Listing, str], str | None],
     ) -> Found:
-        here = Found(share.unc, str(share.directory), share, Kind.DIRECTORY)
+        here = Found(ShareDirectory(share.unc, str(share.directory)), "", share, Kind.DIRECTORY)
         for number, part in enumerate(parts):
             if here.kind is Kind.LINK:
                 there = "\\".join([self.shares.written(share, here.local), *parts[number:]])
                 raise ItemError(Code.LINK_NOT_FOLLOWED, f"{here.path} のリンク先: {there}")
             if here.kind is not Kind.DIRECTORY:
                 raise ItemError(Code.SOURCE_NOT_FOUND, f"{here.path} はフォルダーではありません")
-            listing = self.listing(here.local, share)
+            listing = self.listing(here.inside, share)
             name = match(listing, part)
             if name is None:
                 raise ItemError(Code.SOURCE_NOT_FOUND, _hint(here, listing, part))
-            here = self.enter(here, name, listing.kinds[name])
+            here = self.enter(listing, name, share)
         return here
 
     def has_spelling(self, share: ShareSetting, parts: Sequence[str]) -> bool:
         """Return whether these very names exist below a share, letter by letter."""
-        local = str(share.directory)
+        here = ShareDirectory(share.unc, str(share.directory))
         for part in parts:
             try:
-                if part not in self.listing(local, share).kinds:
+                if not self.listing(here, share).has(part):
                     return False
             except ItemError:
                 return False
-            local = os.path.join(local, part)  # noqa: PTH118
+            here = ShareDirectory(here.path_of(part), here.local_of(part))
         return True
 
-    def enter(self, parent: Found, name: str, kind: Kind) -> Found:
+    def enter(self, listing: Listing, name: str, share: ShareSetting) -> Found:
         """Return one entry of a directory, and for a link the place that it leads to.
 
         Raises ``ItemError`` for a link that leads out of the share, back to above itself, or
         nowhere.
         """
-        local = os.path.join(parent.local, name)  # noqa: PTH118 - 20,000 times a list
-        if kind is Kind.LINK:
-            local = self._led_to(parent, local)
-        return Found(f"{parent.path}\\{name}", local, parent.share, kind)
+        kind = listing.kind(name)
+        leads_to = self._led_to(listing.directory, name, share) if kind is Kind.LINK else ""
+        return Found(listing.directory, name, share, kind, leads_to)
 
-    def _led_to(self, parent: Found, link: str) -> str:
-        there = self.shares.real_place(parent.share, link)
+    def _led_to(self, parent: ShareDirectory, name: str, share: ShareSetting) -> str:
+        there = self.shares.real_place(share, parent.local_of(name))
         if there is None:
             raise ItemError(Code.LINK_OUTSIDE)
         if (parent.local + os.sep).startswith(there + os.sep):
@@ -231,7 +291,7 @@ class Resolver:
         try:
             mode = self.shares.fs.stat(there).st_mode
         except OSError as exc:
-            raise self.shares.explain(exc, parent.share) from exc
+            raise self.shares.explain(exc, share) from exc
         if stat.S_ISLNK(mode):  # it leads to itself, or did not lead here a moment ago
             raise ItemError(Code.LINK_LOOP)
         return there

@@ -17,6 +17,7 @@ from core.archive import Archiver
 from core.archive_crew import ArchiveCrew, Done, Mark, failure
 from core.crew import STALLED_DRAIN_SECONDS, THREADS
 from core.errors import Code, FatalError, HimuroError, Severity
+from core.generations import with_history
 from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ObjectStore, ProgressSink, silent
 from core.runfolder import RunFolder
@@ -63,7 +64,7 @@ class ArchiveRunner:
         self._folder = folder
         self._stop = stop
         self._progress = progress
-        self._crew = ArchiveCrew(plan.items, archiver, stop, threads)
+        self._crew = ArchiveCrew(plan.items, archiver, catalogue, stop, threads)
         self._total_bytes = plan.total_bytes
         self._to_mark: list[Mark] = []
         self._again: deque[ArchiveItem] = deque()
@@ -115,7 +116,7 @@ class ArchiveRunner:
                 done = self._crew.results.popleft()
                 returned += not done.marked
                 marking -= done.marked
-                if isinstance(done.value, Entry) and done.value is not done.item.newest:
+                if isinstance(done.value, Entry) and done.value is not done.item.history.newest:
                     since = since if batch else time.monotonic()
                     batch.append(done)
                 else:
@@ -195,9 +196,10 @@ class ArchiveRunner:
                 self._take_back()
             return
         for item, row in rows:
-            if (row.path, row.key) in refused and row.key not in item.taken_keys:
-                taken = item.taken_keys | {row.key}
-                self._again.append(replace(item, taken_keys=taken))
+            history = item.history
+            if (row.path, row.key) in refused and row.key not in history.taken_keys:
+                history = replace(history, taken_keys=history.taken_keys | {row.key})
+                self._again.append(replace(item, history=history))
             elif (row.path, row.key) in refused:
                 failed = Outcome(item.path, Result.FAILED, code=Code.KEY_OCCUPIED, detail=row.key)
                 self._finish(failed)
@@ -245,7 +247,7 @@ class ArchiveRunner:
         except Exception as exc:  # noqa: BLE001 - one file's failure must not end the others
             value = failure(item, exc)
         done = Done(item, value)
-        if isinstance(value, Entry) and value is not item.newest:
+        if isinstance(value, Entry) and value is not item.history.newest:
             return [done]
         self._settle(done)
         return []
@@ -307,7 +309,9 @@ class ArchiveRunner:
         )
 
 
-def clear_leftovers(plan: Plan, archiver: Archiver, store: ObjectStore) -> HimuroError | None:
+def clear_leftovers(
+    plan: Plan, archiver: Archiver, catalogue: Catalogue, store: ObjectStore
+) -> HimuroError | None:
     """Give up parts that a killed run left for files of this plan; S3 bills them for ever.
 
     Returns what prevented it: the run itself can go on without.
@@ -316,6 +320,7 @@ def clear_leftovers(plan: Plan, archiver: Archiver, store: ObjectStore) -> Himur
     if not large:
         return None
     try:
+        large = list(with_history(large, catalogue))
         store.abort_unfinished({key for item in large for key in archiver.likely_keys(item)})
     except HimuroError as exc:
         return exc

@@ -8,14 +8,24 @@ of the place where it lies.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.errors import Code, ItemError
-from core.model import ListRow, Problem
+from core.model import Problem
 from core.names import storable
 from core.resolve import Found, Resolver
 from core.shares import Kind, Shares, is_leftover, is_probe
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """Where a list names something."""
+
+    source: str
+    line: int
+    text: str
+    """What stands there; empty when it is the very path that was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +33,14 @@ class ListedFile:
     """A file or a directory found for a row, before it was looked at."""
 
     found: Found
-    row: ListRow
+    row: Mention
     listed: bool
     """True when the row names it, False when it lies below a listed directory."""
+
+    @property
+    def named(self) -> str:
+        """What the row names it, or its path when it lies below what the row names."""
+        return (self.listed and self.row.text) or self.found.path
 
 
 Children = list[ListedFile | Problem]
@@ -65,24 +80,27 @@ class Walk:
                     else:
                         yield child
             here = sorted(deeper, key=lambda d: d.found.path)
-        for row in (d.row for d in directories):
+        for directory in directories:
+            row = directory.row
             if id(row) not in filled:
-                self.problems.append(Problem(Code.EMPTY_DIRECTORY, row.text, row.source, row.line))
+                self.problems.append(
+                    Problem(Code.EMPTY_DIRECTORY, directory.named, row.source, row.line)
+                )
 
     def _children(self, directory: ListedFile) -> Children:
         row, here = directory.row, directory.found
         try:
-            listing = self._resolver.listing(here.local, here.share)
+            listing = self._resolver.listing(here.inside, here.share)
         except ItemError as exc:
             return [Problem(exc.code, here.path, row.source, row.line, exc.detail)]
         children: Children = []
-        for name, kind in listing.kinds.items():
+        for name in listing.names:
             if is_probe(name):
                 continue  # a check-up is at work: the file is gone by the time it is read
             try:
                 if not storable(name):
                     raise ItemError(Code.NAME_NOT_STORABLE)
-                found = self._resolver.enter(here, name, kind)
+                found = self._resolver.enter(listing, name, here.share)
                 if found.kind is Kind.OTHER:
                     raise ItemError(Code.NOT_A_FILE)
                 if found.kind is Kind.FILE and is_leftover(name):
@@ -95,19 +113,30 @@ class Walk:
         return children
 
 
-def link_problem(link: ListedFile, places: Collection[str], shares: Shares) -> Problem:
-    """Return what is said of a link: a warning where the place that it leads to is among the
-    listed ``places`` or below one, and archived there; else an error."""
-    found, row = link.found, link.row
-    there = shares.written(found.share, found.local)
-    path = row.text if link.listed else found.path
-    if found.local in places or any(place in places for place in above(found.local)):
-        return Problem(Code.LINK_TWICE, path, row.source, row.line, f"{there} として処理します")
-    return Problem(Code.LINK_NOT_FOLLOWED, path, row.source, row.line, f"リンク先: {there}")
+def link_problems(
+    links: Sequence[ListedFile], taken: Iterable[ListedFile], shares: Shares
+) -> Iterator[Problem]:
+    """Yield what is said of each link: a warning where the place that it leads to is ``taken``,
+    or below a directory that is, and archived there; else an error."""
+    led_to = {place for link in links for place in (link.found.local, *above(link.found))}
+    places = {place for file in taken if (place := file.found.local) in led_to} if links else {}
+    for link in links:
+        found, row = link.found, link.row
+        there = shares.written(found.share, found.local)
+        code, detail = Code.LINK_NOT_FOLLOWED, f"リンク先: {there}"
+        if any(place in places for place in (found.local, *above(found))):
+            code, detail = Code.LINK_TWICE, f"{there} として処理します"
+        yield Problem(code, link.named, row.source, row.line, detail)
 
 
-def above(local: str) -> Iterator[str]:
-    """Yield the directories above a local path, the nearest first."""
+def above(found: Found) -> Iterator[str]:
+    """Yield the local directories above what was found, of a link above the place that it leads
+    to; the nearest first."""
+    if not found.leads_to and found.name:
+        yield found.parent.local
+        local = found.parent.local
+    else:
+        local = found.local
     while (parent := os.path.dirname(local)) != local:  # noqa: PTH120 - many times a list
         yield parent
         local = parent

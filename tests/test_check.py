@@ -12,7 +12,7 @@ import pytest
 
 from core.check import ArchiveCheck
 from core.errors import Code, FatalError, Severity
-from core.model import ListKind, ListSource, ParsedList, Standing
+from core.model import ListKind, ListSource, ParsedList, ShareDirectory, Standing
 from core.request_list import parse
 from core.resolve import Resolver
 from core.settings import ShareSetting
@@ -501,7 +501,7 @@ def test_a_directory_that_cannot_be_listed_is_heard_by_everyone(desk: Desk) -> N
     resolver = Resolver(Shares([setting], _Bad()))
     for _ in range(2):
         with pytest.raises(ValueError, match="null byte"):
-            resolver.listing(str(desk.share), setting)
+            resolver.listing(ShareDirectory(UNC, str(desk.share)), setting)
 
 
 def test_directories_that_link_to_each_other_are_walked_once(desk: Desk) -> None:
