@@ -86,13 +86,12 @@ class ArchiveRun(Run[Plan, RunFolder]):
         next start.
         """
         try:
-            result = in_turn(
-                self._settings,
-                stop,
-                progress,
-                lambda: self._execute(open_store, stop, progress),
-                lambda fatal: RunResult({}, fatal, stopped=fatal is None),
-            )
+            result = RunResult({}, None, stopped=True)
+            with in_turn(self._settings, stop, progress) as turn:
+                if turn.has_come:
+                    result = self._execute(open_store, stop, progress)
+            if turn.fatal:
+                result = RunResult({}, turn.fatal, stopped=False)
             return self._conclude(result)
         finally:
             self.folder.close()

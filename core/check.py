@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
+from typing import cast
 
 from core.errors import Code, ItemError, sentence
 from core.generations import judged
@@ -33,7 +34,7 @@ from core.ports import Catalogue, ProgressSink, silent
 from core.resolve import Found, Resolver
 from core.shares import Kind, Shares, is_leftover, name_fits
 from core.unc import comes_back
-from core.walk import ListedFile, Mention, Walk, above, link_problems
+from core.walk import Below, Candidate, Listed, Walk, above, link_problems
 from core.workers import R as _R
 from core.workers import T as _T
 from core.workers import parallel
@@ -71,12 +72,12 @@ class ArchiveCheck:
         """Return the plan. Raises ``FatalError`` when a share or the database is not there,
         ``Cancelled`` when somebody asked to stop."""
         self._problems = list(parsed.problems)
-        rows = dict(enumerate(parsed.rows))
+        rows: list[ListRow | None] = list(parsed.rows)
         detected, names = parsed.detected, _names(parsed)
         # Each step takes what the one before made, and lets go of it piece by piece: a list of
         # 200,000 rows is in memory once.
         del parsed
-        self._require_shares(rows.values())
+        self._require_shares(filter(None, rows))
         items = self._judge(*self._probe(self._expand(self._resolve(rows))))
         if not items and not any(p.is_error for p in self._problems):
             self._problems.append(Problem(Code.LIST_EMPTY, names))
@@ -103,26 +104,26 @@ class ArchiveCheck:
                 self._progress(Progress(total_files=len(items), done_files=done, phase=phase))
             yield pair
 
-    def _problem(self, row: ListRow | Mention, code: Code, detail: str, path: str) -> None:
+    def _problem(self, row: ListRow | Listed, code: Code, detail: str, path: str) -> None:
         self._problems.append(Problem(code, path, row.source, row.line, detail))
 
-    def _resolve(self, rows: dict[int, ListRow]) -> list[ListedFile]:
+    def _resolve(self, rows: list[ListRow | None]) -> list[Listed]:
         """Return what each row names, in the order of the list; report those that fail.
 
-        ``rows`` by their number are taken out one by one.
+        ``rows`` are taken out of their list one by one.
         """
 
         def find(number: int) -> Found | ItemError:
-            row = rows[number]
+            row = cast(ListRow, rows[number])
             try:
                 # Where it lies is asked again: what all rows are in, in parts, takes 60 MB.
                 return self._resolver.find(row, self._shares.locate(row.path))
             except ItemError as exc:
                 return exc.with_traceback(None)  # which holds all that led here
 
-        results: list[ListedFile | None] = [None] * len(rows)
+        results: list[Listed | None] = [None] * len(rows)
         for number, result in self._parallel("パスを確認しています", find, range(len(rows))):
-            row = rows.pop(number)
+            row, rows[number] = cast(ListRow, rows[number]), None
             if isinstance(result, ItemError):
                 self._problem(row, result.code, result.detail, row.text)
             elif result.kind is Kind.OTHER:
@@ -131,75 +132,75 @@ class ArchiveCheck:
                 self._problem(row, Code.LEFTOVER_SKIPPED, "", row.text)
             else:
                 text = row.text if row.text != result.path else ""
-                results[number] = ListedFile(result, Mention(row.source, row.line, text), True)
+                results[number] = Listed(result, row.source, row.line, text)
         return list(filter(None, results))
 
-    def _expand(self, found: list[ListedFile]) -> list[ListedFile]:
+    def _expand(self, found: list[Listed]) -> list[Candidate]:
         """Return all files in the order of the list, each once; those below a directory in that
         of their paths."""
         listed = self._without_duplicates(found)
-        links = [file for file in found if file.found.kind is Kind.LINK]
+        links: list[Candidate] = [file for file in found if file.found.kind is Kind.LINK]
         directories = [file for file in listed if file.found.kind is Kind.DIRECTORY]
-        below: dict[int, list[ListedFile]] = {id(d.row): [] for d in directories}
+        below: dict[int, list[Below]] = {id(d): [] for d in directories}
         walk = Walk(self._resolver, self._parallel)
         room = _Room(file for file in listed if file.found.kind is Kind.FILE)
         for file in walk.files(directories):
-            (links if file.found.kind is Kind.LINK else below[id(file.row)]).append(file)
+            if file.found.kind is Kind.LINK:
+                links.append(file)
+            else:
+                below[id(file.row)].append(file)
             if not room.takes(file):
-                self._too_many(directories, chain(links, *below.values()))
+                self._too_many(chain(links, *below.values()))
                 return []
         self._problems += walk.problems
-        files: list[ListedFile] = []
-        for file in listed:
-            if file.found.kind is Kind.FILE:
-                files.append(file)
+        files: list[Candidate] = []
+        for each in listed:
+            if each.found.kind is Kind.FILE:
+                files.append(each)
             else:
-                files += sorted(below.pop(id(file.row)), key=lambda file: file.found.path)
+                files += sorted(below.pop(id(each)), key=lambda child: child.found.path)
         self._problems += link_problems(links, chain(files, directories), self._shares)
         return files
 
-    def _without_duplicates(self, found: Iterable[ListedFile]) -> list[ListedFile]:
+    def _without_duplicates(self, found: Sequence[Listed]) -> list[Listed]:
         """Return files and directories, in their order; each place once, and nothing that lies
         in a listed directory."""
         directories = {
-            file.found.local: file.row
-            for file in reversed(list(found))
-            if file.found.kind is Kind.DIRECTORY
+            file.found.local: file for file in reversed(found) if file.found.kind is Kind.DIRECTORY
         }
-        files: dict[Found, Mention] = {}
-        kept: list[ListedFile] = []
+        files: dict[Found, Listed] = {}
+        kept: list[Listed] = []
         for file in found:
-            row, here = file.row, file.found
+            here = file.found
             if here.kind is Kind.LINK:
                 continue
             holder = next((directories[a] for a in above(here) if a in directories), None)
-            first = directories.get(here.local, row) if here.kind is Kind.DIRECTORY else row
+            first = directories.get(here.local, file) if here.kind is Kind.DIRECTORY else file
             first = files.get(here, first)
             if holder is not None:
                 detail = f"{_where(holder)}のフォルダーに含まれます"
-                self._problem(row, Code.DUPLICATE_ENTRY, detail, file.named)
-            elif first is not row:
+                self._problem(file, Code.DUPLICATE_ENTRY, detail, file.named)
+            elif first is not file:
                 detail = f"{_where(first)}と同じです"
-                self._problem(row, Code.DUPLICATE_ENTRY, detail, file.named)
+                self._problem(file, Code.DUPLICATE_ENTRY, detail, file.named)
             else:
                 kept.append(file)
                 if here.kind is Kind.FILE:
-                    files[here] = row
+                    files[here] = file
         return kept
 
-    def _too_many(self, directories: Iterable[ListedFile], files: Iterable[ListedFile]) -> None:
+    def _too_many(self, found: Iterable[Candidate]) -> None:
         """Report that more was found than one run takes, before any of it was opened."""
-        below = Counter(file.row for file in files if not file.listed)
+        below = Counter(file.row for file in found if isinstance(file, Below))
         row, _ = below.most_common(1)[0]
-        path = next(d.named for d in directories if d.row is row)
         detail = (
             f"対象のファイルが{MAX_ROWS + 1:,}件以上あるか、パスが長すぎます。"
             f"1回に処理できるのは{MAX_ROWS:,}件までです。このフォルダーの代わりに、"
             "その中のフォルダーを一覧に書き、何回かに分けてください"
         )
-        self._problem(row, Code.LIST_TOO_LARGE, detail, path)
+        self._problem(row, Code.LIST_TOO_LARGE, detail, row.named)
 
-    def _probe(self, files: list[ListedFile]) -> tuple[list[ListedFile], list[ArchiveItem | None]]:
+    def _probe(self, files: list[Candidate]) -> tuple[list[Candidate], list[ArchiveItem | None]]:
         """Return files, and what each is with size and time: None for those that cannot be
         archived, which are reported."""
         results: list[ArchiveItem | None] = [None] * len(files)
@@ -213,7 +214,7 @@ class ArchiveCheck:
                 results[number] = result
         return files, results
 
-    def _look(self, file: ListedFile) -> ArchiveItem | ItemError:
+    def _look(self, file: Candidate) -> ArchiveItem | ItemError:
         found = file.found
         try:
             path, name = found.path, found.name
@@ -255,7 +256,7 @@ class ArchiveCheck:
             raise ItemError(Code.MARKER_NAME_TAKEN, item.marker_name)
 
     def _judge(
-        self, files: list[ListedFile], looked_at: list[ArchiveItem | None]
+        self, files: list[Candidate], looked_at: list[ArchiveItem | None]
     ) -> list[ArchiveItem]:
         """Return the items with what the archive list says of them, our markers left out.
 
@@ -275,7 +276,7 @@ class ArchiveCheck:
             items += self._judge_some(some[::-1])
         return items
 
-    def _judge_some(self, looked_at: list[tuple[ListedFile, ArchiveItem]]) -> list[ArchiveItem]:
+    def _judge_some(self, looked_at: list[tuple[Candidate, ArchiveItem]]) -> list[ArchiveItem]:
         keys = {item.path: search_key(item.directory, item.name) for _, item in looked_at}
         originals = {
             search_key(item.directory, original)
@@ -286,8 +287,8 @@ class ArchiveCheck:
         items: list[ArchiveItem] = []
         for file, item in looked_at:
             if self._is_marker(file, item, known):
-                if file.listed:
-                    self._problem(file.row, Code.MARKER_SKIPPED, "", file.named)
+                if isinstance(file, Listed):
+                    self._problem(file, Code.MARKER_SKIPPED, "", file.named)
                 continue
             try:
                 _require_fitting(item.key)
@@ -307,7 +308,7 @@ class ArchiveCheck:
         return items
 
     def _is_marker(
-        self, file: ListedFile, item: ArchiveItem, known: Mapping[str, Sequence[Entry]]
+        self, file: Candidate, item: ArchiveItem, known: Mapping[str, Sequence[Entry]]
     ) -> bool:
         """Return whether a file is one of our markers: empty, named like one, and with an
         original beside it or in the archive list. Anything else is somebody's file."""
@@ -358,12 +359,12 @@ class _Room:
     """How many files one run takes, as far as their names tell. Markers are not counted:
     whether a file is one is only known when it was opened."""
 
-    def __init__(self, files: Iterable[ListedFile]) -> None:
+    def __init__(self, files: Iterable[Candidate]) -> None:
         self._rows, self._bytes = MAX_ROWS, MAX_BYTES
         for file in files:
             self.takes(file)
 
-    def takes(self, file: ListedFile) -> bool:
+    def takes(self, file: Candidate) -> bool:
         path = file.found.path
         if not path.endswith(MARKER_SUFFIX):
             self._rows -= 1
@@ -388,7 +389,7 @@ def _excess(items: Sequence[ArchiveItem]) -> str:
     return ""
 
 
-def _where(row: Mention) -> str:
+def _where(row: Listed) -> str:
     return f"{row.source} {row.line}行目"
 
 

@@ -6,7 +6,8 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -71,6 +72,68 @@ class Draft:
     """The run that it became, also a refused one; empty before."""
 
 
+class PendingList:
+    """A list from its upload until its run has begun, with all that is held for it.
+
+    Changed by whoever has the lock of ``Drafts``, or is beginning its run.
+    """
+
+    def __init__(self, draft: Draft, run: AnyRun, hold: Reservation) -> None:
+        self.draft = draft
+        self.seen = draft.created_at
+        """When it was looked at for the last time."""
+        self.starting = False
+        """True while its run is being begun."""
+        self._run: AnyRun | None = run
+        self._hold: Reservation | None = hold
+
+    @property
+    def is_checking(self) -> bool:
+        return self.draft.state is DraftState.CHECKING
+
+    @property
+    def held_bytes(self) -> int:
+        return self._hold.size if self._hold else 0
+
+    def owned(self) -> tuple[AnyRun, Reservation]:
+        """Return what it is to become, with the uploaded bytes, and the memory that both have.
+
+        Raises ``ListError`` for one that cannot become a run.
+        """
+        if self.draft.state is not DraftState.READY or not (self._run and self._hold):
+            raise ListError("確認が終わっていないか、誤りがあるため実行できません")
+        return self._run, self._hold
+
+    def update(self, **changes: object) -> None:
+        self.draft = replace(self.draft, **changes)  # type: ignore[arg-type]
+
+    def end_check(self, plan: AnyPlan, *, refused: bool) -> None:
+        """Hold no more than what a check takes when it has ended: its plan, and the list of one
+        that may become a run."""
+        if self._hold is None:
+            return
+        kept = ITEM_BYTES * (len(plan.items) + len(plan.problems))
+        if refused:
+            self._run = None
+        else:
+            kept += self._hold.size - CHECK_BYTES
+        # Never more than before: so it is granted.
+        self._hold.resize(min(kept, self._hold.size))
+
+    def became(self, run_id: str) -> None:
+        """Note the run that has begun: it gives the memory back, and everything about it stands
+        in its folder."""
+        self.update(run_id=run_id, plan=None)
+        self._run = self._hold = None
+
+    def let_go(self) -> None:
+        """Give back everything that is held; nothing is when it became a run."""
+        self._run = None
+        if self._hold:
+            self._hold.release()
+        self._hold = None
+
+
 class Drafts:
     """The checks of this process, each in a thread of its own. Any thread may call it."""
 
@@ -91,14 +154,8 @@ class Drafts:
         self._memory = memory
         self._now = now
         self._lock = threading.Condition(threading.RLock())
-        self._drafts: OrderedDict[str, Draft] = OrderedDict()
-        self._runs: dict[str, AnyRun] = {}
-        """Those that are being checked or wait for a word; what has begun is no longer ours."""
-        self._holds: dict[str, Reservation] = {}
-        self._seen: dict[str, datetime] = {}
-        """When each was looked at for the last time."""
-        self._starting: set[str] = set()
-        """Drafts whose run is being begun."""
+        self._lists: OrderedDict[str, PendingList] = OrderedDict()
+        """By the draft's id, the oldest first."""
         self._closing = False
 
     def close(self) -> None:
@@ -154,27 +211,24 @@ class Drafts:
         self, run: AnyRun, sources: Sequence[ListSource], require: Callable[[], None]
     ) -> str:
         hold = self._reserve(CHECK_BYTES + sum(len(source.content) for source in sources))
-        draft_id = secrets.token_urlsafe(12)
-        names = tuple(source.name for source in sources)
         draft = Draft(
-            draft_id,
+            secrets.token_urlsafe(12),
             DraftState.CHECKING,
             run.record.request,
-            names,
+            tuple(source.name for source in sources),
             self._now(),
             kind=run.record.kind,
         )
+        pending = PendingList(draft, run, hold)
         with self._lock:
-            self._drafts[draft_id] = draft
-            self._runs[draft_id] = run
-            self._holds[draft_id] = hold
-            self._seen[draft_id] = draft.created_at
+            self._lists[draft.draft_id] = pending
             self._make_room()
         try:
-            start_thread(self._check, draft_id, run, require, name=f"himuro-draft-{draft_id}")
+            name = f"himuro-draft-{draft.draft_id}"
+            start_thread(self._check, pending, run, require, name=name)
         except FatalError as exc:
-            self._fail_draft(draft_id, str(exc), self._record_failure(run, exc))
-        return draft_id
+            self._fail(pending, str(exc), self._record_failure(run, exc))
+        return draft.draft_id
 
     def _reserve(self, size: int) -> Reservation:
         """Return memory for a check. What nobody has looked at lately gives way, the oldest
@@ -186,11 +240,9 @@ class Drafts:
                 except MemoryBudgetError:
                     unseen = self._now() - _UNSEEN
                     idle = (
-                        draft.draft_id
-                        for draft in self._drafts.values()
-                        if self._holds.get(draft.draft_id)
-                        and draft.state is not DraftState.CHECKING
-                        and self._seen[draft.draft_id] < unseen
+                        draft_id
+                        for draft_id, pending in self._lists.items()
+                        if pending.held_bytes and not pending.is_checking and pending.seen < unseen
                     )
                     oldest = next(idle, None)
                     if oldest is None:
@@ -199,73 +251,70 @@ class Drafts:
 
     def draft(self, draft_id: str) -> Draft | None:
         with self._lock:
-            if draft_id in self._drafts:
-                self._seen[draft_id] = self._now()
-            return self._drafts.get(draft_id)
+            pending = self._lists.get(draft_id)
+            if pending is None:
+                return None
+            pending.seen = self._now()
+            return pending.draft
 
     def discard(self, draft_id: str) -> None:
         """Forget a check; one that still goes on ends soon. Runs are not affected."""
         with self._lock:
-            draft = self._drafts.pop(draft_id, None)
-            self._seen.pop(draft_id, None)
-            # Who works on it has its memory until that ends.
-            working = draft is not None and draft.state is DraftState.CHECKING
-            if not working and draft_id not in self._starting:
-                self._let_go(draft_id)
+            pending = self._lists.pop(draft_id, None)
+            if pending and not pending.is_checking:
+                self._let_go_of_unknown(pending)
+
+    def _let_go_of_unknown(self, pending: PendingList) -> None:
+        """Give back what is held for a list that was discarded. Whoever works on it has it until
+        that ends, and comes here then."""
+        with self._lock:
+            known = self._lists.get(pending.draft.draft_id) is pending
+            if not known and not pending.starting:
+                pending.let_go()
 
     def _make_room(self) -> None:
         """Discard what nobody has given a word about for long, and the oldest when there is too
         much; the newest stays, however large."""
         outdated = self._now() - _KEPT
-        for draft in list(self._drafts.values()):
-            if draft.created_at < outdated and draft.state is not DraftState.CHECKING:
-                self.discard(draft.draft_id)
-        while len(self._drafts) > 1 and (
-            len(self._drafts) > _MOST_DRAFTS or self._weight() > _MOST_BYTES
+        for draft_id, pending in list(self._lists.items()):
+            if pending.draft.created_at < outdated and not pending.is_checking:
+                self.discard(draft_id)
+        while len(self._lists) > 1 and (
+            len(self._lists) > _MOST_DRAFTS or self._ended_bytes() > _MOST_BYTES
         ):
-            self.discard(next(iter(self._drafts)))
+            self.discard(next(iter(self._lists)))
 
-    def _weight(self) -> int:
-        """Return the bytes of all checks that have ended."""
-        return sum(
-            hold.size
-            for draft_id, hold in self._holds.items()
-            if draft_id in self._drafts and self._drafts[draft_id].state is not DraftState.CHECKING
-        )
+    def _ended_bytes(self) -> int:
+        """Return what all checks that have ended hold."""
+        return sum(p.held_bytes for p in self._lists.values() if not p.is_checking)
 
-    def _check(self, draft_id: str, run: AnyRun, require: Callable[[], None]) -> None:
+    def _check(self, pending: PendingList, run: AnyRun, require: Callable[[], None]) -> None:
         def progress(progress: Progress) -> None:
-            self._update(draft_id, progress=progress)
+            with self._lock:
+                pending.update(progress=progress)
 
         def cancelled() -> bool:
-            return draft_id not in self._drafts or self._closing
+            return pending.draft.draft_id not in self._lists or self._closing
 
         try:
             require()
             plan = run.check(progress, cancelled)
-            message = run.refusal(plan)
-            if message:
+            if message := run.refusal(plan):
                 run_id = run.refuse(plan).run_id
-                self._update(
-                    draft_id, state=DraftState.REFUSED, plan=plan, message=message, run_id=run_id
-                )
-                self._weigh(draft_id, plan, ended=True)
+                self._end(pending, plan, state=DraftState.REFUSED, message=message, run_id=run_id)
             else:
-                self._update(draft_id, state=DraftState.READY, plan=plan)
-                self._weigh(draft_id, plan, ended=False)
+                self._end(pending, plan, state=DraftState.READY)
         except Cancelled:
             return
         except FatalError as exc:
-            self._fail_draft(draft_id, str(exc), self._record_failure(run, exc))
+            self._fail(pending, str(exc), self._record_failure(run, exc))
         except HimuroError as exc:
-            self._fail_draft(draft_id, str(exc), "")
+            self._fail(pending, str(exc), "")
         except Exception as exc:
-            _logger.exception("check %s failed", draft_id)
-            self._fail_draft(draft_id, str(unexpected(exc)), "")
+            _logger.exception("check %s failed", pending.draft.draft_id)
+            self._fail(pending, str(unexpected(exc)), "")
         finally:
-            with self._lock:
-                if draft_id not in self._drafts:  # it was discarded meanwhile
-                    self._let_go(draft_id)
+            self._let_go_of_unknown(pending)
 
     def _record_failure(self, run: AnyRun, error: FatalError) -> str:
         try:
@@ -274,68 +323,36 @@ class Drafts:
             _logger.error("the failure of %s cannot be recorded: %s", run.record.run_id, exc)  # noqa: TRY400
             return ""
 
-    def _fail_draft(self, draft_id: str, message: str, run_id: str) -> None:
-        self._update(draft_id, state=DraftState.ERROR, message=message, run_id=run_id)
+    def _end(self, pending: PendingList, plan: AnyPlan, **changes: object) -> None:
         with self._lock:
-            self._let_go(draft_id)
-
-    def _weigh(self, draft_id: str, plan: AnyPlan, *, ended: bool) -> None:
-        """Note how much memory a check holds, and let others go when that is too much."""
-        with self._lock:
-            if draft_id not in self._drafts:
-                return
-            kept = ITEM_BYTES * (len(plan.items) + len(plan.problems))
-            if ended:
-                self._runs.pop(draft_id, None)
-            else:
-                kept += self._holds[draft_id].size - CHECK_BYTES
-            # Never more than before: so it is granted.
-            self._holds[draft_id].resize(min(kept, self._holds[draft_id].size))
+            pending.update(plan=plan, **changes)
+            pending.end_check(plan, refused=pending.draft.state is DraftState.REFUSED)
             self._make_room()
 
-    def _let_go(self, draft_id: str) -> None:
-        """Drop the run of a draft, and with it the uploaded bytes."""
-        self._runs.pop(draft_id, None)
-        if hold := self._holds.pop(draft_id, None):
-            hold.release()
-
-    def _update(self, draft_id: str, **changes: object) -> None:
+    def _fail(self, pending: PendingList, message: str, run_id: str) -> None:
         with self._lock:
-            if draft_id in self._drafts:
-                self._drafts[draft_id] = replace(self._drafts[draft_id], **changes)  # type: ignore[arg-type]
+            pending.update(state=DraftState.ERROR, message=message, run_id=run_id)
+            pending.let_go()
 
-    def take(self, draft_id: str) -> str | tuple[Draft, AnyRun, Reservation]:
-        """Return a draft that may be run, with its plan, the run that it becomes and the memory
-        that both have; they are the caller's until ``became``. Or the id of the run that it has
-        become already: while somebody else has it, waits for that.
+    @contextmanager
+    def starting(self, draft_id: str) -> Iterator[PendingList]:
+        """Have a checked list to oneself while its run is begun; ``became`` ends it.
 
-        Raises ``ListError`` when the check is unknown, unfinished or refused.
+        Waits while somebody else has it: then it may have become a run. One that has not may be
+        begun again. Raises ``ListError`` when the check is unknown.
         """
         with self._lock:
-            self._lock.wait_for(lambda: draft_id not in self._starting)
-            draft = self._drafts.get(draft_id)
-            if draft is None:
+            pending = self._lists.get(draft_id)
+            if pending is None:
                 raise ListError(
                     "確認の結果が見つかりません。一覧をもう一度アップロードしてください"
                 )
-            if draft.state is DraftState.READY and draft.run_id:
-                return draft.run_id
-            if draft.state is not DraftState.READY or draft.plan is None:
-                raise ListError("確認が終わっていないか、誤りがあるため実行できません")
-            self._starting.add(draft_id)
-            return draft, self._runs[draft_id], self._holds[draft_id]
-
-    def became(self, draft_id: str, run_id: str) -> None:
-        """Note which run a draft has become; empty: none, and it may be taken again.
-
-        From then on everything about the run stands in its folder.
-        """
-        with self._lock:
-            self._starting.discard(draft_id)
-            if run_id:
-                self._update(draft_id, run_id=run_id, plan=None)
-                self._runs.pop(draft_id, None)
-                self._holds.pop(draft_id, None)  # the run gives it back
-            elif draft_id not in self._drafts:
-                self._let_go(draft_id)
-            self._lock.notify_all()
+            self._lock.wait_for(lambda: not pending.starting)
+            pending.starting = True
+        try:
+            yield pending
+        finally:
+            with self._lock:
+                pending.starting = False
+                self._let_go_of_unknown(pending)
+                self._lock.notify_all()

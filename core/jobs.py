@@ -272,22 +272,19 @@ class Jobs:
         return self.open_restore_store(self._settings)
 
     def _start(self, draft_id: str, work_of: Callable[[AnyRun], Work]) -> str:
-        taken = self._drafts.take(draft_id)
-        if isinstance(taken, str):
-            return taken
-        draft, run, hold = taken
-        run_id = ""
-        try:
+        with self._drafts.starting(draft_id) as pending:
+            draft = pending.draft
+            if draft.state is DraftState.READY and draft.run_id:
+                return draft.run_id
+            run, hold = pending.owned()
             work, plan = work_of(run), draft.plan
             # What it writes takes seconds for a large plan: nobody is to wait for that.
             with self._beginning(len(plan.items) if plan else 0):
                 record = run.begin(plan)
                 progress = Progress(total_files=record.total_files, total_bytes=record.total_bytes)
                 self._add(_Job(run, draft.sources, work, progress, hold=hold))
-            run_id = record.run_id
-        finally:
-            self._drafts.became(draft_id, run_id)
-        return run_id
+                pending.became(record.run_id)
+            return record.run_id
 
     def _take_up(self, restore: OpenRestore, started_by: str, work: Work) -> None:
         files = restore.record.total_files - restore.record.placed_files

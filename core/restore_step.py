@@ -81,27 +81,26 @@ class RestoreStep:
         stop: StopSignal,
         progress: ProgressSink,
     ) -> RunRecord:
-        def work() -> Requested:
-            self._started(tier=tier.value, days=days)
-            store = open_store()
-            store.check()
-            return Requests(
-                self._folder.standings(),
-                store,
-                self._folder,
-                tier=tier,
-                days=days,
-                stop=stop,
-                progress=progress,
-                now=self._now,
-            ).execute()
-
-        def otherwise(fatal: FatalError | None) -> Requested:
-            return Requested(fatal=fatal, stopped=fatal is None)
-
         try:
             self._remember_failures()
-            result = in_turn(self._settings, stop, progress, work, otherwise)
+            result = Requested(stopped=True)
+            with in_turn(self._settings, stop, progress) as turn:
+                if turn.has_come:
+                    self._started(tier=tier.value, days=days)
+                    store = open_store()
+                    store.check()
+                    result = Requests(
+                        self._folder.standings(),
+                        store,
+                        self._folder,
+                        tier=tier,
+                        days=days,
+                        stop=stop,
+                        progress=progress,
+                        now=self._now,
+                    ).execute()
+            if turn.fatal:
+                result = Requested(fatal=turn.fatal)
             if result.thawing:
                 self._run.record = replace(self._run.record, ready_by=self._now() + tier.wait)
             self.states = {
@@ -122,31 +121,32 @@ class RestoreStep:
         progress: ProgressSink,
     ) -> RunRecord:
         before = self._run.record.target_mount
-
-        def work() -> PlaceResult:
-            # It may have waited for its turn for hours.
-            require_mounted(self._settings, target.typed, target.local, before)
-            lies_on = str(mount_of(target.local) or "")
-            self._started(target=target.typed, target_mount=lies_on)
-            store = open_store()
-            store.check()
-            if again:
-                when = self._now()
-                self._folder.add_events(
-                    [RestoreOutcome(key, Step.LOST, when) for key in sorted(again)]
-                )
-            return self._place(store, target, stop, progress)
-
-        def otherwise(fatal: FatalError | None) -> PlaceResult:
-            return PlaceResult(fatal, stopped=fatal is None)
-
         try:
             self._remember_failures()
-            result = in_turn(self._settings, stop, progress, work, otherwise)
+            result = PlaceResult(None, stopped=True)
+            with in_turn(self._settings, stop, progress) as turn:
+                if turn.has_come:
+                    # It may have waited for its turn for hours.
+                    require_mounted(self._settings, target.typed, target.local, before)
+                    lies_on = str(mount_of(target.local) or "")
+                    self._started(target=target.typed, target_mount=lies_on)
+                    store = open_store()
+                    store.check()
+                    self._forget_places(again)
+                    result = self._place(store, target, stop, progress)
+            if turn.fatal:
+                result = PlaceResult(turn.fatal, stopped=False)
             return self._conclude(result.fatal, stopped=result.stopped)
         finally:
             self._folder.close()
             self._lock.release()
+
+    def _forget_places(self, again: set[str]) -> None:
+        """Note that files, by their keys, are to be placed once more."""
+        when = self._now()
+        lost = [RestoreOutcome(key, Step.LOST, when) for key in sorted(again)]
+        if lost:
+            self._folder.add_events(lost)
 
     def _remember_failures(self) -> None:
         # Not by time: where a clock was set back, old failures would be those of this step.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -24,8 +24,6 @@ from core.runfolder import RunFolder, new_run_id
 from core.settings import Settings
 from core.shortage import unexpected
 from core.stop import StopSignal
-
-R = TypeVar("R")
 
 _logger = logging.getLogger(__name__)
 
@@ -167,28 +165,39 @@ class Run(ABC, Generic[P, F]):
         return self.record
 
 
-def in_turn(
-    settings: Settings,
-    stop: StopSignal,
-    progress: ProgressSink,
-    work: Callable[[], R],
-    otherwise: Callable[[FatalError | None], R],
-) -> R:
-    """Return what comes of ``work`` once no other run of this installation is busy.
+@dataclass(slots=True)
+class Turn:
+    """Whether a run has its turn, and what broke in it."""
 
-    Raises nothing: of an error, or of a stop before the turn came (None), ``otherwise`` makes
-    the result, because the lists of what was not done are still owed.
+    has_come: bool = False
+    """False when a stop was asked for before."""
+    fatal: FatalError | None = None
+
+    @contextmanager
+    def keeping_errors(self) -> Iterator[None]:
+        """Note what is raised in here instead of passing it on."""
+        try:
+            yield
+        except FatalError as exc:
+            self.fatal = exc
+        except Exception as exc:
+            _logger.exception("a run failed")
+            self.fatal = unexpected(exc)
+
+
+@contextmanager
+def in_turn(settings: Settings, stop: StopSignal, progress: ProgressSink) -> Iterator[Turn]:
+    """Do something once no other run of this installation is busy.
+
+    An error is not raised but told by the turn: the lists of what was not done are still owed.
     """
-    try:
-        with wait_for_turn(settings.data_dir, stop, progress) as my_turn:
-            if my_turn:
-                return work()
-    except FatalError as exc:
-        return otherwise(exc)
-    except Exception as exc:
-        _logger.exception("a run failed")
-        return otherwise(unexpected(exc))
-    return otherwise(None)
+    turn = Turn()
+    with turn.keeping_errors(), ExitStack() as stack:
+        with turn.keeping_errors():
+            waiting = wait_for_turn(settings.data_dir, stop, progress)
+            turn.has_come = stack.enter_context(waiting)
+        with turn.keeping_errors():
+            yield turn
 
 
 AnyRun = Run[Any, Any]

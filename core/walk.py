@@ -18,35 +18,44 @@ from core.resolve import Found, Resolver
 from core.shares import Kind, Shares, is_leftover, is_probe
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """Where a list names something."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Listed:
+    """A file or a directory that a row of a list names, before it was looked at."""
 
+    found: Found
     source: str
+    """Of the row, as is the next."""
     line: int
     text: str
     """What stands there; empty when it is the very path that was found."""
 
-
-@dataclass(frozen=True, slots=True)
-class ListedFile:
-    """A file or a directory found for a row, before it was looked at."""
-
-    found: Found
-    row: Mention
-    listed: bool
-    """True when the row names it, False when it lies below a listed directory."""
+    @property
+    def row(self) -> Listed:
+        return self
 
     @property
     def named(self) -> str:
-        """What the row names it, or its path when it lies below what the row names."""
-        return (self.listed and self.row.text) or self.found.path
+        return self.text or self.found.path
 
 
-Children = list[ListedFile | Problem]
+@dataclass(frozen=True, slots=True, eq=False)
+class Below:
+    """A file or a directory in or below a listed directory, before it was looked at."""
+
+    found: Found
+    row: Listed
+    """The listed directory."""
+
+    @property
+    def named(self) -> str:
+        return self.found.path
+
+
+Candidate = Listed | Below
+Children = list[Below | Problem]
 Parallel = Callable[
-    [str, Callable[[ListedFile], Children], Sequence[ListedFile]],
-    Iterator[tuple[ListedFile, Children]],
+    [str, Callable[[Candidate], Children], Sequence[Candidate]],
+    Iterator[tuple[Candidate, Children]],
 ]
 """Does work on every directory under the name of a phase; pairs come in no particular order."""
 
@@ -60,18 +69,18 @@ class Walk:
         self.problems: list[Problem] = []
         """What cannot be taken, and directories without files."""
 
-    def files(self, directories: Sequence[ListedFile]) -> Iterator[ListedFile]:
+    def files(self, directories: Sequence[Listed]) -> Iterator[Below]:
         """Yield every file and every link below ``directories``; none of them may lie below
         another."""
         filled: set[int] = set()
-        here = list(directories)
+        here: list[Candidate] = list(directories)
         while here:
-            deeper: list[ListedFile] = []
+            deeper: list[Candidate] = []
             for directory, children in self._parallel(
                 "フォルダーの中を調べています", self._children, here
             ):
                 for child in children:
-                    if isinstance(child, ListedFile) and child.found.kind is Kind.DIRECTORY:
+                    if isinstance(child, Below) and child.found.kind is Kind.DIRECTORY:
                         deeper.append(child)
                         continue
                     filled.add(id(directory.row))
@@ -80,14 +89,11 @@ class Walk:
                     else:
                         yield child
             here = sorted(deeper, key=lambda d: d.found.path)
-        for directory in directories:
-            row = directory.row
+        for row in directories:
             if id(row) not in filled:
-                self.problems.append(
-                    Problem(Code.EMPTY_DIRECTORY, directory.named, row.source, row.line)
-                )
+                self.problems.append(Problem(Code.EMPTY_DIRECTORY, row.named, row.source, row.line))
 
-    def _children(self, directory: ListedFile) -> Children:
+    def _children(self, directory: Candidate) -> Children:
         row, here = directory.row, directory.found
         try:
             listing = self._resolver.listing(here.inside, here.share)
@@ -109,12 +115,12 @@ class Walk:
                 path = f"{here.path}\\{name}"
                 children.append(Problem(exc.code, path, row.source, row.line, exc.detail))
                 continue
-            children.append(ListedFile(found, row, False))
+            children.append(Below(found, row))
         return children
 
 
 def link_problems(
-    links: Sequence[ListedFile], taken: Iterable[ListedFile], shares: Shares
+    links: Sequence[Candidate], taken: Iterable[Candidate], shares: Shares
 ) -> Iterator[Problem]:
     """Yield what is said of each link: a warning where the place that it leads to is ``taken``,
     or below a directory that is, and archived there; else an error."""

@@ -124,7 +124,7 @@ def bank(tmp_path: Path) -> Iterator[Bank]:
         assert bank.gate.wait(SECONDS)
         return office.desk.store
 
-    office.desk.environ = {"HIMURO_MEMORY_BUDGET": "1024"}
+    office.desk.environ = {"HIMURO_MEMORY_BUDGET": "640"}
     office.desk.write("a.txt", "x")
     office.jobs = Jobs(office.desk.settings, office.desk.catalogue, open_store, no_restores)  # type: ignore[arg-type]
     office.jobs.open()

@@ -110,6 +110,11 @@ def _existing(share: Path) -> list[tuple[str, bytes]]:
     return _text("existing.csv", f"{UNC}\\多数,{{0:06}}{'名' * 22}\r\n", "utf-8-sig")
 
 
+def _beside(_share: Path) -> list[tuple[str, bytes]]:
+    """As many files of that directory that do not exist."""
+    return _text("beside.csv", f"{UNC}\\多数,{{0:06}}{'写' * 22}\r\n", "utf-8-sig")
+
+
 def _directory(_share: Path) -> list[tuple[str, bytes]]:
     """The same files, by their folder."""
     return [("folder.csv", f"{_TITLES}{UNC}\\多数,\r\n".encode())]
@@ -217,6 +222,7 @@ _CASES = (
     _Case("xlsx: a million blank rows", _blank),
     _Case("CSV: 200,000 files that exist", _existing),
     _Case("CSV: their folder", _directory),
+    _Case("CSV: as many that are missing there", _beside),
     _Case(
         "restore list, exported columns",
         lambda _: _text(
