@@ -1,6 +1,6 @@
 """The commands (contract, "Commands"): ``python -m core …``.
 
-The one module of ``core`` that knows ``db``: it wires the commands, as
+The one module of ``core`` that knows ``db`` and ``core/s3``: it wires the commands, as
 ``pages/common/services.py`` wires the pages.
 """
 
@@ -9,9 +9,12 @@ from __future__ import annotations
 import gc
 import sys
 
-from core.commands import Wiring, main
-from core.ports import Catalogue, Health, ObjectStore, RestoreStore
-from core.settings import Settings
+from core.archive.ports import ObjectStore
+from core.cli.main import Wiring, main
+from core.config.settings import Settings
+from core.health.ports import Health
+from core.ports import Catalogue
+from core.restore.ports import RestoreStore
 
 
 def open_catalogue(settings: Settings) -> Catalogue:
@@ -21,13 +24,13 @@ def open_catalogue(settings: Settings) -> Catalogue:
 
 
 def open_store(settings: Settings) -> ObjectStore:
-    from core.s3 import S3ObjectStore  # noqa: PLC0415
+    from core.s3.archive_store import S3ObjectStore  # noqa: PLC0415
 
     return S3ObjectStore(settings)
 
 
 def open_restore_store(settings: Settings) -> RestoreStore:
-    from core.s3_restore import S3RestoreStore  # noqa: PLC0415
+    from core.s3.restore_store import S3RestoreStore  # noqa: PLC0415
 
     return S3RestoreStore(settings)
 
@@ -39,7 +42,7 @@ def init_db(settings: Settings) -> None:
 
 
 def open_health(settings: Settings) -> Health:
-    from core.s3_health import S3Health  # noqa: PLC0415
+    from core.s3.health import S3Health  # noqa: PLC0415
     from db.health import SqlHealth  # noqa: PLC0415
 
     return Health(SqlHealth(settings.database_url), S3Health(settings))

@@ -161,7 +161,7 @@ class Entry:
     modified_at: datetime
     """The original's modification time, with time zone."""
     search_key: str
-    """``core.names.search_key(directory, original name)``."""
+    """``core.paths.normalization.search_key(directory, original name)``."""
     id: int = 0
     """Serial key; 0 until stored."""
 
@@ -195,7 +195,7 @@ class SearchQuery:
 
     words: str = ""
     """Words separated by spaces, all of which must occur in directory or name; what stands in
-    quotation marks is one (``core.search_words``)."""
+    quotation marks is one (``core.search.query_words``)."""
     directory: str = ""
     """This UNC directory and below."""
     request_id: str = ""
@@ -444,7 +444,7 @@ class RunRecord:
     """Names of the lists as uploaded."""
     # A restore, the sum of all its steps so far:
     tier: str = ""
-    """``core.restore_model.Tier`` by value; empty for other kinds."""
+    """``core.restore.model.Tier`` by value; empty for other kinds."""
     days: int = 0
     """For how many days copies were asked to stay readable, from the request on."""
     left_out_rows: int = 0
@@ -460,7 +460,7 @@ class RunRecord:
     target: str = ""
     """ShareDirectory of the last placing, as it was typed."""
     target_mount: str = ""
-    """What that lay on (``core.mounts.Mount`` as text); empty: not known."""
+    """What that lay on (``core.files.mounts.Mount`` as text); empty: not known."""
     last_by: str = ""
     """Who started the last step after the first."""
     settings: dict[str, str] = field(default_factory=dict)

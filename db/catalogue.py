@@ -12,9 +12,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, Executable, select
 
 from core.errors import Code, FatalError
-from core.folders import Total
 from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
-from core.ports import Hits
+from core.ports import Hits, Total
 from db import hits
 from db.columns import COLUMNS, NAMES, entry
 from db.engine import identity, snapshot, sqlite_file, writing

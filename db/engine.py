@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 
-from core.database_url import WRONG_SQLITE, read_url
+from core.config.database_url import WRONG_SQLITE, read_url
 from core.errors import Code, FatalError, SettingsError
-from core.private import create_private
+from core.files.private_file import create_private
 from db.errors import connected
 from db.patience import STATEMENT_SECONDS, Patience
 

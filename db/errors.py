@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from core.errors import Code, FatalError
-from core.shortage import descriptors_missing, patiently, unexpected
+from core.resources.shortage import descriptors_missing, patiently, unexpected
 from db.revision import NEW_DATABASE
 
 _SQLITE = {

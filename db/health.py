@@ -9,8 +9,8 @@ from pathlib import Path
 from sqlalchemy import Connection, func, make_url, select, text
 
 from core.errors import Code, FatalError, sentence
-from core.findings import Finding, Status
-from core.mounts import network_file_system
+from core.files.mounts import network_file_system
+from core.health.findings import Finding, Status
 from db.engine import make_engine, sqlite_file
 from db.errors import translated
 from db.models import ArchivedFile

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, make_url, text
 
 from core.errors import Code, FatalError
-from core.private import make_private_directory
+from core.files.private_file import make_private_directory
 from db.engine import LOCK_WAIT_SECONDS, make_engine, sqlite_file, writing
 from db.errors import translated
 from db.revision import require_utf8, versions

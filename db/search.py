@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, and_, false, func, or_
 
 from core.errors import ListError
 from core.model import SearchQuery
-from core.names import fold
-from core.search_words import Wanted, wanted
+from core.paths.normalization import fold
+from core.search.query_words import Wanted, wanted
 from db.models import ArchivedFile as File
 
 MOST_CHARACTERS = 1200

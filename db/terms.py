@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, ColumnElement, func, literal
 
 from core.model import SearchQuery
-from core.search_words import wanted
+from core.search.query_words import wanted
 from db.search import directory_key, file_types
 
 _LETTER_BITS = 21

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, case, func, literal, select, text
 
-from core.folders import Total
+from core.ports import Total
 from db.models import ArchivedFile as File
 
 _BATCH = 5000

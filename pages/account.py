@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from core import browsers
-from core.sessions import SessionView
-from core.settings import SignInKind
+from core.auth import user_agents
+from core.auth.sessions import SessionView
+from core.config.settings import SignInKind
 from pages.common import guard, services, session, view
 
 _NONE_ENDED = "もうサインアウトしています。"
@@ -58,7 +58,7 @@ def _session(each: SessionView) -> None:
     if each.address and each.address != each.first.address:
         where += f"（最後は {each.address}）"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.text(each.first.browser or browsers.UNKNOWN)
+        st.text(each.first.browser or user_agents.UNKNOWN)
         if each.this:
             st.badge("このブラウザー", color="green")
     view.facts(

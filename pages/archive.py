@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.restore_status import KIND as RESTORE
+from core.restore.status import KIND as RESTORE
 from pages.common import guard, services, view
 from pages.steps import address, check, plan, progress, recent, result, upload
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 import streamlit as st
 
-from core.checkup import CheckupView
-from core.findings import Area, Finding, Status, in_order, worst
+from core.health.background import CheckupView
+from core.health.findings import Area, Finding, Status, in_order, worst
 from pages.common import guard, services, view, words
 from pages.common.routes import checkup_address
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.restore_status import KIND, is_open
+from core.restore.status import KIND, is_open
 from pages.common import guard, services, view, words
 from pages.restoring import opened, overview, plan
 from pages.steps import address, check, progress, recent, upload

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from core.accounts import Role
+from core.auth.accounts import Role
 from pages import account, archive, health, restore, runs, search
 from pages.common import guard, view
 

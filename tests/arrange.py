@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.archive_run import ArchiveRun
-from core.check import refusal
+from core.archive.check import refusal
+from core.archive.run import ArchiveRun
+from core.concurrency.cancellation import StopSignal
+from core.config.settings import Settings, load_settings
 from core.errors import Code, FatalError
 from core.model import ListSource, Plan, RunRecord, RunRequest
-from core.ports import RestoreStore
-from core.settings import Settings, load_settings
-from core.shares import FileSystem, Shares
-from core.stop import StopSignal
+from core.restore.ports import RestoreStore
+from core.share.shares import FileSystem, Shares
 from tests.fakes import MemoryCatalogue, MemoryStore
 
 UNC = r"\\fsx01\share"

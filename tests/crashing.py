@@ -16,17 +16,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from core import requesting, target
 from core.__main__ import WIRING
-from core.commands import main
-from core.mounts import Mount
-from core.restore_folder import RestoreFolder
-from core.runfolder import RunFolder
-from core.s3 import S3ObjectStore
-from core.s3_lean import S3Lane
-from core.s3_restore import S3RestoreStore
-from core.shares import FileSystem
-from core.target import Directory
+from core.cli.main import main
+from core.files.mounts import Mount
+from core.restore import requester, target
+from core.restore.folder import RestoreFolder
+from core.restore.target import Directory
+from core.runs.folder import RunFolder
+from core.s3.archive_store import S3ObjectStore
+from core.s3.http.fast_put import S3Lane
+from core.s3.restore_store import S3RestoreStore
+from core.share.shares import FileSystem
 from db.catalogue import SqlCatalogue
 from tests.servers import CHECKOUT
 
@@ -75,7 +75,7 @@ def crash_at(moment: int, only: str = "") -> Callable[[], int]:
         return step
 
     # One request for a copy at a time: all of several threads would begin before any ends.
-    requesting.THREADS = 1
+    requester.THREADS = 1
     for owner, name in STEPS:
         setattr(owner, name, counted(getattr(owner, name)))
     return lambda: last[0]

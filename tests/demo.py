@@ -171,7 +171,7 @@ def _settings(place: Path, share: Share) -> dict[str, str]:
 
 def _write_accounts(file: Path) -> dict[str, str]:
     """Make an account for each role with a password of this demo alone; returns them."""
-    from core.passwords import hash_password
+    from core.auth.passwords import hash_password
 
     people = {"operator": "operator", "admin": "administrator"}
     passwords = {name: secrets.token_urlsafe(9) for name in people}

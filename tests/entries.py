@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from core.model import MARKER_SUFFIX, Entry, SearchQuery
-from core.names import object_key, search_key
+from core.paths.normalization import object_key, search_key
 from core.ports import Catalogue
 
 DIRECTORY = r"\\fsx01\share\営業部"

@@ -10,12 +10,12 @@ from datetime import date
 from typing import Generic, TypeVar
 from zoneinfo import ZoneInfo
 
+from core.archive.ports import STORAGE_CLASS, Lane, NewObject, Part, StoredObject
 from core.errors import Code, FatalError, HimuroError, ItemError
-from core.folders import Total
 from core.model import Entry, SearchPage, SearchQuery
-from core.names import decode_metadata, fold
-from core.ports import STORAGE_CLASS, Hits, Lane, NewObject, Part, StoredObject
-from core.s3_lean import user_metadata
+from core.paths.normalization import decode_metadata, fold
+from core.ports import Hits, Total
+from core.s3.http.fast_put import user_metadata
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from core.errors import Code, FatalError, HimuroError, ItemError
-from core.ports import FetchLane
-from core.restore_model import Answer, ObjectState, Thaw, Tier, copy_expires
+from core.restore.model import Answer, ObjectState, Thaw, Tier, copy_expires
+from core.restore.ports import FetchLane
 from tests.fakes import MemoryStore
 
 T = TypeVar("T")

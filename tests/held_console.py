@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 from streamlit.web.cli import main
 
-from core import export, export_queue
-from core.export import Form, Written
+from core.export import queue, writer
+from core.export.writer import Form, Written
 from core.model import Entry
 from core.ports import Hits
 
@@ -23,7 +23,7 @@ ROWS = 80
 AT_ONCE = "HELD_CONSOLE_LEAVES_AT_ONCE"
 """Environment variable: when it is set, whoever closes a page has left in that moment."""
 
-_write = export.write
+_write = writer.write
 
 
 def _held(batches: Iterator[Sequence[Entry]]) -> Iterator[Sequence[Entry]]:
@@ -46,7 +46,7 @@ def _held_write(
 
 
 if __name__ == "__main__":
-    export.write = _held_write
+    writer.write = _held_write
     if AT_ONCE in os.environ:
-        export_queue.AWAY = timedelta(0)
+        queue.AWAY = timedelta(0)
     main(prog_name="streamlit")

@@ -53,9 +53,9 @@ class LeanFinder(PathFinder):
 def rendered(root: Path) -> Iterator[str]:
     from streamlit.testing.v1 import AppTest
 
-    from core.jobs import Jobs
+    from core.jobs.queue import Jobs
     from core.model import Entry
-    from core.names import search_key
+    from core.paths.normalization import search_key
     from pages.common import guard, services
     from pages.common.services import Services
     from tests.arrange import UNC, Desk, no_restores

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from core import export
-from core.archive_run import ArchiveRun
-from core.check import refusal
-from core.export import Form
+from core.archive.check import refusal
+from core.archive.run import ArchiveRun
+from core.concurrency.cancellation import StopSignal
+from core.config.settings import Settings, load_settings
+from core.export import writer
+from core.export.writer import Form
 from core.model import Entry, ListSource, Plan, RunRecord, SearchQuery
 from core.ports import Catalogue, Hits
-from core.restore_model import RestorePlan
-from core.restore_run import OpenRestore, RestoreRun
-from core.settings import Settings, load_settings
-from core.stop import StopSignal
-from core.target import find_target
+from core.restore.model import RestorePlan
+from core.restore.run import OpenRestore, RestoreRun
+from core.restore.target import find_target
 from tests.arrange import BUCKET, REQUEST, UNC, archive_list
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore
@@ -97,7 +97,7 @@ class Office:
 
     def exported(self, form: Form, rows: Sequence[Entry]) -> bytes:
         file = io.BytesIO()
-        export.write(file, form, Hits(len(rows), iter([rows])), self.settings.timezone)
+        writer.write(file, form, Hits(len(rows), iter([rows])), self.settings.timezone)
         return file.getvalue()
 
     # Restoring

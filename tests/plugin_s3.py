@@ -13,12 +13,12 @@ from typing import Any
 import boto3
 import pytest
 
-from core import s3_client
-from core.s3 import S3ObjectStore
-from core.s3_client import S3Connection
-from core.s3_restore import S3RestoreStore
-from core.s3_watch import SILENT_SECONDS, Watch
-from core.settings import load_settings
+from core.config.settings import load_settings
+from core.s3 import connection as s3_client
+from core.s3.archive_store import S3ObjectStore
+from core.s3.connection import S3Connection
+from core.s3.http.stall_watch import SILENT_SECONDS, Watch
+from core.s3.restore_store import S3RestoreStore
 from tests.proxy import FaultyProxy, faulty_proxy
 from tests.servers import (
     aws_environment,

@@ -19,9 +19,10 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
-from core import shortage, unlinked
 from core.__main__ import WIRING
-from core.commands import main as command
+from core.cli.main import main as command
+from core.files import nofollow
+from core.resources import shortage
 
 LIMIT = 128
 OPENS = ("open", "os.listdir", "os.scandir", "socket.__new__", "sqlite3.connect")
@@ -34,13 +35,13 @@ _ELSEWHERE = tuple(
 
 
 _LATE = (
-    "core.archive_run",
-    "core.restore_command",
-    "core.restore_run",
-    "core.request_list",
-    "core.restore_check",
-    "core.s3",
-    "core.s3_restore",
+    "core.archive.run",
+    "core.cli.restore",
+    "core.restore.run",
+    "core.lists.parser",
+    "core.restore.check",
+    "core.s3.archive_store",
+    "core.s3.restore_store",
     "db",
     "db.indexed",
 )
@@ -106,18 +107,18 @@ def _tries_again() -> bool:
 
 def _listen_to_shares() -> None:
     """Have files of shares heard of, too: no event of Python's tells of ``openat2``."""
-    real = unlinked._openat2
+    real = nofollow._openat2
 
     def heard(path: str, flags: int, mode: int) -> int | None:
         sys.audit("open", path, None, flags)
         return real(path, flags, mode)
 
-    unlinked._openat2 = heard
+    nofollow._openat2 = heard
 
 
 def moments(every: int) -> Callable[[], str]:
     descriptors, waits, numbers = Descriptors(), Waits(), count(1)
-    logging.getLogger("core.shortage").addFilter(waits)
+    logging.getLogger("core.resources.shortage").addFilter(waits)
 
     def opens(_name: str) -> None:
         if next(numbers) % every == 0 and not _tries_again():

@@ -37,7 +37,7 @@ from moto.s3.models import FakeKey, s3_backends
 from moto.s3.responses import S3Response
 from werkzeug.serving import run_simple
 
-from core.restore_model import copy_expires
+from core.restore.model import copy_expires
 from tests.servers import HOST
 
 Answer = tuple[int, dict[str, str], str]

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from core import mounts
-from core.doctor_places import restore_root
 from core.errors import Code, FatalError
-from core.findings import Status
+from core.files import mounts
+from core.files.mounts import is_gone, mount_of, not_mounted
+from core.health.findings import Status
+from core.health.local_checks import restore_root
 from core.model import RunState
-from core.mounts import is_gone, mount_of, not_mounted
-from core.place_preview import PlacePreview
-from core.restore_model import Stage
-from core.shares import FileSystem
-from core.target import find_target
+from core.restore.model import Stage
+from core.restore.preview import PlacePreview
+from core.restore.target import find_target
+from core.share.shares import FileSystem
 from tests.arrange import UNC, Desk
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore

@@ -12,8 +12,8 @@ from argon2 import PasswordHasher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import passwords
-from core.accounts import AccountsError, AccountsFile, Role, parse_accounts
+from core.auth import passwords
+from core.auth.accounts import AccountsError, AccountsFile, Role, parse_accounts
 from core.errors import ListError
 from tests.people import ADMINISTRATOR, OPERATOR, write_accounts
 

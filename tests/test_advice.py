@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.advice import MOST_SEARCHES, Advice, advise
 from core.errors import ListError
 from core.model import SearchPage, SearchQuery
-from core.spellings import near
-from core.typed_query import TypedQuery
+from core.search.spelling_variants import near
+from core.search.suggestions import MOST_SEARCHES, Advice, advise
+from core.search.typed_query import TypedQuery
 from tests.entries import entry
 from tests.fakes import MemoryCatalogue
 

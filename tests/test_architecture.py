@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from core.config.settings import load_settings
 from core.model import EXIT_CODES
-from core.settings import load_settings
 from tests.servers import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text("utf-8")
@@ -56,14 +56,14 @@ def test_only_s3_talks_to_s3() -> None:
     clients = {"boto3", "botocore"}
     found = {name for name, used in packages("core").items() if used & clients}
     assert found == {
-        "core/aws_errors.py",
-        "core/aws_session.py",
-        "core/s3_client.py",
-        "core/s3_denials.py",
-        "core/s3_health.py",
-        "core/s3_lean.py",
-        "core/s3_restore.py",
-        "core/s3_states.py",
+        "core/s3/exceptions.py",
+        "core/s3/session.py",
+        "core/s3/connection.py",
+        "core/s3/denials.py",
+        "core/s3/health.py",
+        "core/s3/http/fast_put.py",
+        "core/s3/restore_store.py",
+        "core/s3/object_states.py",
     }
 
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from core.archive import Archiver
-from core.archive_run import ArchiveRun
+from core.archive.archiver import Archiver
+from core.archive.run import ArchiveRun
+from core.concurrency.cancellation import StopSignal
 from core.errors import Code, FatalError, ItemError, ListError
-from core.history import file_of, record_of, records
+from core.jobs.recovery import recover
 from core.model import ListSource, RunRequest, RunState
-from core.names import generation_key
-from core.recovery import recover
-from core.runfolder import RunFolder
-from core.shares import FileSystem, Shares
-from core.stop import StopSignal
+from core.paths.normalization import generation_key
+from core.runs.folder import RunFolder
+from core.runs.history import file_of, record_of, records
+from core.share.shares import FileSystem, Shares
 from tests.arrange import BUCKET, REQUEST, UNC, Desk, Done, rows
 from tests.fakes import MemoryObject, MemoryStore
 

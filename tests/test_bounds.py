@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from core import shortage
-from core.checkup import Checkup
-from core.crew import MOST_UNSETTLED
-from core.doctor import Check
-from core.doctor import run as examine
-from core.drafts import DraftState
+from core.concurrency.background import Lookups
+from core.concurrency.parallel import parallel
+from core.concurrency.worker_pool import MOST_UNSETTLED
 from core.errors import Code, FatalError
-from core.export import Form
-from core.export_job import ExportState
-from core.findings import Finding, Status
-from core.lookups import Lookups
+from core.export.job import ExportState
+from core.export.writer import Form
+from core.health.background import Checkup
+from core.health.checks import Check
+from core.health.checks import run as examine
+from core.health.findings import Finding, Status
+from core.jobs.pending_checks import DraftState
 from core.model import Entry, RunState, SearchQuery
-from core.runfolder import RunFolder
-from core.shares import FileSystem, Kind
-from core.workers import parallel
+from core.resources import shortage
+from core.runs.folder import RunFolder
+from core.share.shares import FileSystem, Kind
 from pages.common.ending import ending_with
 from pages.common.health_routes import Readiness
 from tests.arrange import UNC, Desk, Done
@@ -306,11 +306,11 @@ def test_files_for_which_no_descriptor_comes_back_stop_the_run(
 _NO_DESCRIPTOR = """
 import os, resource, sys
 from pathlib import Path
-from core import shortage
+from core.resources import shortage
 from core.errors import FatalError
-from core.settings import load_settings
-from core.shares import Shares
-from core.history import records
+from core.config.settings import load_settings
+from core.share.shares import Shares
+from core.runs.history import records
 settings = load_settings({"HIMURO_SHARES": rf"\\\\fsx01\\share={sys.argv[1]}",
                           "HIMURO_DATA_DIR": sys.argv[1]})
 shortage.WAIT_SECONDS = 0

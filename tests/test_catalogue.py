@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from core.model import Entry, SearchQuery
-from core.names import fold
+from core.paths.normalization import fold
 from db import SqlCatalogue
 from db.engine import make_engine, writing
 from tests.entries import DIRECTORY, WHEN, entry, stored

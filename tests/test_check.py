@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.check import ArchiveCheck
+from core.archive.check import ArchiveCheck
+from core.concurrency.parallel import Cancelled, parallel
+from core.config.settings import ShareSetting
 from core.errors import Code, FatalError, Severity
+from core.lists.parser import parse
 from core.model import ListKind, ListSource, ParsedList, ShareDirectory, Standing
-from core.request_list import parse
-from core.resolve import Resolver
-from core.settings import ShareSetting
-from core.shares import FileSystem, Kind, Shares
-from core.workers import Cancelled, parallel
+from core.share.resolver import Resolver
+from core.share.shares import FileSystem, Kind, Shares
 from tests.arrange import UNC, Desk
 
 
@@ -390,12 +390,12 @@ def test_a_plan_is_no_larger_than_a_list_may_be(
         desk.write(f"d/{name}.txt")
     paths = [rf"{UNC}\d\{name}.txt" for name in "abc"]
     error_list = ("\ufeff" + "".join(f"{path}\r\n" for path in paths)).encode()
-    monkeypatch.setattr("core.check.MAX_ROWS", 3)
-    monkeypatch.setattr("core.check.MAX_BYTES", len(error_list))
+    monkeypatch.setattr("core.archive.check.MAX_ROWS", 3)
+    monkeypatch.setattr("core.archive.check.MAX_BYTES", len(error_list))
     assert not desk.check(UNC).refused
-    monkeypatch.setattr("core.check.MAX_BYTES", len(error_list) - 1)
+    monkeypatch.setattr("core.archive.check.MAX_BYTES", len(error_list) - 1)
     assert [p.code for p in desk.check(UNC).problems] == [Code.LIST_TOO_LARGE]
-    monkeypatch.setattr("core.check.MAX_ROWS", 2)
+    monkeypatch.setattr("core.archive.check.MAX_ROWS", 2)
     plan = desk.check(UNC)
     assert plan.refused
     assert [p.code for p in plan.problems] == [Code.LIST_TOO_LARGE]
@@ -426,7 +426,7 @@ def test_too_many_files_are_refused_before_any_of_them_is_opened(
         desk.write(f"営業部/{year}/a.txt_archived.txt")
         desk.write(f"営業部/{year}/深い/b.txt")
     desk.fs = _Opening()
-    monkeypatch.setattr("core.check.MAX_ROWS", 3)
+    monkeypatch.setattr("core.archive.check.MAX_ROWS", 3)
     plan = desk.check(rf"{UNC}\営業部")
     (problem,) = plan.problems
     assert (problem.code, problem.line, problem.path) == (
@@ -452,7 +452,7 @@ def test_long_paths_are_too_much_before_any_file_is_opened(
     for number in range(5):
         desk.write(f"営業部/{number}.txt")
     desk.fs = _Opening()
-    monkeypatch.setattr("core.check.MAX_BYTES", 100)
+    monkeypatch.setattr("core.archive.check.MAX_BYTES", 100)
     (problem,) = desk.check(rf"{UNC}\営業部").problems
     assert (problem.code, desk.fs.opened) == (Code.LIST_TOO_LARGE, [])
 

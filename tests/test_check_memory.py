@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.check import ArchiveCheck
+from core.archive.check import ArchiveCheck
+from core.config.settings import ShareSetting
+from core.lists.parser import parse
 from core.model import Entry, ListKind, ListSource, Plan, ShareDirectory, Standing
-from core.names import identity, search_key
-from core.request_list import parse
-from core.resolve import Listing
-from core.settings import ShareSetting
-from core.shares import FileSystem, Kind, Shares
+from core.paths.normalization import identity, search_key
+from core.share.resolver import Listing
+from core.share.shares import FileSystem, Kind, Shares
 from tests.arrange import UNC
 from tests.entries import entry
 from tests.fakes import MemoryCatalogue

@@ -17,16 +17,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core import terminal
 from core.__main__ import WIRING, open_catalogue, open_store
-from core.commands import main
+from core.archive.ports import ObjectStore
+from core.cli import output
+from core.cli.main import main
+from core.cli.signals import announced, stoppable
+from core.config.settings import Settings
 from core.errors import Code, FatalError
+from core.lists.parser import parse
 from core.model import ListKind, ListSource, Progress
-from core.ports import Catalogue, ObjectStore
-from core.request_list import parse
-from core.settings import Settings
-from core.shares import FileSystem
-from core.signals import announced, stoppable
+from core.ports import Catalogue
+from core.share.shares import FileSystem
 from tests.arrange import UNC, archive_list
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
@@ -378,7 +379,7 @@ def test_a_signal_only_sets_a_flag_and_the_message_waits(
 ) -> None:
     shown: list[Progress] = []
     with stoppable() as stop:
-        progress = announced(stop, shown.append, terminal.say)
+        progress = announced(stop, shown.append, output.say)
         progress(Progress())
         signal.raise_signal(signal.SIGINT)
         assert stop.requested

@@ -17,7 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.frames import Frame, Opcode
 
-from core.limits import Limits
+from core.config.limits import Limits
 from pages.traffic import connections
 from pages.traffic.connections import ConnectionLimits
 from pages.traffic.websocket import BUSY

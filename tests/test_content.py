@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.archive import Archiver
-from core.content import MemoryBudget
+from core.archive.archiver import Archiver
+from core.archive.content import MemoryBudget
 from core.errors import Code, ItemError
 from core.model import ArchiveItem
-from core.shares import Shares
+from core.share.shares import Shares
 from tests.arrange import BUCKET, REQUEST, UNC, Desk
 
 LONG = 20.0
@@ -27,7 +27,7 @@ LONG = 20.0
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A store whose parts have 1,024 bytes, and memory for three of them."""
-    monkeypatch.setattr("core.archive.MEMORY_BYTES", 3 * 1024)
+    monkeypatch.setattr("core.archive.archiver.MEMORY_BYTES", 3 * 1024)
     return Desk(tmp_path)
 
 

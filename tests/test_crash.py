@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import WIRING
-from core.commands import main
+from core.cli.main import main
+from core.config.settings import load_settings
+from core.jobs.recovery import recover
 from core.model import RunState, SearchQuery
-from core.recovery import recover
-from core.s3 import PART_BYTES
-from core.settings import load_settings
+from core.s3.archive_store import PART_BYTES
 from db import open_catalogue
 from db.schema import upgrade
 from tests import crashing

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from core.database_url import hide_password
+from core.config.database_url import hide_password
+from core.config.logs import without_secrets
+from core.config.settings import load_settings
 from core.errors import SettingsError
-from core.logs import without_secrets
-from core.settings import load_settings
 from db.engine import make_engine
 from tests.postgres import PostgresServer
 

@@ -20,21 +20,22 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from core import doctor as core_doctor
-from core import doctor_places, s3_health
 from core.__main__ import WIRING, open_health
-from core.checkup import Checkup
-from core.commands import main
-from core.doctor import Check, examine, run
-from core.findings import CHECKS, Finding, Status
-from core.locks import wait_for_turn
-from core.mounts import network_file_system
-from core.s3_answers import clock, encryption, object_lock, region, versioning
-from core.s3_health import S3Health
-from core.s3_lifecycle import judge
-from core.settings import load_settings
-from core.shares import FileSystem
-from core.stop import StopSignal
+from core.cli.main import main
+from core.concurrency.cancellation import StopSignal
+from core.config.settings import load_settings
+from core.files.mounts import network_file_system
+from core.health import checks as core_doctor
+from core.health import local_checks
+from core.health.background import Checkup
+from core.health.checks import Check, examine, run
+from core.health.findings import CHECKS, Finding, Status
+from core.runs.locks import wait_for_turn
+from core.s3 import health
+from core.s3.health import S3Health
+from core.s3.health_answers import clock, encryption, object_lock, region, versioning
+from core.s3.lifecycle import judge
+from core.share.shares import FileSystem
 from db.engine import make_engine, writing
 from db.health import SqlHealth
 from db.revision import HEAD
@@ -117,10 +118,10 @@ def clinic(
     monkeypatch.setenv("HIMURO_RESTORE_ROOTS", f"{clinic.root / 'restored'};{UNC}")
     # A busy machine is no failure.
     monkeypatch.setattr(core_doctor, "DEADLINE_SECONDS", 60)
-    monkeypatch.setattr(s3_health, "_READ_SECONDS", 60)
+    monkeypatch.setattr(health, "_READ_SECONDS", 60)
     # How full the disk of this machine is has no part in it.
-    monkeypatch.setattr(doctor_places, "_DATA_BYTES", 0)
-    monkeypatch.setattr(doctor_places, "_RESTORE_BYTES", 0)
+    monkeypatch.setattr(local_checks, "_DATA_BYTES", 0)
+    monkeypatch.setattr(local_checks, "_RESTORE_BYTES", 0)
     clinic.rules(ABORT_RULE)
     return clinic
 
@@ -664,9 +665,9 @@ class TestPlaces:
         assert all("共有の中にありません" in found[root].what for root in roots[1:3])
 
     def test_room(self, clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(doctor_places, "_DATA_BYTES", 1024**6)
+        monkeypatch.setattr(local_checks, "_DATA_BYTES", 1024**6)
         assert clinic.one("data-space").status is Status.WARNING
-        monkeypatch.setattr(doctor_places, "_LEAST_BYTES", 1024**6)
+        monkeypatch.setattr(local_checks, "_LEAST_BYTES", 1024**6)
         assert clinic.one("data-space").status is Status.FAILED
 
     def test_a_data_directory_that_is_none(

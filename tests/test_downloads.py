@@ -14,8 +14,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from core.accounts import Role
-from core.jobs import Jobs
+from core.auth.accounts import Role
+from core.jobs.queue import Jobs
 from pages.common import guard, services, session
 from pages.common.downloads import Download
 from pages.common.routes import ROUTES

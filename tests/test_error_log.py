@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.error_log import Cause, LogLine, causes, excerpt, parse_line
 from core.errors import Code, FatalError, Severity, sentence
+from core.jobs.recovery import recover
 from core.model import Outcome, Problem, Result
-from core.names import fold, printable
-from core.recovery import recover
-from core.runfolder import RunFolder
+from core.paths.normalization import fold, printable
+from core.runs.error_log import Cause, LogLine, causes, excerpt, parse_line
+from core.runs.folder import RunFolder
 from tests.arrange import UNC, Desk
 
 WHEN = datetime(2026, 10, 5, 1, 15, tzinfo=UTC)

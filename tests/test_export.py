@@ -18,18 +18,18 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 
-from core import export, export_list, export_xlsx
 from core.errors import ListError
-from core.export import Form
-from core.export_csv import COLUMNS, LocalTime
-from core.list_cells import SheetReader, unescaped
-from core.list_table import Effort
-from core.list_xlsx import Workbook
+from core.export import restore_list_writer, writer, xlsx_writer
+from core.export.csv_writer import COLUMNS, LocalTime
+from core.export.writer import Form
+from core.lists.cells import SheetReader, unescaped
+from core.lists.parser import parse
+from core.lists.table import Effort
+from core.lists.workbook import Workbook
 from core.model import Entry, ListKind, ListSource
 from core.ports import Hits
-from core.request_list import parse
-from core.restore_check import RestoreCheck
-from core.restore_model import RestorePlan
+from core.restore.check import RestoreCheck
+from core.restore.model import RestorePlan
 from tests.entries import DIRECTORY, WHEN, entry
 from tests.fakes import MemoryCatalogue
 
@@ -39,10 +39,10 @@ NEW_YORK = ZoneInfo("America/New_York")
 
 def written(
     form: Form, rows: Sequence[Entry], zone: ZoneInfo = TOKYO, batch: int = 2
-) -> tuple[bytes, export.Written]:
+) -> tuple[bytes, writer.Written]:
     file = io.BytesIO()
     batches = (rows[n : n + batch] for n in range(0, len(rows), batch))
-    end = export.write(file, form, Hits(len(rows), batches), zone)
+    end = writer.write(file, form, Hits(len(rows), batches), zone)
     return file.getvalue(), end
 
 
@@ -269,7 +269,7 @@ def test_excel_cuts_what_no_cell_holds(text: str, kept: str) -> None:
 
 @pytest.mark.parametrize("limit", ["SHEET_ROWS", "_SHEET_BYTES"])
 def test_further_sheets(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_xlsx, limit, 4 if limit == "SHEET_ROWS" else 1)
+    monkeypatch.setattr(xlsx_writer, limit, 4 if limit == "SHEET_ROWS" else 1)
     rows = [entry(f"{n}.txt") for n in range(7)]
     content, end = written(Form.XLSX, rows, batch=5 if limit == "SHEET_ROWS" else 3)
     found = sheets(content)
@@ -285,7 +285,7 @@ def test_further_sheets(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_sheet_needs_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_xlsx, "SHEET_ROWS", 4)
+    monkeypatch.setattr(xlsx_writer, "SHEET_ROWS", 4)
     content, end = written(Form.XLSX, [entry(f"{n}.txt") for n in range(3)])
     assert (list(sheets(content)), end.note) == (["アーカイブ一覧"], "")
 
@@ -311,7 +311,7 @@ class FullDisk(io.BytesIO):
 def test_a_full_disk_ends_it_with_the_reason(form: Form) -> None:
     rows = [entry(f"{n}.txt", comment=f"{n**9}") for n in range(3000)]
     with pytest.raises(OSError, match="full"):
-        export.write(FullDisk(), form, Hits(len(rows), iter([rows, rows])), TOKYO)
+        writer.write(FullDisk(), form, Hits(len(rows), iter([rows, rows])), TOKYO)
 
 
 # Lists for restores
@@ -416,8 +416,8 @@ def test_names_that_no_list_can_hold_are_counted() -> None:
 
 def test_too_many_rows_for_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ListError, match=r"200,000件、20 MBまで.*絞り込み"):
-        export.write(io.BytesIO(), Form.RESTORE, Hits(200_001, iter([])), TOKYO)
-    monkeypatch.setattr(export_list, "MAX_BYTES", 300)
+        writer.write(io.BytesIO(), Form.RESTORE, Hits(200_001, iter([])), TOKYO)
+    monkeypatch.setattr(restore_list_writer, "MAX_BYTES", 300)
     with pytest.raises(ListError, match="絞り込み"):
         written(Form.RESTORE, [entry(f"{n}.txt") for n in range(6)])
 
@@ -440,5 +440,5 @@ def test_hits_are_taken_batch_by_batch() -> None:
             yield [entry(f"{n}a.txt"), replace(PLAIN, size=1)]
 
     hits = Hits(6, batches())
-    end = export.write(io.BytesIO(), Form.CSV, hits, TOKYO, lambda w: told.append(w.rows))
+    end = writer.write(io.BytesIO(), Form.CSV, hits, TOKYO, lambda w: told.append(w.rows))
     assert (told, end.listed_bytes) == ([0, 2, 4, 6], 3)

@@ -9,7 +9,7 @@ from datetime import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.export_queue import Asker, Line
+from core.export.queue import Asker, Line
 
 
 @dataclass(eq=False)

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from core import export
 from core.errors import Code
-from core.export import Form
+from core.export import writer
+from core.export.writer import Form
+from core.lists.parser import parse
 from core.model import Entry, ListKind, ListSource
-from core.names import fold, identity, storable
+from core.paths.normalization import fold, identity, storable
+from core.paths.unc import comes_back, tidy
 from core.ports import Hits
-from core.request_list import parse
-from core.restore_check import RestoreCheck
-from core.restore_model import RestorePlan
-from core.unc import comes_back, tidy
+from core.restore.check import RestoreCheck
+from core.restore.model import RestorePlan
 from tests.entries import DIRECTORY, entry
 from tests.fakes import MemoryCatalogue
 
@@ -36,7 +36,7 @@ EXAMPLES = int(os.environ.get("HIMURO_EXAMPLES", "40"))
 
 def exported(form: Form, rows: Sequence[Entry]) -> bytes:
     file = io.BytesIO()
-    end = export.write(file, form, Hits(len(rows), iter([rows])), TOKYO)
+    end = writer.write(file, form, Hits(len(rows), iter([rows])), TOKYO)
     assert "一覧では指定できない" not in end.note
     return file.getvalue()
 

@@ -15,18 +15,18 @@ from typing import NoReturn
 
 import pytest
 
-from core import export_room as room
-from core import exports as module
+from core.config.settings import load_settings
 from core.errors import Code, FatalError, ListError
-from core.export import Form
-from core.export_job import Export, ExportState
-from core.export_queue import AWAY, NOBODY, Asker
-from core.export_room import KEPT
-from core.exports import Exports
-from core.locks import RunLock
+from core.export import background as module
+from core.export import disk_quota as room
+from core.export.background import Exports
+from core.export.disk_quota import KEPT
+from core.export.job import Export, ExportState
+from core.export.queue import AWAY, NOBODY, Asker
+from core.export.writer import Form
 from core.model import Entry, SearchQuery
 from core.ports import Hits
-from core.settings import load_settings
+from core.runs.locks import RunLock
 from tests.entries import entry
 from tests.fakes import MemoryCatalogue
 
@@ -266,7 +266,7 @@ def test_a_database_that_goes_away(
 
 
 def test_a_list_that_is_too_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.export_list.MAX_ROWS", 5)
+    monkeypatch.setattr("core.export.restore_list_writer.MAX_ROWS", 5)
     ended = bench.make(Form.RESTORE)
     assert (ended.state, "絞り込み" in ended.message) == (ExportState.FAILED, True)
 

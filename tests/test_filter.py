@@ -11,8 +11,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
-from core.accounts import Role
-from core.limits import Limits
+from core.auth.accounts import Role
+from core.config.limits import Limits
 from pages.common import session
 from pages.traffic.websocket import Traffic, WebSocketFilter
 

@@ -23,8 +23,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
-from core.accounts import Role
-from core.limits import BACKLOG
+from core.auth.accounts import Role
+from core.config.limits import BACKLOG
 from core.model import MOST_TYPED
 from pages.finding.filters import LONGEST_PATH
 from pages.traffic.messages import MOST_BYTES, MOST_NAMES, MOST_WIDGETS

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.folders import Folder, Folders, Total, natural
-from core.names import identity, split_unc
+from core.paths.normalization import identity, split_unc
+from core.ports import Total
+from core.search.folder_tree import Folder, Folders, natural
 
 MONTH = date(2026, 11, 1)
 

@@ -13,7 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.errors import Code, FatalError
-from core.jobs import Jobs
+from core.jobs.queue import Jobs
 from db import SqlCatalogue, open_catalogue
 from pages.common import services
 from pages.common.literally import literally

@@ -12,9 +12,9 @@ from typing import TypeVar, cast
 import pytest
 from sqlalchemy import text
 
-from core.drafts import DraftState
 from core.errors import Code, FatalError
-from core.jobs import Jobs
+from core.jobs.pending_checks import DraftState
+from core.jobs.queue import Jobs
 from core.model import EXIT_CODES, Entry, ListSource, RunState, SearchQuery
 from db import SqlCatalogue
 from db.engine import make_engine

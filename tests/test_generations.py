@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from core.archive_run import ArchiveRun
+from core.archive.run import ArchiveRun
+from core.concurrency.cancellation import StopSignal
 from core.errors import Code
 from core.model import ListSource, RunState
-from core.shares import OpenFile
-from core.stop import StopSignal
+from core.share.shares import OpenFile
 from db import SqlCatalogue
 from tests.arrange import BUCKET, REQUEST, UNC, archive_list
 from tests.entries import entry
@@ -149,13 +149,13 @@ def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     found: dict[str, int] = {}
     real = os.stat
     monkeypatch.setattr(Dated, "times", found)
-    monkeypatch.setattr("core.shares.OpenFile", Dated)
+    monkeypatch.setattr("core.share.shares.OpenFile", Dated)
 
     def stat(path: str) -> os.stat_result:
         name = Path(path).name
         return dated(real(path), found[name]) if name in found else real(path)
 
-    monkeypatch.setattr("core.shares.FileSystem.stat", lambda _self, path: stat(path))
+    monkeypatch.setattr("core.share.shares.FileSystem.stat", lambda _self, path: stat(path))
     return found
 
 

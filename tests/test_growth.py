@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.growth import Growth
+from core.concurrency.scaling import Growth
 
 
 def looks(*seen: tuple[float, float, float]) -> list[bool]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.errors import Code
 from core.model import RunState
-from core.restore_model import STAGE_WORDS
+from core.restore.model import STAGE_WORDS
 from pages.common import words
 from tests.pictures import GUIDES, IMAGES, shown
 from tests.servers import CHECKOUT

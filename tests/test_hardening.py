@@ -28,11 +28,11 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from core import logs
 from core.__main__ import WIRING
-from core.commands import main
+from core.cli.main import main
+from core.config import logs
+from core.config.settings import Settings
 from core.ports import Catalogue
-from core.settings import Settings
 from pages.common import health_routes, services
 from pages.common.ending import ending_with, keeping_up
 from pages.common.health_routes import Readiness

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import WIRING
-from core.accounts import parse_accounts
-from core.commands import main
-from core.passwords import matches
+from core.auth.accounts import parse_accounts
+from core.auth.passwords import matches
+from core.cli.main import main
 from tests.servers import CHECKOUT, clean_environment
 
 PASSWORD = "冷たい鍵と雪の夜 2026"

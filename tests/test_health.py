@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import doctor, s3_health
-from core.jobs import Jobs
+from core.health import checks
+from core.jobs.queue import Jobs
+from core.s3 import health
 from pages.common import guard, services
 from pages.common.services import Services
 from tests.arrange import Desk, no_restores
@@ -30,8 +31,8 @@ def desk(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
     }
     desk = Desk(tmp_path, environ=environ)
     desk.write("a.txt", "a")
-    monkeypatch.setattr(doctor, "DEADLINE_SECONDS", 60)
-    monkeypatch.setattr(s3_health, "_READ_SECONDS", 60)
+    monkeypatch.setattr(checks, "DEADLINE_SECONDS", 60)
+    monkeypatch.setattr(health, "_READ_SECONDS", 60)
     settings = desk.settings
     jobs = Jobs(settings, desk.catalogue, lambda _settings: desk.store, no_restores)
     services.replace(Services(settings, desk.catalogue, jobs))

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from core.drafts import DraftState
+from core.concurrency.background import Lookups
 from core.errors import ListError
-from core.jobs import Jobs
-from core.lookups import Lookups
+from core.jobs.pending_checks import DraftState
+from core.jobs.queue import Jobs
 from core.model import ArchiveItem, ListSource, RunState
-from core.restore_model import Tier
-from core.runfolder import RunFolder
+from core.restore.model import Tier
+from core.runs.folder import RunFolder
 from tests.arrange import REQUEST, UNC, archive_list, no_restores
 from tests.test_jobs import SECONDS, Gate, Office
 
@@ -152,10 +152,10 @@ def test_checks_that_wait_are_bounded_in_bytes_and_in_time(
 ) -> None:
     for number in range(10):
         office.desk.write(f"{number}.txt", "x")
-    monkeypatch.setattr("core.drafts._MOST_BYTES", 20_000)  # two such plans
+    monkeypatch.setattr("core.jobs.pending_checks._MOST_BYTES", 20_000)  # two such plans
     drafts = [office.checked(UNC).draft_id for _ in range(4)]
     assert [office.jobs.draft(draft) is not None for draft in drafts] == [False, False, True, True]
-    monkeypatch.setattr("core.drafts._MOST_BYTES", 10)
+    monkeypatch.setattr("core.jobs.pending_checks._MOST_BYTES", 10)
     largest = office.checked(UNC)  # never so large that it cannot be shown at all
     assert (largest.state, office.jobs.draft(drafts[-1])) == (DraftState.READY, None)
 
@@ -185,7 +185,7 @@ def test_the_queue_is_bounded_by_the_files_that_wait(
 ) -> None:
     for number in range(3):
         office.desk.write(f"{number}.txt", "x")
-    monkeypatch.setattr("core.jobs._MOST_FILES", 5)
+    monkeypatch.setattr("core.jobs.queue._MOST_FILES", 5)
     gate = Gate()
     office.desk.store.before = gate
     first = office.jobs.start(office.checked(UNC).draft_id)

@@ -11,9 +11,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.errors import Code, ListError, Severity
-from core.jobs import DraftState, Jobs
+from core.jobs.queue import DraftState, Jobs
+from core.lists.parser import parse
 from core.model import HiddenRows, ListKind, ListSource, ParsedList
-from core.request_list import parse
 from pages.common import guard, services
 from pages.common.services import Services
 from tests.arrange import REQUEST, UNC, Desk, no_restores

@@ -17,19 +17,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import run_index
 from core.__main__ import WIRING
-from core.bundle import zip_blocks
-from core.commands import main
+from core.cli.main import main
+from core.config.settings import Settings
 from core.errors import Code, FatalError
-from core.history import PastRun, file_of, files_of, past_runs, read_run, record_of, records, run_of
+from core.files.zip_stream import zip_blocks
+from core.jobs.recovery import recover
 from core.model import RunRecord, RunRequest, RunState
-from core.names import fold
-from core.record import MOST_BYTES, dump_record
-from core.recovery import recover
-from core.run_filter import RunFilter
-from core.run_index import RunIndex
-from core.settings import Settings
+from core.paths.normalization import fold
+from core.runs import index as run_index
+from core.runs.filters import RunFilter
+from core.runs.history import (
+    PastRun,
+    file_of,
+    files_of,
+    past_runs,
+    read_run,
+    record_of,
+    records,
+    run_of,
+)
+from core.runs.index import RunIndex
+from core.runs.record import MOST_BYTES, dump_record
 from tests.arrange import UNC, Desk
 
 TOKYO_DAY = datetime(2026, 11, 23, tzinfo=UTC) - timedelta(hours=9)

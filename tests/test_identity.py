@@ -19,16 +19,16 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import CredentialRetrievalError
 
-from core import shortage
-from core.aws_session import RENEWAL_SECONDS, LiveCredentials, open_session
-from core.doctor import Check, run
+from core.archive.ports import Lane, NewObject
+from core.config.settings import load_settings
 from core.errors import Code, FatalError, sentence
-from core.findings import Status
-from core.ports import Lane, NewObject
-from core.s3 import S3ObjectStore
-from core.s3_health import S3Health
-from core.s3_sign import Credentials
-from core.settings import load_settings
+from core.health.checks import Check, run
+from core.health.findings import Status
+from core.resources import shortage
+from core.s3.archive_store import S3ObjectStore
+from core.s3.health import S3Health
+from core.s3.http.sigv4 import Credentials
+from core.s3.session import RENEWAL_SECONDS, LiveCredentials, open_session
 from tests.aws_identity import Gate, Identity, guard, identity_server
 from tests.plugin_s3 import Bucket
 from tests.servers import aws_environment, free_port
@@ -104,7 +104,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 def gate(bucket: Bucket, home: Home) -> Gate:
     """A bucket that lets in only whom the user's identity has given credentials; whether these
     are due is asked at each signature."""
-    home.monkeypatch.setattr("core.aws_session.RENEWAL_SECONDS", 0)
+    home.monkeypatch.setattr("core.s3.session.RENEWAL_SECONDS", 0)
     home.set(AWS_ENDPOINT_URL_S3=bucket.proxy.endpoint)
     return guard(bucket.proxy, home.identity)
 
@@ -477,13 +477,13 @@ def sts_that_is_down(home: Home) -> None:
 def sts_that_is_silent(home: Home) -> None:
     with_source_profile(home)
     impatient = Config(read_timeout=0.1, retries={"total_max_attempts": 1})
-    home.monkeypatch.setattr("core.aws_session._IDENTITY", impatient)
+    home.monkeypatch.setattr("core.s3.session._IDENTITY", impatient)
     listener = home.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     home.set(AWS_ENDPOINT_URL_STS=f"http://127.0.0.1:{listener.getsockname()[1]}")
 
 
 def process_that_hangs(home: Home) -> None:
-    home.monkeypatch.setattr("core.aws_session.PROCESS_SECONDS", 0.1)
+    home.monkeypatch.setattr("core.s3.session.PROCESS_SECONDS", 0.1)
     code = "import threading; threading.Event().wait()"
     home.profile(credential_process=f'{sys.executable} -c "{code}"')
 

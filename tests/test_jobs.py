@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from core.drafts import Draft, DraftState
 from core.errors import Code, FatalError, ListError
-from core.jobs import Jobs
+from core.jobs.pending_checks import Draft, DraftState
+from core.jobs.queue import Jobs
 from core.model import ListSource, RunRecord, RunState
-from core.runfolder import RunFolder
+from core.runs.folder import RunFolder
 from tests.arrange import REQUEST, UNC, Desk, archive_list, no_restores
 
 SECONDS = 30

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
+from core.config.limits import FEWEST, KEPT_SESSIONS, PAGE_DESCRIPTORS, Limits
+from core.config.settings import load_settings
 from core.errors import SettingsError
-from core.limits import FEWEST, KEPT_SESSIONS, PAGE_DESCRIPTORS, Limits
-from core.settings import load_settings
 from pages.traffic import messages
 from pages.traffic.buckets import Address, Addresses, Bucket
 from pages.traffic.messages import MOST_NAMES, MOST_WIDGETS, NotAllowed
@@ -67,7 +67,7 @@ def test_connections_leave_files_for_runs(descriptors: int) -> None:
 
 def test_the_limit_of_files_is_raised_to_what_is_allowed() -> None:
     program = (
-        "import resource, core.descriptors as d;"
+        "import resource, core.resources.descriptors as d;"
         "print(d.raise_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     done = subprocess.run(

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from core.doctor_places import restore_root as look_at_root
-from core.doctor_places import share as look_at_share
 from core.errors import Code, FatalError, ListError
-from core.findings import Status
+from core.health.findings import Status
+from core.health.local_checks import restore_root as look_at_root
+from core.health.local_checks import share as look_at_share
 from core.model import RunRecord, RunState
-from core.shares import FileSystem, Kind
-from core.target import Directory, check_writable, find_target
+from core.restore.target import Directory, check_writable, find_target
+from core.share.shares import FileSystem, Kind
 from tests.arrange import UNC, Desk
 from tests.test_restore import Counter, counter
 
@@ -254,8 +254,8 @@ def test_no_restore_directory_is_made_behind_a_link(
     counter: Counter, outside: Path, monkeypatch: pytest.MonkeyPatch, descriptors: bool
 ) -> None:
     if not descriptors:  # as on Windows
-        monkeypatch.setattr("core.unlinked.BY_DESCRIPTOR", False)
-        monkeypatch.setattr("core.target.BY_DESCRIPTOR", False)
+        monkeypatch.setattr("core.files.nofollow.BY_DESCRIPTOR", False)
+        monkeypatch.setattr("core.restore.target.BY_DESCRIPTOR", False)
     counter.archive(**{"a.txt": "1"})
     run_id = counter.ready(f"{UNC},a.txt,")
     (counter.target / "部").mkdir()

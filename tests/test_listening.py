@@ -28,7 +28,7 @@ def delays(connection: socket.socket) -> bool:
 def test_connections_of_the_console_delay_nothing(
     listening: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.logs.set_up", lambda: None)
+    monkeypatch.setattr("core.config.logs.set_up", lambda: None)
     monkeypatch.setattr("pages.common.routes._open", lambda: None)
     monkeypatch.setattr("pages.common.services.close", lambda: None)
 

@@ -20,13 +20,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core import logs
-from core.bundle import zip_blocks
-from core.database_url import hide_password, read_url
+from core.config import logs
+from core.config.database_url import hide_password, read_url
+from core.config.logs import OneRecord, without_secrets
+from core.config.repeated_lines import MOST_LINES, Repeats
+from core.config.settings import load_settings
 from core.errors import HimuroError, SettingsError
-from core.logs import OneRecord, without_secrets
-from core.repeats import MOST_LINES, Repeats
-from core.settings import load_settings
+from core.files.zip_stream import zip_blocks
 from db import open_catalogue
 from db.engine import make_engine
 from db.health import SqlHealth
@@ -149,8 +149,8 @@ def test_a_line_with_its_count_holds_no_half_of_a_secret(monkeypatch: pytest.Mon
 
 _ENDS = """
 import logging, sys
-from core import logs
-from core.bundle import zip_blocks
+from core.config import logs
+from core.files.zip_stream import zip_blocks
 logs.set_up()
 for _ in range(7):
     logging.getLogger("asyncio").error("socket.accept() out of system resource")

@@ -19,15 +19,15 @@ from starlette.types import Message, Receive, Scope, Send
 from streamlit.testing.v1 import AppTest
 from websockets.sync.client import connect
 
-from core.drafts import CHECK_BYTES, ITEM_BYTES, DraftState
+from core.config.settings import load_settings
 from core.errors import ListError
-from core.export import Form
-from core.export_job import ExportState
-from core.exports import Exports
-from core.jobs import Jobs
-from core.memory_budget import MIB, ConsoleMemory, MemoryBudget, MemoryBudgetError
+from core.export.background import Exports
+from core.export.job import ExportState
+from core.export.writer import Form
+from core.jobs.pending_checks import CHECK_BYTES, ITEM_BYTES, DraftState
+from core.jobs.queue import Jobs
 from core.model import SearchQuery
-from core.settings import load_settings
+from core.resources.memory_budget import MIB, ConsoleMemory, MemoryBudget, MemoryBudgetError
 from pages.common import guard, memory_door, services, uploads
 from pages.common.memory_door import SESSION_BYTES, MemoryDoor
 from pages.common.services import Services

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, inspect, text
 
 from core.errors import Code, FatalError, SettingsError
 from core.model import MARKER_SUFFIX, SearchQuery
-from core.names import search_key
+from core.paths.normalization import search_key
 from db import open_catalogue
 from db.engine import make_engine, writing
 from db.models import Base

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.names import (
+from core.paths.normalization import (
     decode_metadata,
     encode_metadata,
     fold,

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from core import mounts, naming
 from core.errors import Code, FatalError
+from core.files import exclusive_rename, mounts
+from core.files.exclusive_rename import LOCAL, renames_exclusively
+from core.files.nofollow import open_unlinked
 from core.model import RunState
-from core.naming import LOCAL, renames_exclusively
-from core.shares import FileSystem
-from core.target import Directory, Target
-from core.unlinked import open_unlinked
+from core.restore.target import Directory, Target
+from core.share.shares import FileSystem
 from tests.arrange import UNC
 from tests.test_restore import NIGHT, Counter, counter  # noqa: F401
 
@@ -50,7 +50,7 @@ class FileServer:
         self.link_error: int | None = None
         self.answer_lost: int | None = None
         self._link = os.link
-        monkeypatch.setattr(naming, "_RENAMEAT2", self.renameat2)
+        monkeypatch.setattr(exclusive_rename, "_RENAMEAT2", self.renameat2)
         monkeypatch.setattr(os, "link", self.link)
 
     def renameat2(self, at: int, old: bytes, _at: int, new: bytes, _flags: int) -> int:
@@ -322,7 +322,7 @@ def test_a_marker_never_replaces_what_somebody_creates_in_that_moment(
     for number in range(20):
         counter.desk.write(f"{number}.txt", str(number))
     with monkeypatch.context() as patch:
-        patch.setattr("core.shares.open_unlinked", other_client)
+        patch.setattr("core.share.shares.open_unlinked", other_client)
         counter.desk.archive(UNC)
     assert len(raced) == 20
     markers = list(counter.desk.share.glob("*_archived.txt"))
@@ -341,7 +341,7 @@ def test_a_probe_never_replaces_what_somebody_creates_in_that_moment(
         return real(path, flags, mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr("core.shares.open_unlinked", other_client)
+        patch.setattr("core.share.shares.open_unlinked", other_client)
         with pytest.raises(FileExistsError):
             FileSystem().create_empty(str(tmp_path / "probe"))
     assert (tmp_path / "probe").read_bytes() == SOMEBODYS

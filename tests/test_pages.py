@@ -15,9 +15,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.errors import Code, FatalError, SettingsError
-from core.jobs import DraftState, Jobs
+from core.jobs.queue import DraftState, Jobs
 from core.model import Entry, ListSource, RunRequest
-from core.names import search_key
+from core.paths.normalization import search_key
 from pages.common import guard, services, view
 from pages.common.services import Services
 from tests.arrange import UNC, Desk, archive_list, no_restores

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from core.export import Form
-from core.exports import Exports
+from core.auth.sign_in import SignIn
+from core.config.settings import load_settings
+from core.export.background import Exports
+from core.export.writer import Form
+from core.jobs.recovery import recover
 from core.model import SearchQuery
-from core.recovery import recover
-from core.settings import load_settings
-from core.signin import SignIn
 from db import open_catalogue
 from tests.arrange import UNC
 from tests.people import OPERATOR, write_accounts

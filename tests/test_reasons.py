@@ -15,17 +15,17 @@ from typing import ClassVar
 
 import pytest
 
-from core import s3_health
-from core.doctor import Check, run
+from core.concurrency.cancellation import StopSignal
+from core.config.settings import Settings
 from core.errors import Code, FatalError, ItemError
-from core.findings import Finding, Status
+from core.health.checks import Check, run
+from core.health.findings import Finding, Status
 from core.model import RunState
-from core.s3 import S3ObjectStore
-from core.s3_codes import FATAL_CODES, meaning
-from core.s3_health import S3Health
-from core.s3_restore import S3RestoreStore
-from core.settings import Settings
-from core.stop import StopSignal
+from core.s3 import health as s3_health
+from core.s3.archive_store import S3ObjectStore
+from core.s3.error_codes import FATAL_CODES, meaning
+from core.s3.health import S3Health
+from core.s3.restore_store import S3RestoreStore
 from tests.arrange import UNC, Desk, archive_list
 from tests.certificates import Authority, make_authority
 from tests.servers import aws_environment, free_port

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import Code
+from core.lists.parser import parse
 from core.model import DetectedList, ListKind, ListRow, ListSource, ParsedList
-from core.request_list import parse
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 SAMPLES = Path(__file__).parent / "samples"

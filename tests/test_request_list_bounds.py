@@ -22,16 +22,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import Code
-from core.list_blanks import BlankCells, WithoutBlankCells
-from core.list_cells import SheetReader
-from core.list_csv import Splitter
-from core.list_lines import Encoding, Lines
-from core.list_numbers import LONGEST_CODE, Kind, style
-from core.list_table import MAX_BYTES, MOST_SECONDS, Effort
+from core.lists.blank_cells import BlankCells, WithoutBlankCells
+from core.lists.cells import SheetReader
+from core.lists.delimited import Splitter
+from core.lists.lines import Encoding, Lines
+from core.lists.number_formats import LONGEST_CODE, Kind, style
+from core.lists.parser import parse
+from core.lists.table import MAX_BYTES, MOST_SECONDS, Effort
 from core.model import ListKind, ListSource, ParsedList
-from core.request_list import parse
-from core.restore_folder import RestoreFolder
-from core.runfolder import RunFolder
+from core.restore.folder import RestoreFolder
+from core.runs.folder import RunFolder
 from tests.books import BOOK, HEADINGS, MAIN, RELATIONS, SHEET, cell, parts, relations, row, sheet
 from tests.servers import CHECKOUT
 
@@ -50,19 +50,19 @@ def read(content: bytes, kind: ListKind = ListKind.ARCHIVE) -> ParsedList:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, bound in {
-        "list_xlsx._MAX_ELEMENTS": 64_000,
-        "list_xlsx._MAX_STRINGS_BYTES": 480_000,
-        "list_xlsx._MAX_LOOKED_UP": 5_000_000,
-        "list_xlsx._MAX_SHEETS": 10,
-        "list_xlsx._MAX_RELATIONS": 100,
-        "list_xlsx._MAX_STYLES": 700,
-        "list_xlsx._MAX_FORMATS": 50,
-        "list_cells.MAX_ROWS": 2_000,
-        "list_lines.MAX_LINES": LINES,
-        "list_sheet._MAX_PARTS": 100,
-        "request_list._MAX_TEXT_BYTES": 640_000,
+        "workbook._MAX_ELEMENTS": 64_000,
+        "workbook._MAX_STRINGS_BYTES": 480_000,
+        "workbook._MAX_LOOKED_UP": 5_000_000,
+        "workbook._MAX_SHEETS": 10,
+        "workbook._MAX_RELATIONS": 100,
+        "workbook._MAX_STYLES": 700,
+        "workbook._MAX_FORMATS": 50,
+        "cells.MAX_ROWS": 2_000,
+        "lines.MAX_LINES": LINES,
+        "sheets._MAX_PARTS": 100,
+        "parser._MAX_TEXT_BYTES": 640_000,
     }.items():
-        monkeypatch.setattr(f"core.{name}", bound)
+        monkeypatch.setattr(f"core.lists.{name}", bound)
 
 
 def packed(large: dict[str, Iterable[str]], written: dict[str, str] | None = None) -> bytes:
@@ -273,7 +273,7 @@ def test_one_long_string_in_20000_rows_is_refused_with_its_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """20,000 rows of one long shared string, 53 KB as Excel packs them: the row is told."""
-    monkeypatch.setattr("core.list_xlsx._MAX_ELEMENTS", 6_400_000)
+    monkeypatch.setattr("core.lists.workbook._MAX_ELEMENTS", 6_400_000)
     written = with_strings()
     text = f'<sst xmlns="{MAIN}"><si><t>{"漢" * 32_000}</t></si></sst>'
     used = '<row><c t="str"><v>\\\\s\\d</v></c><c t="s"><v>0</v></c></row>'
@@ -302,7 +302,7 @@ def test_strings_that_are_looked_up_too_often_are_refused_with_the_row() -> None
 
 def test_cells_are_bounded_by_the_size_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """20 MB of cells in 20 KB: four elements for each byte of the file, beside 100,000."""
-    monkeypatch.setattr("core.list_xlsx._MAX_ELEMENTS", 6_400_000)
+    monkeypatch.setattr("core.lists.workbook._MAX_ELEMENTS", 6_400_000)
     parts_read = 0
     started = SheetReader.started
 
@@ -484,9 +484,9 @@ import resource, sys
 from pathlib import Path
 from zoneinfo import ZoneInfo
 from core.model import ListKind, ListSource
-from core.request_list import parse
-from core.restore_folder import RestoreFolder
-from core.runfolder import RunFolder
+from core.lists.parser import parse
+from core.restore.folder import RestoreFolder
+from core.runs.folder import RunFolder
 content = Path(sys.argv[1]).read_bytes()
 pages = int(Path('/proc/self/statm').read_text().split()[0])
 limit = pages * resource.getpagesize() + 200 * 1024 * 1024

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import Code
+from core.lists.parser import parse
 from core.model import ListKind, ListSource, ParsedList
-from core.request_list import parse
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import Code, Severity
+from core.lists.parser import parse
 from core.model import ListKind, ListSource, ParsedList
-from core.request_list import parse
 from tests.books import (
     BOOK,
     HEADINGS,

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import Code
+from core.lists.parser import parse
 from core.model import HiddenRows, ListKind, ListSource, ParsedList
-from core.request_list import parse
 from tests.books import HEADINGS, cell, packed, parts, relations, row, sheet
 
 MUTATIONS = int(os.environ.get("HIMURO_MUTATIONS", "200"))

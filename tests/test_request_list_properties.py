@@ -14,11 +14,11 @@ from openpyxl import Workbook
 from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900
 
 from core.errors import Code
-from core.list_sheet import OLE_MAGIC
+from core.lists.parser import parse
+from core.lists.sheets import OLE_MAGIC
 from core.model import ListKind, ListSource, ParsedList
-from core.names import identity
-from core.request_list import parse
-from core.unc import EDGE
+from core.paths.normalization import identity
+from core.paths.unc import EDGE
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 

@@ -16,8 +16,8 @@ from openpyxl import Workbook
 from openpyxl.chart import BarChart
 
 from core.errors import Code
+from core.lists.parser import parse
 from core.model import DetectedList, ListKind, ListSource, ParsedList
-from core.request_list import parse
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 SAMPLES = Path(__file__).parent / "samples"
@@ -267,7 +267,7 @@ def test_broken_workbooks(content: bytes, code: Code, detail: str) -> None:
 def test_lists_do_not_load_openpyxl() -> None:
     code = (
         "import sys; from pathlib import Path; from zoneinfo import ZoneInfo;"
-        "from core.request_list import parse; from core.model import *;"
+        "from core.lists.parser import parse; from core.model import *;"
         "content = Path(sys.argv[1]).read_bytes();"
         "found = parse([ListSource('a', content)], ListKind.ARCHIVE, ZoneInfo('UTC'));"
         "sys.exit('openpyxl' in sys.modules or not found.rows)"

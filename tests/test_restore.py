@@ -14,19 +14,19 @@ from typing import cast
 
 import pytest
 
-from core import restore_check
+from core.concurrency.cancellation import StopSignal
+from core.config.settings import Settings
 from core.errors import Code, FatalError, ItemError, ListError
+from core.jobs.recovery import recover
 from core.model import ListSource, RunRecord, RunState
-from core.names import near_key
-from core.place_preview import PlacePreview, preview
-from core.recovery import recover
-from core.restore_model import Stage, Tier
-from core.restore_run import OpenRestore, RestoreRun, chosen_tier
-from core.restore_status import RestoreStatus
-from core.settings import Settings
-from core.shares import FileSystem
-from core.stop import StopSignal
-from core.target import Directory, find_target
+from core.paths.normalization import near_key
+from core.restore import check
+from core.restore.model import Stage, Tier
+from core.restore.preview import PlacePreview, preview
+from core.restore.run import OpenRestore, RestoreRun, chosen_tier
+from core.restore.status import RestoreStatus
+from core.restore.target import Directory, find_target
+from core.share.shares import FileSystem
 from tests.arrange import REQUEST, UNC, Desk
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore
@@ -202,7 +202,7 @@ def test_neighbours_are_looked_through_once_for_all_rows(
         looks.append(name)
         return near_key(name)
 
-    monkeypatch.setattr(restore_check, "near_key", counted)
+    monkeypatch.setattr(check, "near_key", counted)
     plan = counter.new(*(f"{UNC}\\d,{n}月.txt," for n in range(40))).check()
     assert [p.code for p in plan.problems] == [Code.NOT_ARCHIVED] * 40
     assert rf"もしかして: {UNC}\d\7 月.txt" in plan.problems[7].reason
@@ -554,10 +554,10 @@ def test_a_target_without_room_takes_nothing(
 ) -> None:
     counter.archive(**{"a.txt": b"1" * 4096})
     run_id = counter.ready(f"{UNC},,")
-    monkeypatch.setattr("core.place_preview.free_bytes", lambda _target: 4095)
+    monkeypatch.setattr("core.restore.preview.free_bytes", lambda _target: 4095)
     with pytest.raises(FatalError, match="空き容量が足りません（必要 4.0 KB、空き 4.0 KB）"):
         counter.preview(run_id)
-    monkeypatch.setattr("core.restore_step.free_bytes", lambda _target: 4095)
+    monkeypatch.setattr("core.restore.step.free_bytes", lambda _target: 4095)
     record = counter.place(run_id)
     assert (record.state, record.placed_files) == (RunState.ERROR, 0)
     assert "空き容量が足りません" in record.message
@@ -577,7 +577,7 @@ def failing(
             raise OSError(code, os.strerror(code))
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(f"core.placing.os.{name}", call)
+    monkeypatch.setattr(f"core.restore.placer.os.{name}", call)
     return cast(Callable[..., object], real)
 
 

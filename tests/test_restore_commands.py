@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from core.__main__ import WIRING
-from core.commands import main
+from core.cli.main import main
+from core.config.settings import load_settings
+from core.jobs.recovery import recover
 from core.model import RunState
-from core.recovery import recover
-from core.settings import load_settings
 from db.schema import upgrade
 from tests import crashing
 from tests.arrange import UNC

@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from core import place_names
-from core.lookups import Lookup
+from core.concurrency.background import Lookup
 from core.model import RunState
-from core.names import identity
-from core.place_names import Names
-from core.restore_model import Stage
-from core.restore_status import RestoreStatus
-from core.restores import Restores
-from core.target import Directory, Target, candidate
+from core.paths.normalization import identity
+from core.restore import names as place_names
+from core.restore.model import Stage
+from core.restore.names import Names
+from core.restore.queries import Restores
+from core.restore.status import RestoreStatus
+from core.restore.target import Directory, Target, candidate
 from tests.arrange import UNC
 from tests.test_restore import NIGHT, Counter, counter  # noqa: F401
 
@@ -189,7 +189,8 @@ def test_a_file_that_is_altered_after_it_was_read_is_not_adopted(counter: Counte
 @pytest.fixture
 def opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of files of run folders, each time that one is opened for reading."""
-    from core import restore_folder, runfolder  # noqa: PLC0415
+    from core.restore import folder as restore_folder
+    from core.runs import folder as runfolder  # noqa: PLC0415
 
     seen: list[str] = []
     for module in (runfolder, restore_folder):
@@ -243,8 +244,8 @@ def test_all_open_restores_are_asked_of_s3_together(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """2,000 of ten files each were 20,010 HEADs: a listing pays for many keys only."""
-    from core.restore_command import restores  # noqa: PLC0415
-    from core.restore_run import statuses  # noqa: PLC0415
+    from core.cli.restore import restores  # noqa: PLC0415
+    from core.restore.run import statuses  # noqa: PLC0415
 
     runs = many_restores(counter, 12)
     looks = Looks(counter, monkeypatch)
@@ -257,13 +258,13 @@ def test_all_open_restores_are_asked_of_s3_together(
 def test_no_more_files_are_held_at_once_than_a_restore_may_have(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core import restore_run  # noqa: PLC0415
-    from core.restore_command import restores  # noqa: PLC0415
+    from core.cli.restore import restores  # noqa: PLC0415
+    from core.restore import run  # noqa: PLC0415
 
     many_restores(counter, 12)
     looks = Looks(counter, monkeypatch)
-    monkeypatch.setattr(restore_run, "MOST_TOGETHER", 10)
-    shown = list(restore_run.statuses(restores(counter.settings, None), counter.store))
+    monkeypatch.setattr(run, "MOST_TOGETHER", 10)
+    shown = list(run.statuses(restores(counter.settings, None), counter.store))
     assert len(shown) == 12
     assert looks.passes == [9, 9, 9, 9]
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from core.errors import Code, FatalError
-from core.jobs import DraftState, Jobs, JobView
+from core.jobs.queue import DraftState, Jobs, JobView
 from core.model import ListSource, RunState
-from core.restore_model import Stage, Tier
-from core.restores import Restores
+from core.restore.model import Stage, Tier
+from core.restore.queries import Restores
 from pages.common import guard, services, words
 from pages.common.services import Services
 from pages.steps.upload import typed_paths

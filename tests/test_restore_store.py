@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from core.errors import Code, ItemError
-from core.ports import FetchLane, RestoreStore
-from core.restore_model import Answer, ObjectState, Thaw, Tier, copy_expires
+from core.restore.model import Answer, ObjectState, Thaw, Tier, copy_expires
+from core.restore.ports import FetchLane, RestoreStore
 from tests.fakes import MemoryObject, MemoryStore
 from tests.fakes_restore import MemoryRestoreStore
 from tests.plugin_s3 import Bucket

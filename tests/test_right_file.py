@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import Code
-from core.export import Form
+from core.export.writer import Form
 from core.model import MARKER_SUFFIX
-from core.names import identity
-from core.restore_model import RestorePlan
+from core.paths.normalization import identity
+from core.restore.model import RestorePlan
 from db import open_catalogue
 from tests.arrange import UNC
 from tests.office import Office, restore_list

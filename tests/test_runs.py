@@ -12,10 +12,12 @@ from typing import IO, Any
 import pytest
 from filelock import FileLock
 
-from core.archive_run import ArchiveRun
-from core.csvfile import marked_cell, read_rows, safe_cell, unmarked_cell
+from core.archive.run import ArchiveRun
+from core.concurrency.cancellation import StopSignal
 from core.errors import Code, FatalError
-from core.history import newest, record_of, records
+from core.files.csv_file import marked_cell, read_rows, safe_cell, unmarked_cell
+from core.jobs.recovery import recover
+from core.lists.parser import parse
 from core.model import (
     ListKind,
     ListSource,
@@ -28,13 +30,11 @@ from core.model import (
     SearchPage,
     SearchQuery,
 )
-from core.names import search_key
-from core.record import MOST_BYTES, dump_record, load_record
-from core.recovery import recover
-from core.request_list import parse
-from core.restore_check import RestoreCheck
-from core.runfolder import RunFolder
-from core.stop import StopSignal
+from core.paths.normalization import search_key
+from core.restore.check import RestoreCheck
+from core.runs.folder import RunFolder
+from core.runs.history import newest, record_of, records
+from core.runs.record import MOST_BYTES, dump_record, load_record
 from tests.arrange import REQUEST, UNC, Desk, Done, archive_list
 from tests.fakes import MemoryCatalogue
 
@@ -289,7 +289,7 @@ def test_a_run_killed_before_its_list_was_kept_is_found(
         return path.open(mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr("core.runfolder.open_private", kill)
+        patch.setattr("core.runs.folder.open_private", kill)
         with pytest.raises(SystemExit):
             run.begin(plan)
     (record,) = recover(desk.settings)
@@ -461,7 +461,7 @@ def test_typos_side_by_side_cost_one_question(tmp_path: Path) -> None:
 def test_a_directory_too_large_to_look_through_is_asked_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.restore_check._MOST_SIBLINGS", 2)
+    monkeypatch.setattr("core.restore.check._MOST_SIBLINGS", 2)
     catalogue = _Asked()
     desk = Desk(tmp_path, catalogue=catalogue)
     for name in ("d/a.txt", "d/b.txt", "e/c.txt"):

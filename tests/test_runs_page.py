@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.jobs import Jobs
+from core.jobs.queue import Jobs
 from core.model import RunRecord, RunRequest, RunState
-from core.record import dump_record
+from core.runs.record import dump_record
 from pages.common import guard, services, words
 from pages.common.services import Services
 from pages.past import listing

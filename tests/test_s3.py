@@ -21,13 +21,14 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
-from core import aws_session, s3_client
+from core.archive.ports import Lane, NewObject, ObjectStore, Part
+from core.config.settings import load_settings
 from core.errors import Code, FatalError, HimuroError, ItemError
-from core.ports import Lane, NewObject, ObjectStore, Part
-from core.s3 import MAX_PARTS, PART_BYTES, S3ObjectStore
-from core.s3_client import explain
-from core.s3_lean import bucket_endpoint
-from core.settings import load_settings
+from core.s3 import connection
+from core.s3 import session as aws_session
+from core.s3.archive_store import MAX_PARTS, PART_BYTES, S3ObjectStore
+from core.s3.connection import explain
+from core.s3.http.fast_put import bucket_endpoint
 from tests.fakes import MemoryStore
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
@@ -328,9 +329,9 @@ def test_one_hiccup_does_not_refuse_a_run(bucket: Bucket) -> None:
 
 
 def test_s3_that_is_busy_is_not_gone(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = s3_client.client_config
+    config = connection.client_config
     monkeypatch.setattr(
-        s3_client,
+        connection,
         "client_config",
         lambda _attempts, *, connect, read: config(1, connect=connect, read=read),
     )
@@ -397,7 +398,7 @@ def boto_client(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> Any
     if "AWS_ENDPOINT_URL_S3" not in environ:
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     return aws_session.make_session().create_client(
-        "s3", config=s3_client.client_config(1, connect=1, read=1)
+        "s3", config=connection.client_config(1, connect=1, read=1)
     )
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from core.concurrency.cancellation import StopSignal
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.model import ListSource, RunState
-from core.ports import FetchLane
-from core.restore_model import Stage, Tier
-from core.restore_run import OpenRestore, RestoreRun
-from core.s3_denials import DENIALS_IN_A_ROW, Denials
-from core.stop import StopSignal
-from core.target import find_target
+from core.restore.model import Stage, Tier
+from core.restore.ports import FetchLane
+from core.restore.run import OpenRestore, RestoreRun
+from core.restore.target import find_target
+from core.s3.denials import DENIALS_IN_A_ROW, Denials
 from tests.arrange import REQUEST, UNC, Desk
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
@@ -102,7 +102,7 @@ def test_the_bucket_is_not_asked_for_each_of_many_denied_objects(bucket: Bucket)
 @pytest.fixture
 def five(monkeypatch: pytest.MonkeyPatch) -> int:
     """How many denials in a row are enough, instead of 50."""
-    monkeypatch.setattr("core.s3_denials.DENIALS_IN_A_ROW", 5)
+    monkeypatch.setattr("core.s3.denials.DENIALS_IN_A_ROW", 5)
     return 5
 
 

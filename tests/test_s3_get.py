@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from core.s3_get import GetLane
-from core.s3_sign import Endpoint, Signer
-from core.s3_wire import LeanClient
+from core.s3.http.client import LeanClient
+from core.s3.http.get import GetLane
+from core.s3.http.sigv4 import Endpoint, Signer
 from tests.certificates import Authority, make_authority
 from tests.servers import free_port
 from tests.wire import Keys, Peer, Script, answering, serving

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.settings import load_settings
 from core.errors import Code, ItemError
-from core.restore_model import ObjectState, Thaw
-from core.s3_restore import S3RestoreStore
-from core.s3_states import head_state
-from core.settings import load_settings
+from core.restore.model import ObjectState, Thaw
+from core.s3.object_states import head_state
+from core.s3.restore_store import S3RestoreStore
 from tests.servers import aws_environment
 from tests.wire import Peer, Script, serving
 

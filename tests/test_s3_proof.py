@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from core.archive.ports import NewObject, ObjectStore, Part, StoredObject
 from core.errors import Code, HimuroError, ItemError
 from core.model import RunState
-from core.ports import NewObject, ObjectStore, Part, StoredObject
-from core.restore_model import Answer, ObjectState, Thaw, Tier
+from core.restore.model import Answer, ObjectState, Thaw, Tier
 from tests.arrange import UNC, Desk
 from tests.plugin_s3 import Bucket
 from tests.proxy import PAGE, Fault
@@ -151,7 +151,7 @@ def test_what_could_not_be_given_up_is_given_up_by_the_next_run(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the file has its row, so that nothing is left to be done with it."""
-    monkeypatch.setattr("core.s3.PART_BYTES", 5 * MIB)
+    monkeypatch.setattr("core.s3.archive_store.PART_BYTES", 5 * MIB)
     desk = Desk(tmp_path)
     desk.write("a.bin", "x" * (6 * MIB))
     desk.environ = {"HIMURO_BUCKET": bucket.name}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from core.s3_put import Put, PutClient, PutLane
-from core.s3_sign import Endpoint, Signer
-from core.s3_wire import AnswerError, Reply
+from core.s3.http.client import AnswerError, Reply
+from core.s3.http.put import Put, PutClient, PutLane
+from core.s3.http.sigv4 import Endpoint, Signer
 from tests.certificates import Authority, make_authority
 from tests.servers import free_port
 from tests.wire import Keys, Peer, Script, answering, serving

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from core import s3_client
+from core.concurrency.rate_limiter import Pacer
+from core.config.settings import load_settings
 from core.errors import Code, FatalError, HimuroError, ItemError
-from core.pacer import Pacer
-from core.restore_model import Answer, ObjectState, Thaw, Tier
-from core.s3_client import S3Connection
-from core.s3_restore import S3RestoreStore
-from core.s3_states import head_state
-from core.settings import load_settings
+from core.restore.model import Answer, ObjectState, Thaw, Tier
+from core.s3 import connection
+from core.s3.connection import S3Connection
+from core.s3.object_states import head_state
+from core.s3.restore_store import S3RestoreStore
 from tests.plugin_s3 import Bucket
 from tests.proxy import Fault
 from tests.servers import aws_environment
@@ -128,7 +128,7 @@ def test_altered_content_is_for_the_caller_to_see(bucket: Bucket) -> None:
 def test_content_that_stops_coming_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     client = S3Connection.client
     monkeypatch.setattr(S3Connection, "client", lambda self, *, read: client(self, read=0.5))
-    monkeypatch.setattr("core.s3_restore._SECONDS", 1.0)
+    monkeypatch.setattr("core.s3.restore_store._SECONDS", 1.0)
     tag = b'ETag: "e"\r\n'
     data = os.urandom(MIB + 10)
 
@@ -185,7 +185,7 @@ def test_requests_say_tier_and_days(strict_bucket: Bucket, monkeypatch: pytest.M
     for key in ("lean", "boto3"):
         put(strict_bucket, key, b"1", "DEEP_ARCHIVE")
     lean = strict_bucket.restores()
-    monkeypatch.setattr(s3_client, "bucket_endpoint", lambda *_: None)  # as behind a proxy
+    monkeypatch.setattr(connection, "bucket_endpoint", lambda *_: None)  # as behind a proxy
     boto3 = strict_bucket.restores()
     assert boto3.fetch_lane() is None
     strict_bucket.proxy._forward = remember  # type: ignore[method-assign]

@@ -18,8 +18,8 @@ from botocore.session import Session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.names import encode_metadata
-from core.s3_sign import Endpoint, Signer
+from core.paths.normalization import encode_metadata
+from core.s3.http.sigv4 import Endpoint, Signer
 
 NOW = datetime(2026, 11, 23, 18, 30, 5, tzinfo=UTC)
 ENDPOINTS = [

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ItemError
-from core.restore_model import ObjectState, Thaw
-from core.s3_restore import S3RestoreStore
-from core.s3_states import PAGE_WORTH, S3States
+from core.restore.model import ObjectState, Thaw
+from core.s3.object_states import PAGE_WORTH, S3States
+from core.s3.restore_store import S3RestoreStore
 from tests.plugin_s3 import PAGE_KEYS, Bucket, new_bucket
 from tests.proxy import Fault
 from tests.servers import administer

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from core.config.settings import load_settings
 from core.errors import Code, FatalError, ItemError
 from core.model import RunState
-from core.restore_model import Tier
-from core.s3_restore import S3RestoreStore
-from core.s3_watch import Pieces, Watch, answered, try_failed
-from core.settings import load_settings
+from core.restore.model import Tier
+from core.s3.http.stall_watch import Pieces, Watch, answered, try_failed
+from core.s3.restore_store import S3RestoreStore
 from tests.arrange import UNC, Desk
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore
@@ -169,7 +169,7 @@ def test_pieces_are_bytes_that_tell_when_they_go() -> None:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    for module in ("runner", "place_runner"):
+    for module in ("archive.collector", "restore.place_collector"):
         monkeypatch.setattr(f"core.{module}.STALLED_DRAIN_SECONDS", 0.1)
     return Desk(tmp_path)
 

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from core.errors import ListError
 from core.model import Entry, Order, SearchQuery
-from core.names import fold
+from core.paths.normalization import fold
 from db import SqlCatalogue, open_catalogue
 from db.engine import make_engine, writing
 from db.terms import block, grams

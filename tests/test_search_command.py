@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import WIRING
-from core.commands import main
+from core.cli.main import main
 from core.errors import Code, FatalError
 from core.model import Entry, SearchQuery
 from core.ports import Hits

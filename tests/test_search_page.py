@@ -14,7 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
-from core.jobs import Jobs
+from core.jobs.queue import Jobs
 from core.model import Entry, SearchPage, SearchQuery
 from db import SqlCatalogue, open_catalogue
 from pages.common import services

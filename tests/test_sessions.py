@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from core.browsers import in_words
+from core.auth.sessions import LONGEST_SECONDS, Client, Refusal, Sessions
+from core.auth.signed_tokens import Seals
+from core.auth.user_agents import in_words
 from core.errors import FatalError
-from core.seals import Seals
-from core.sessions import LONGEST_SECONDS, Client, Refusal, Sessions
 
 MINUTE = 60
 IDLE_SECONDS = 30 * MINUTE
@@ -145,7 +145,7 @@ def test_signing_in_and_out_all_day_keeps_the_list_small(
 def test_an_account_with_many_sessions_pushes_out_its_own(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.sessions._MOST", 30)
+    monkeypatch.setattr("core.auth.sessions._MOST", 30)
     sessions = Sessions(tmp_path / "sessions.json", clock)
     others = [sessions.begin(f"user{n}", "f") for n in range(15)]
     for _ in range(60):

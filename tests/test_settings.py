@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from core.config.settings import ShareSetting, SignInKind, load_environment, load_settings
 from core.errors import SettingsError
-from core.settings import ShareSetting, SignInKind, load_environment, load_settings
 
 
 def problems(**environ: str) -> list[str]:

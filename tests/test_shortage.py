@@ -18,12 +18,12 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from urllib3.exceptions import NewConnectionError
 
-from core import shortage
+from core.auth.sessions import Sessions
+from core.config.settings import load_settings
 from core.errors import Code, FatalError
 from core.model import RunState
-from core.sessions import Sessions
-from core.settings import load_settings
-from core.shares import FileSystem, Kind
+from core.resources import shortage
+from core.share.shares import FileSystem, Kind
 from db.errors import connected
 from db.schema import upgrade
 from tests import arrange
@@ -341,7 +341,7 @@ def test_a_database_that_could_not_be_asked_is_not_down(
 
 _LITTLE_MEMORY = """
 import logging, resource, sys
-from core import shortage
+from core.resources import shortage
 from core.errors import FatalError
 pages = int(open("/proc/self/statm").read().split()[0])
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -357,7 +357,7 @@ class Free(logging.Filter):
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
         return True
 
-logging.getLogger("core.shortage").addFilter(Free())
+logging.getLogger("core.resources.shortage").addFilter(Free())
 shortage.WAIT_SECONDS = 60
 print(len(shortage.patiently(bytes, 256 << 20)))
 """

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from core import passwords
-from core.accounts import AccountsError, Role
-from core.audit import Event, SignInLog
-from core.passwords import BusyError
-from core.settings import load_settings
-from core.signin import Access, SignIn
+from core.auth import passwords
+from core.auth.accounts import AccountsError, Role
+from core.auth.audit_log import Event, SignInLog
+from core.auth.passwords import BusyError
+from core.auth.sign_in import Access, SignIn
+from core.config.settings import load_settings
 from tests.people import ADMINISTRATOR, OPERATOR, Person, write_accounts
 
 HOME = "10.0.0.7"
@@ -330,7 +330,7 @@ def test_no_password_is_in_any_file(door: Door) -> None:
 
 
 def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.audit._MOST_BYTES", 500)
+    monkeypatch.setattr("core.auth.audit_log._MOST_BYTES", 500)
     log = SignInLog(tmp_path / "signin.log", load_settings({}).timezone, lambda: 0.0)
     for n in range(200):
         log.write(Event.SIGNED_IN, f"n{n}", HOME)

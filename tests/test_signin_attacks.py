@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Scope
 
-from core import passwords
-from core.audit import Failure, FailureLog
-from core.jobs import Jobs
-from core.signin import SignIn
+from core.auth import passwords
+from core.auth.audit_log import Failure, FailureLog
+from core.auth.sign_in import SignIn
+from core.jobs.queue import Jobs
 from pages.common import services
 from pages.common.cookies import sift
 from pages.common.services import Services
@@ -72,7 +72,7 @@ def logs(desk: Desk) -> str:
 
 def test_forged_cookies_push_nothing_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of 1 kB instead of 5 MB: 200 lines would push everything out of all six."""
-    monkeypatch.setattr("core.audit._MOST_BYTES", 1000)
+    monkeypatch.setattr("core.auth.audit_log._MOST_BYTES", 1000)
     file = run_of(desk)
     assert sign_in(browser()).status_code == 303
     stranger = from_address("203.0.113.9")

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from core.jobs import Jobs
+from core.jobs.queue import Jobs
 from pages.common import services
 from pages.common.routes import MIDDLEWARE, ROUTES
 from pages.common.services import Services

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core import sole_console
 from core.errors import Code, FatalError
+from core.jobs import single_instance
 from tests.browser import core
 from tests.people import OPERATOR, signed_in, write_accounts
 from tests.servers import APP, CHECKOUT, answers, clean_environment, console, free_port
@@ -27,7 +27,7 @@ _HOLDER = """
 import sys
 from pathlib import Path
 from zoneinfo import ZoneInfo
-from core.sole_console import hold
+from core.jobs.single_instance import hold
 hold(Path(sys.argv[1]), ZoneInfo("Asia/Tokyo"))
 print("held", flush=True)
 sys.stdin.read()
@@ -53,12 +53,12 @@ def another(data: Path) -> Iterator[subprocess.Popen[str]]:
 def data(tmp_path: Path) -> Iterator[Path]:
     made = tmp_path / "data"
     yield made
-    sole_console.release(made)
+    single_instance.release(made)
 
 
 def refusal(data: Path) -> FatalError:
     with pytest.raises(FatalError) as caught:
-        sole_console.hold(data, TOKYO)
+        single_instance.hold(data, TOKYO)
     assert caught.value.code is Code.DATA_DIR_IN_USE
     return caught.value
 
@@ -101,8 +101,8 @@ def test_a_directory_is_free_once_its_holder_was_killed(data: Path) -> None:
     with another(data) as holder:
         assert f"プロセス {holder.pid}、" in refusal(data).detail
         holder.kill()
-    sole_console.hold(data, TOKYO)
-    sole_console.hold(data, TOKYO)  # the same process may start anew
+    single_instance.hold(data, TOKYO)
+    single_instance.hold(data, TOKYO)  # the same process may start anew
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_note_that_cannot_be_read_holds_nobody_up(data: Path, note: bytes) -> 
         (data / "console.json").write_bytes(note)
         assert refusal(data).detail == f"{data}: 使用中のコンソールの記録は読み取れません"
     (data / "console.json").write_bytes(note)
-    sole_console.hold(data, TOKYO)
+    single_instance.hold(data, TOKYO)
 
 
 def test_a_forged_note_forges_no_line(data: Path) -> None:
@@ -140,4 +140,4 @@ def test_a_note_alone_is_no_lock(data: Path) -> None:
     data.mkdir()
     who = {"pid": 1, "host": "elsewhere", "since": "2026-11-28T00:00:00+00:00"}
     (data / "console.json").write_text(json.dumps(who))
-    sole_console.hold(data, TOKYO)
+    single_instance.hold(data, TOKYO)

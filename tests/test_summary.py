@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
+from core.concurrency.background import Lookup, Lookups
 from core.errors import Code, FatalError
-from core.lookups import Lookup, Lookups
 from core.model import Order, SearchQuery
-from core.summary import FRESH_SECONDS, Amount, Numbers, Summary
+from core.search.statistics import FRESH_SECONDS, Amount, Numbers, Summary
 from db import SqlCatalogue
 from db.engine import make_engine
 from tests.entries import DIRECTORY, WHEN, entry

@@ -17,15 +17,15 @@ from python_calamine import CalamineWorkbook
 from starlette.applications import Starlette
 from streamlit.testing.v1 import AppTest
 
+from core.config.settings import load_settings
 from core.errors import ListError, SettingsError
-from core.export_csv import COLUMNS
-from core.export_job import ExportState
-from core.exports import Exports
-from core.jobs import DraftState, Jobs
+from core.export.background import Exports
+from core.export.csv_writer import COLUMNS
+from core.export.job import ExportState
+from core.jobs.queue import DraftState, Jobs
 from core.model import Entry, RunRequest, SearchQuery
 from core.ports import Hits
-from core.restore_model import RestorePlan
-from core.settings import load_settings
+from core.restore.model import RestorePlan
 from pages.common import guard, services
 from pages.common.export_routes import EXPORT_ROUTES, export_address
 from pages.common.services import Services
@@ -215,7 +215,7 @@ def test_a_failure_is_said_once(here: Services, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_file_that_failed(here: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.export_list.MAX_ROWS", 2)
+    monkeypatch.setattr("core.export.restore_list_writer.MAX_ROWS", 2)
     app = pressed(here, page(), "takeaway-all-restore")
     assert "書き出せませんでした" in shown(app)
     assert "絞り込み" in shown(app)

@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from python_calamine import CalamineWorkbook
 
-from core.export_csv import COLUMNS
+from core.export.csv_writer import COLUMNS
 from pages.common import words
 from tests.browser import (
     BUCKET,

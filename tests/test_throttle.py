@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.throttle import Throttle, network
+from core.auth.throttle import Throttle, network
 
 
 class Clock:

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, text
 
-from core.folders import Folders, Total
 from core.model import SearchQuery
+from core.ports import Total
+from core.search.folder_tree import Folders
 from db import SqlCatalogue
 from db.engine import make_engine, writing
 from pages.finding import asked

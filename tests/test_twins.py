@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from core.concurrency.cancellation import StopSignal
 from core.errors import Code
-from core.export import Form
+from core.export.writer import Form
 from core.model import RunState, SearchPage, SearchQuery
-from core.restore_model import RestorePlan
-from core.stop import StopSignal
+from core.restore.model import RestorePlan
 from tests.arrange import UNC
 from tests.office import Office, restore_list
 

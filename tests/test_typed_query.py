@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.errors import ListError
 from core.model import Order, SearchQuery
-from core.typed_query import TypedQuery, last_month, read_day, size_in_bytes
+from core.search.typed_query import TypedQuery, last_month, read_day, size_in_bytes
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 TODAY = date(2026, 3, 31)

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import Code
+from core.lists.parser import parse
 from core.model import ListKind, ListSource, ParsedList
-from core.request_list import parse
 
 HEADER = "ディレクトリパス,ファイル名\n"
 

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import unlinked
 from core.errors import Code
-from core.model import RunState
-from core.unlinked import (
+from core.files import nofollow
+from core.files.nofollow import (
     DIRECTORY,
     PLACE,
     make_directory,
@@ -24,6 +23,7 @@ from core.unlinked import (
     scan_unlinked,
     stat_unlinked,
 )
+from core.model import RunState
 from tests.arrange import UNC, Desk
 
 
@@ -31,9 +31,9 @@ from tests.arrange import UNC, Desk
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """``openat2``; an older kernel or another system; one that knows no such descriptors."""
     if request.param != "one call":
-        monkeypatch.setattr(unlinked, "_SYSCALL", None)
+        monkeypatch.setattr(nofollow, "_SYSCALL", None)
     if request.param == "Windows":
-        monkeypatch.setattr(unlinked, "BY_DESCRIPTOR", False)
+        monkeypatch.setattr(nofollow, "BY_DESCRIPTOR", False)
     return str(request.param)
 
 
@@ -155,7 +155,7 @@ def test_a_kernel_that_refuses_the_one_call_is_no_refusal(
         ctypes.set_errno(errno.EPERM)
         return -1
 
-    monkeypatch.setattr(unlinked, "_SYSCALL", refuse)
+    monkeypatch.setattr(nofollow, "_SYSCALL", refuse)
     os.close(open_unlinked(str(tree / "d/e/f"), os.O_RDONLY))
     assert stat_unlinked(str(tree / "d/e/f")).st_size == 7
     assert failure(open_unlinked, str(tree / "link/e/f"), os.O_RDONLY) == "ELOOP"

@@ -20,14 +20,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
+from core.concurrency.cancellation import StopSignal
+from core.config.settings import load_settings
 from core.errors import Code
+from core.jobs.recovery import recover
 from core.model import RunState
-from core.record import dump_record, load_record
-from core.recovery import recover
-from core.restore_model import RestoreOutcome, Stage, Step, Tier
-from core.restore_status import is_open
-from core.settings import load_settings
-from core.stop import StopSignal
+from core.restore.model import RestoreOutcome, Stage, Step, Tier
+from core.restore.status import is_open
+from core.runs.record import dump_record, load_record
 from tests import crashing
 from tests.arrange import UNC
 from tests.plugin_s3 import Bucket

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.throttle import Throttle
-from core.waiting_line import BURST, EVERY, KEPT, WaitingLines, networks
+from core.auth.throttle import Throttle
+from core.auth.waiting_line import BURST, EVERY, KEPT, WaitingLines, networks
 from tests.test_throttle import Clock
 
 OWNER = "198.51.100.7"

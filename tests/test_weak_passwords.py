@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import core.weak_passwords
+import core.auth.weak_passwords
+from core.auth.passwords import hash_password
+from core.auth.weak_passwords import weakness
 from core.errors import ListError
-from core.passwords import hash_password
-from core.weak_passwords import weakness
 
-LISTED = Path(core.weak_passwords.__file__).with_suffix(".txt")
+LISTED = Path(core.auth.weak_passwords.__file__).with_suffix(".txt")
 
 
 @pytest.mark.parametrize(

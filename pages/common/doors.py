@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.accounts import Role
+from core.auth.accounts import Role
 from core.errors import HimuroError
 from pages.common import cookies, guard, session
 from pages.common.base import base_path

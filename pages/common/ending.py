@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from core.concurrency.threads import start_thread
 from core.errors import FatalError
-from core.threads import start_thread
 
 _logger = logging.getLogger(__name__)
 

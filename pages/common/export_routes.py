@@ -1,4 +1,5 @@
-"""Files made from the archive list (``core/exports.py``), for whoever knows the address."""
+"""Files made from the archive list (``core/export/background.py``), for whoever knows the
+address."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from core.errors import HimuroError
-from core.export_room import KEPT
+from core.export.disk_quota import KEPT
 from pages.common import services
 from pages.common.base import at
 from pages.common.doors import PRIVATE

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from core.seals import Seals
+from core.auth.signed_tokens import Seals
 from pages.common import cookies
 from pages.common.base import at
 

@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from core.accounts import Role
+from core.auth.accounts import Role
+from core.auth.sign_in import Access, User
+from core.config.settings import SignInKind
 from core.errors import HimuroError
-from core.settings import SignInKind
-from core.signin import Access, User
 from pages.common import services, session
 
 NOT_FOUND = "ページが見つかりません。アドレスを確認してください。"

@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from core.concurrency.threads import start_thread
 from core.errors import Code, FatalError, SettingsError
-from core.shortage import unexpected
-from core.threads import start_thread
+from core.resources.shortage import unexpected
 from pages.common import services
 
 _PATIENCE_SECONDS = 2.0

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import HimuroError
-from core.memory_budget import MIB, MemoryBudgetError
+from core.resources.memory_budget import MIB, MemoryBudgetError
 from pages.common import services, uploads
 from pages.common.base import base_path
 

@@ -18,13 +18,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from core import logs
-from core.accounts import Role
-from core.bundle import is_empty_zip, zip_blocks
-from core.csvfile import write_rows
+from core.auth.accounts import Role
+from core.config import logs
 from core.errors import FatalError, HimuroError
-from core.findings import in_order, lines, summary
-from core.jobs import Jobs
+from core.files.csv_file import write_rows
+from core.files.zip_stream import is_empty_zip, zip_blocks
+from core.health.findings import in_order, lines, summary
+from core.jobs.queue import Jobs
 from core.model import Problem, RunState
 from pages.common import guard, services, session, signin, words
 from pages.common.base import at, based

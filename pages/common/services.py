@@ -12,21 +12,22 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
-from core import sole_console
-from core.checkup import Checkup
-from core.doctor import examine
+from core.auth.sign_in import SignIn
+from core.config.settings import Settings, SignInKind, load_environment, load_settings
 from core.errors import Code, FatalError, HimuroError, SettingsError
-from core.exports import Exports
-from core.jobs import Jobs
-from core.memory_budget import ConsoleMemory
-from core.ports import Catalogue, Health
-from core.restores import Restores
-from core.s3 import S3ObjectStore
-from core.s3_health import S3Health
-from core.s3_restore import S3RestoreStore
-from core.settings import Settings, SignInKind, load_environment, load_settings
-from core.signin import SignIn
-from core.summary import Summary
+from core.export.background import Exports
+from core.health.background import Checkup
+from core.health.checks import examine
+from core.health.ports import Health
+from core.jobs import single_instance
+from core.jobs.queue import Jobs
+from core.ports import Catalogue
+from core.resources.memory_budget import ConsoleMemory
+from core.restore.queries import Restores
+from core.s3.archive_store import S3ObjectStore
+from core.s3.health import S3Health
+from core.s3.restore_store import S3RestoreStore
+from core.search.statistics import Summary
 from db import open_catalogue
 from db.health import SqlHealth
 from pages.common import uploads
@@ -124,7 +125,7 @@ def hold_directory() -> None:
     it, or nobody could tell."""
     try:
         settings = current().settings
-        sole_console.hold(settings.data_dir, settings.timezone)
+        single_instance.hold(settings.data_dir, settings.timezone)
     except HimuroError as exc:
         if isinstance(exc, FatalError) and exc.code in (Code.DATA_DIR_IN_USE, Code.MACHINE_SHORT):
             raise

@@ -24,12 +24,12 @@ from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
-from core import browsers
-from core.accounts import Role
-from core.audit import Failure
+from core.auth import user_agents
+from core.auth.accounts import Role
+from core.auth.audit_log import Failure
+from core.auth.sign_in import SignIn, User
+from core.config.settings import SignInKind
 from core.errors import HimuroError
-from core.settings import SignInKind
-from core.signin import SignIn, User
 from pages.common import cookies, services
 from pages.common.base import at, base_path
 
@@ -46,7 +46,7 @@ def client_of(request: Request) -> str:
 
 def browser_of(request: Request) -> str:
     """Return which browser a request says it comes from, in words."""
-    return browsers.in_words(request.headers.get("User-Agent", ""))
+    return user_agents.in_words(request.headers.get("User-Agent", ""))
 
 
 def user_of_request(request: Request) -> User | None:
@@ -147,7 +147,7 @@ def user_of_page() -> User | None:
         if not claims:
             _count_forged(signin, st.context.cookies, client)
             return None
-        browser = browsers.in_words(st.context.headers.get("User-Agent") or "")
+        browser = user_agents.in_words(st.context.headers.get("User-Agent") or "")
         return signin.user_of_claims(claims, client, browser)
     return _user_of_cookie(signin, st.context.cookies, client_of_page())
 

@@ -15,13 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.accounts import AccountsError
-from core.audit import Failure
-from core.devices import DEVICE_DAYS
+from core.auth.accounts import AccountsError
+from core.auth.audit_log import Failure
+from core.auth.devices import DEVICE_DAYS
+from core.auth.passwords import BusyError
+from core.auth.sign_in import Access, Attempt, SignIn
+from core.config.settings import SignInKind
 from core.errors import HimuroError, for_strangers
-from core.passwords import BusyError
-from core.settings import SignInKind
-from core.signin import Access, Attempt, SignIn
 from pages.common import cookies, forms, services, session
 
 _logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from core.errors import Severity
 from core.model import MOST_TYPED, Problem, Progress, RunRecord, RunState
-from core.restore_model import Stage, Tier
-from core.restore_status import KIND as RESTORE
+from core.restore.model import Stage, Tier
+from core.restore.status import KIND as RESTORE
 from core.units import human_size, local
 
 UNKNOWN = "—"

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from core.model import Order, SearchQuery
-from core.names import typed as one_line
-from core.typed_query import TypedQuery
+from core.paths.normalization import typed as one_line
+from core.search.typed_query import TypedQuery
 from pages.common import view
 
 MOST_LETTERS = 2000

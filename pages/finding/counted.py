@@ -6,7 +6,7 @@ from datetime import datetime
 
 import streamlit as st
 
-from core.summary import Numbers
+from core.search.statistics import Numbers
 from pages.common import guard, services, view
 
 

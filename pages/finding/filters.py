@@ -8,8 +8,8 @@ import streamlit as st
 
 from core.errors import ListError
 from core.model import MOST_TYPED
-from core.names import typed as one_line
-from core.typed_query import DAYS, TypedQuery, last_month, read_day
+from core.paths.normalization import typed as one_line
+from core.search.typed_query import DAYS, TypedQuery, last_month, read_day
 from pages.common import view, words
 from pages.finding import asked
 from pages.finding.asked import Asked

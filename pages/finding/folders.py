@@ -8,9 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from core.folders import Folder, Folders, natural
 from core.model import Order, SearchQuery
-from core.names import identity, typed
+from core.paths.normalization import identity, typed
+from core.search.folder_tree import Folder, Folders, natural
 from pages.common import services, view, words
 from pages.common.literally import literally
 from pages.finding import asked, counted

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from core.advice import Hint, advise
 from core.ports import Catalogue
-from core.typed_query import TypedQuery
+from core.search.suggestions import Hint, advise
+from core.search.typed_query import TypedQuery
 from pages.common import view, words
 from pages.finding import asked
 

@@ -8,8 +8,8 @@ from datetime import date
 import pandas as pd
 import streamlit as st
 
-from core.record import utc_now
-from core.summary import Amount, Numbers
+from core.clock import utc_now
+from core.search.statistics import Amount, Numbers
 from pages.common import services, view, words
 from pages.finding import counted
 

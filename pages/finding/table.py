@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from core.model import Entry, Order, SearchPage, SearchQuery
-from core.typed_query import TypedQuery
+from core.search.typed_query import TypedQuery
 from pages.common import services, view, words
 from pages.finding import asked, takeaway, ticks
 from pages.finding.asked import COLUMNS, SORTS, Asked

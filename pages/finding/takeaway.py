@@ -10,14 +10,14 @@ import streamlit as st
 from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from core.auth.throttle import network
+from core.config.settings import RESTORE_NEEDS
 from core.errors import HimuroError, ListError, for_strangers
-from core.export import Form
-from core.export_job import Export, ExportState
-from core.export_queue import Asker
-from core.export_room import KEPT
+from core.export.disk_quota import KEPT
+from core.export.job import Export, ExportState
+from core.export.queue import Asker
+from core.export.writer import Form
 from core.model import MOST_TYPED, Entry, ListSource, Order, RunRequest, SearchQuery
-from core.settings import RESTORE_NEEDS
-from core.throttle import network
 from pages.common import guard, services, session, view, words
 from pages.common.export_routes import export_address
 from pages.finding import asked

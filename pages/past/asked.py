@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from core.names import typed
-from core.run_filter import STATES, RunFilter
+from core.paths.normalization import typed
+from core.runs.filters import STATES, RunFilter
 from pages.common import guard, view
 
 MOST_LETTERS = 200

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from core.history import DAMAGED, PastRun
 from core.model import RunState
-from core.run_filter import STATES
-from core.run_index import Listing
+from core.runs.filters import STATES
+from core.runs.history import DAMAGED, PastRun
+from core.runs.index import Listing
 from pages.common import guard, services, view, words
 from pages.past import asked
 from pages.past.asked import Asked

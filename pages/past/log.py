@@ -7,7 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.error_log import (
+from core.errors import Severity, os_reason
+from core.runs.error_log import (
     LOG_FILES,
     MOST_LINES,
     MOST_SCANNED,
@@ -18,7 +19,6 @@ from core.error_log import (
     causes,
     excerpt,
 )
-from core.errors import Severity, os_reason
 from pages.common import guard, services, view, words
 from pages.past import asked
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from core.errors import HimuroError
-from core.history import PastRun
 from core.model import RunState
-from core.restore_status import KIND as RESTORE
+from core.restore.status import KIND as RESTORE
+from core.runs.history import PastRun
 from pages.common import guard, services, view, words
 from pages.common.routes import file_address, zip_address
 from pages.past import asked, log

@@ -10,14 +10,8 @@ import streamlit as st
 
 from core.errors import HimuroError
 from core.model import RunRecord, RunState
-from core.restore_model import STAGE_WORDS, Stage, Tier, copy_expires
-from core.restore_status import (
-    KIND,
-    OPEN_STAGES,
-    READY_STAGES,
-    FileStatus,
-    RestoreStatus,
-)
+from core.restore.model import STAGE_WORDS, Stage, Tier, copy_expires
+from core.restore.status import KIND, OPEN_STAGES, READY_STAGES, FileStatus, RestoreStatus
 from pages.common import guard, services, view, words
 from pages.common.routes import file_address
 from pages.restoring import placing, status

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from core.lookups import Lookup
+from core.concurrency.background import Lookup
 from core.model import RunRecord, RunState
-from core.restore_model import STAGE_WORDS, Stage
-from core.restore_status import READY_STAGES, RestoreStatus
+from core.restore.model import STAGE_WORDS, Stage
+from core.restore.status import READY_STAGES, RestoreStatus
 from pages.common import guard, services, view, words
 from pages.restoring import status
 from pages.steps import address

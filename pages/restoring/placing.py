@@ -8,9 +8,9 @@ import streamlit as st
 
 from core.errors import HimuroError
 from core.model import RunRecord
-from core.place_preview import PlacePreview
-from core.restore_model import RestoreItem, Stage
-from core.restore_status import OPEN_STAGES, READY_STAGES, RestoreStatus
+from core.restore.model import RestoreItem, Stage
+from core.restore.preview import PlacePreview
+from core.restore.status import OPEN_STAGES, READY_STAGES, RestoreStatus
 from pages.common import guard, services, view, words
 
 _ASKED = "placing-asked"

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from core.drafts import Draft, DraftState
 from core.errors import HimuroError, Severity
-from core.restore_model import RestorePlan, Tier, copy_expires, least_days
+from core.jobs.pending_checks import Draft, DraftState
+from core.restore.model import RestorePlan, Tier, copy_expires, least_days
 from pages.common import guard, services, view, words
 from pages.steps import address, check
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.lookups import Lookup
+from core.concurrency.background import Lookup
 from core.model import RunRecord
-from core.restore_model import STAGE_WORDS, Stage
-from core.restore_run import MOST_TOGETHER
-from core.restore_status import RestoreStatus
+from core.restore.model import STAGE_WORDS, Stage
+from core.restore.run import MOST_TOGETHER
+from core.restore.status import RestoreStatus
 from pages.common import guard, services, words
 
 _RENEWED = "statuses-renewed"

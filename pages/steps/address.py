@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage as Page
 
 from core.model import RunRecord
-from core.restore_status import KIND as RESTORE
+from core.restore.status import KIND as RESTORE
 from pages.common import guard
 
 ARCHIVE_LIST = ""

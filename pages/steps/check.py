@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from core.drafts import Draft, DraftState
 from core.errors import Code, HimuroError, Severity
+from core.jobs.pending_checks import Draft, DraftState
 from core.model import DetectedList, HiddenRows, Problem
-from core.run import AnyPlan
+from core.runs.base import AnyPlan
 from pages.common import guard, services, view, words
 from pages.common.routes import file_address, problems_address
 from pages.steps import address, upload

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.drafts import Draft, DraftState
 from core.errors import HimuroError, Severity
+from core.jobs.pending_checks import Draft, DraftState
 from core.model import Plan, Standing
 from pages.common import guard, services, view, words
 from pages.steps import address, check

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from core.jobs import Jobs, JobView
+from core.jobs.queue import Jobs, JobView
 from core.model import RunState
-from core.restore_status import KIND as RESTORE
+from core.restore.status import KIND as RESTORE
 from pages.common import guard, services, view, words
 from pages.steps import address
 

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from core.errors import HimuroError
-from core.jobs import Jobs
+from core.jobs.queue import Jobs
 from core.model import RunRecord
-from core.restore_status import KIND as RESTORE
+from core.restore.status import KIND as RESTORE
 from pages.common import guard, services, view, words
 from pages.common.routes import file_address
 from pages.steps import address

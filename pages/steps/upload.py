@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from core.jobs import Jobs
-from core.memory_budget import MemoryBudgetError
+from core.config.settings import JOB_NEEDS, RESTORE_NEEDS
+from core.jobs.queue import Jobs
 from core.model import MOST_TYPED, ListSource, RunRequest
-from core.settings import JOB_NEEDS, RESTORE_NEEDS
+from core.resources.memory_budget import MemoryBudgetError
 from pages.common import guard, services, uploads
 from pages.steps import address
 
 TYPES = ["csv", "txt", "tsv", "xlsx"]
 _MOST_MB = 20
-"""What the lists may have (``core.request_list``); the server itself takes a little more."""
+"""What the lists may have (``core.lists.parser``); the server itself takes a little more."""
 _MOST_LETTERS = 200_000
 """Letters; more would be more than a browser may send at once (``config.toml``)."""
 _TYPED = "入力したパス.txt"

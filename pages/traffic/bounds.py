@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 
-from core.descriptors import raise_limit
+from core.config.limits import Limits
 from core.errors import HimuroError
-from core.limits import Limits
+from core.resources.descriptors import raise_limit
 from pages.common import services
 
 _logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 
-from core.throttle import network
+from core.auth.throttle import network
 
 _MOST_ADDRESSES = 4096
 """Addresses that are remembered; beyond, the one that was longest silent is forgotten."""

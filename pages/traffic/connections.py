@@ -19,9 +19,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from core.accounts import Role
-from core.limits import BACKLOG, Limits
-from core.throttle import network
+from core.auth.accounts import Role
+from core.auth.throttle import network
+from core.config.limits import BACKLOG, Limits
 from pages.traffic.bounds import bounds
 from pages.traffic.buckets import Bucket
 from pages.traffic.messages import MOST_BYTES

@@ -17,7 +17,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.runtime.state.common import GENERATED_ELEMENT_ID_PREFIX
 
-from core.accounts import Role
+from core.auth.accounts import Role
 
 MOST_BYTES = {
     Role.ANYONE: 64 * 1024,

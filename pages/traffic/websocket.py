@@ -20,9 +20,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime import Runtime
 
-from core.accounts import Role
+from core.auth.accounts import Role
+from core.config.limits import Limits
 from core.errors import HimuroError
-from core.limits import Limits
 from pages.common import session
 from pages.traffic import messages
 from pages.traffic.bounds import bounds

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from streamlit.web.cli import main
 
-from core.drafts import DraftState
+from core.jobs.pending_checks import DraftState
 from core.model import ListSource, RunRequest
 from pages.common import services
 

@@ -16,7 +16,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from playwright.sync_api import Browser
 
-from core.list_table import MAX_BYTES
+from core.lists.table import MAX_BYTES
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, note
 from tests.books import HEADINGS, MAIN, RELATIONS, SHEET, parts, relations, row, sheet

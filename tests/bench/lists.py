@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 from openpyxl import Workbook
 
-from core.check import ArchiveCheck
+from core.archive.check import ArchiveCheck
+from core.config.settings import ShareSetting
+from core.lists.parser import parse
 from core.model import Entry, ListKind, ListSource, ParsedList
 from core.ports import Catalogue
-from core.request_list import parse
-from core.settings import ShareSetting
-from core.shares import FileSystem, Kind, Shares
+from core.share.shares import FileSystem, Kind, Shares
 from tests.bench.contenders import write_list
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, note

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from core.requesting import Requests
-from core.restore_folder import RestoreFolder
-from core.restore_model import ObjectState, RestoreItem, RestorePlan, Thaw, Tier
-from core.s3_restore import S3RestoreStore
-from core.settings import load_settings
-from core.stop import StopSignal
+from core.concurrency.cancellation import StopSignal
+from core.config.settings import load_settings
+from core.restore.folder import RestoreFolder
+from core.restore.model import ObjectState, RestoreItem, RestorePlan, Thaw, Tier
+from core.restore.requester import Requests
+from core.s3.restore_store import S3RestoreStore
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, note
 from tests.servers import CHECKOUT, HOST, aws_environment, child, clean_environment, free_port

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from core.model import MARKER_SUFFIX, Entry
-from core.names import object_key, search_key
+from core.paths.normalization import object_key, search_key
 
 BEGIN = datetime(2026, 4, 1, tzinfo=UTC)
 DAYS = 3650

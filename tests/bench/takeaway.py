@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from core.export import Form, write
+from core.export.writer import Form, write
 from core.model import SearchQuery
 from db import open_catalogue
 from tests.bench.measure import BenchError

@@ -1,0 +1,300 @@
+"""boto3's clients for one bucket, and what their errors mean: shared by all that asks S3."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    ReadTimeoutError,
+)
+from botocore.parsers import ResponseParserError
+
+from core.errors import Code, FatalError, HimuroError, ItemError
+from core.resources.shortage import patiently, shortage_behind, unexpected
+from core.s3.denials import ACTIONS, OBJECT_CODES, Denials
+from core.s3.error_codes import HIDDEN_CODES, meaning
+from core.s3.exceptions import (
+    CREDENTIALS,
+    configuration_problem,
+    credentials_problem,
+    unreachable,
+    untrusted_bundle,
+)
+from core.s3.http.client import AnswerError, LeanClient, Reply
+from core.s3.http.fast_put import bucket_endpoint
+from core.s3.http.proof import FOREIGN
+from core.s3.http.sigv4 import Credentials, Signer
+from core.s3.http.stall_watch import answered, try_failed
+from core.s3.session import frozen, open_session
+
+if TYPE_CHECKING:
+    from core.config.settings import Settings
+
+L = TypeVar("L", bound=LeanClient)
+
+_logger = logging.getLogger(__name__)
+
+ERRORS = (ClientError, BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError)
+"""What a call of a client raises, and what comes of an answer that is none of S3's: a page of
+HTML has none of the elements and numbers that botocore or its caller expects."""
+_SINGLE = frozenset({Code.ACCESS_DENIED, Code.CREDENTIALS_REJECTED})
+"""What a refusal may mean that is said of one object only."""
+_PASSING = frozenset({"RequestTimeout", "SlowDown", "408", "429"})
+"""Below 500, and yet no answer to what was asked."""
+
+
+class S3Connection:
+    """Credentials, clients and endpoint for one bucket. Safe in any thread.
+
+    Nothing is sent before ``check``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ``FatalError`` when there are no credentials or no Region."""
+        self.bucket = settings.bucket
+        self.credentials: Any
+        self._session, self.credentials = open_session()
+        try:
+            self.quick = self._made(2, connect=2, read=3)
+            """For what has to be known soon."""
+            trusted = self._session.get_config_variable("ca_bundle")
+            self._endpoint = bucket_endpoint(self.bucket, self.quick, trusted)
+            self.denials = Denials(self.quick, self.bucket, settings.key_prefix, self.check_again)
+        except (BotoCoreError, ClientError, OSError, ValueError) as exc:
+            raise fatal(exc) from exc
+
+    def client(self, *, read: float) -> Any:
+        """Return a patient client; ``read``: seconds that it waits for each piece."""
+        client = self._made(5, connect=10, read=read)
+        client.meta.events.register("needs-retry.s3", self._look_before_retry)
+        return client
+
+    def lean(self, kind: type[L], seconds: float) -> L | None:
+        """Return a lean client; ``seconds``: how long a single send or receive may take.
+
+        None where boto3 has to do its work. Raises ``FatalError``.
+        """
+        if self._endpoint is None:
+            return None
+        try:
+            signer = Signer(self._endpoint, self._frozen)
+            return patiently(kind, self._endpoint, signer, seconds)
+        except OSError as exc:
+            raise untrusted_bundle(self._endpoint.ca_bundle, exc) from exc
+
+    def _made(self, attempts: int, *, connect: float, read: float) -> Any:
+        config = client_config(attempts, connect=connect, read=read)
+        return _made_patient(patiently(self._session.create_client, "s3", config=config))
+
+    def _frozen(self) -> Credentials:
+        """Return credentials as they are now; raises ``FatalError``."""
+        return frozen(self.credentials)
+
+    def check(self) -> None:
+        """Raise ``FatalError`` unless the bucket answers."""
+        try:
+            self.quick.head_bucket(Bucket=self.bucket)
+        except ClientError as exc:
+            raise refusal(self.quick, self.bucket, exc) from exc
+        except BotoCoreError as exc:
+            raise fatal(exc) from exc
+
+    def check_again(self) -> None:
+        """Raise ``FatalError`` when S3 is out of reach; one that is only busy is there."""
+        try:
+            self.check()
+        except FatalError as exc:
+            if not error_code(exc.__cause__).startswith("5"):
+                raise
+
+    def _look_before_retry(
+        self, caught_exception: Exception | None, response: Any = None, **_: object
+    ) -> None:
+        """Called by botocore after each attempt: retries of a dead endpoint take minutes.
+
+        Only a time-out is looked into. A reset or a refused connection costs nothing, so the
+        retries may bridge it.
+        """
+        if timed_out(caught_exception):
+            self.check_again()
+        if response is None or response[0].status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            try_failed()
+
+    def attempt(self, call: Callable[[], Reply]) -> Reply | None:
+        """Return what S3 said to a lean client; None when that cannot be known.
+
+        Raises ``FatalError`` when nobody answers any more.
+        """
+        reply = None
+        try:
+            reply = call()
+        except TimeoutError:
+            self.check_again()
+        except (OSError, AnswerError) as exc:
+            _logger.debug("asking again: %s", type(exc).__name__)
+        if reply is None or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            try_failed()
+        return reply
+
+    def cause(self, exc: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroError:
+        """Return what a failure means; one that may be everybody's is looked into.
+
+        ``otherwise``: the code of a failure that concerns this object only.
+        """
+        if isinstance(exc, HimuroError):
+            return exc
+        if isinstance(exc, ClientError):
+            return self._refused(exc, otherwise)
+        if isinstance(exc, (BotoCoreError, *CREDENTIALS)):
+            cause = explain(exc, otherwise)
+        else:
+            cause = ItemError(otherwise, FOREIGN)
+        return cause if isinstance(cause, FatalError) else self._gone() or cause
+
+    def _refused(self, exc: ClientError, otherwise: Code) -> HimuroError:
+        """Return what a refusal of S3's means."""
+        if _is_definite(exc):
+            answered()
+        code, cause = error_code(exc), explain(exc, otherwise)
+        # That a key of KMS is denied has a sentence of its own.
+        same = isinstance(cause, FatalError) and cause.code in _SINGLE
+        if exc.operation_name in ACTIONS and code in OBJECT_CODES and same:
+            return self.denials.meaning(exc.operation_name, code, otherwise)
+        if code in HIDDEN_CODES:
+            return self._gone() or ItemError(otherwise, code)
+        return cause
+
+    def _gone(self) -> FatalError | None:
+        try:
+            self.check_again()
+        except FatalError as gone:
+            return gone
+        return None
+
+
+def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> FatalError | ItemError:
+    """Return what an error of a client means for the run: this file only, or everything."""
+    if isinstance(error, ClientError):
+        metadata = error.response.get("ResponseMetadata", {})
+        return meaning(
+            error_code(error),
+            otherwise,
+            error=error.response.get("Error", {}),
+            headers=metadata.get("HTTPHeaders", {}),
+        )
+    if isinstance(error, CREDENTIALS):
+        return credentials_problem(error)
+    if isinstance(error, ValueError):
+        return configuration_problem(error)
+    if short := shortage_behind(error):
+        return unexpected(short)
+    return ItemError(otherwise, type(error).__name__)
+
+
+def _is_definite(exc: ClientError) -> bool:
+    """Return whether S3 has decided; what passes is no decision."""
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status < HTTPStatus.INTERNAL_SERVER_ERROR and error_code(exc) not in _PASSING
+
+
+def fatal(exc: Exception) -> FatalError:
+    """Return an error met where it always concerns everything, as before anything was sent."""
+    if _is_foreign(exc):
+        return FatalError(Code.S3_UNREACHABLE, f"{FOREIGN}、{error_code(exc)}")
+    cause = explain(exc)
+    if isinstance(cause, FatalError):
+        return cause
+    if isinstance(exc, ClientError):
+        return FatalError(Code.S3_UNREACHABLE, error_code(exc))
+    return unreachable(exc)
+
+
+def _is_foreign(exc: Exception) -> bool:
+    """Return whether somebody between here and S3 answered: S3's own errors have a body that
+    names them, but for those of a HEAD. 407 is a proxy's own word."""
+    code = error_code(exc)
+    return (
+        isinstance(exc, ClientError)
+        and code.isdigit()
+        and code != "407"
+        and not exc.operation_name.startswith("Head")
+    )
+
+
+def refusal(client: Any, bucket: str, refused: ClientError) -> FatalError:
+    """Return why the bucket's HEAD was refused.
+
+    A HEAD has no body that says it: a listing of one key is asked for, which needs the same
+    permission.
+    """
+    if error_code(refused) in ("404", "NoSuchBucket"):
+        return FatalError(Code.NO_SUCH_BUCKET, bucket)
+    if error_code(refused) in HIDDEN_CODES:
+        try:
+            client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        except ClientError as told:
+            if isinstance(explain(told), FatalError) or _is_foreign(told):
+                return fatal(told)
+        except ERRORS:
+            pass
+    return fatal(refused)
+
+
+def error_code(exc: BaseException | None) -> str:
+    """Return S3's own code of an error; empty when S3 did not answer."""
+    if isinstance(exc, ClientError):
+        return str(exc.response.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def timed_out(exc: BaseException | None) -> bool:
+    """Return whether nobody answered; what could not even be sent botocore calls "closed"."""
+    while exc is not None:
+        if isinstance(exc, TimeoutError | ConnectTimeoutError | ReadTimeoutError):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
+
+
+def _made_patient(client: Any) -> Any:
+    """Return a client that waits while this machine is too short to send a request.
+
+    botocore's own retries last some seconds, and a server that cannot be asked is to them one
+    that does not answer.
+    """
+    http = client._endpoint.http_session
+    send = http.send
+
+    def attempt(request: Any, *, again: bool) -> Any:
+        if again:
+            request.reset_stream()  # some of it may have gone
+        return send(request)
+
+    def patient(request: Any) -> Any:
+        tries = count()
+        return patiently(lambda: attempt(request, again=next(tries) > 0))
+
+    http.send = patient
+    return client
+
+
+def client_config(attempts: int, *, connect: float, read: float) -> Config:
+    """Return a configuration; limits in seconds, ``attempts`` with the first one."""
+    return Config(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect,
+        read_timeout=read,
+        max_pool_connections=32,
+        # Every request that carries data has its SHA-256 in a signed header, and whoever
+        # receives data compares it with the archive list.
+        s3={"payload_signing_enabled": False},
+        response_checksum_validation="when_required",
+    )
