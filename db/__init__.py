@@ -1,10 +1,14 @@
-"""The archive list in a database. Knows ``core.model`` and ``core.errors``, never the pages."""
+"""The archive list in a database, SQLite or PostgreSQL: the implementation of ``core/ports.py``.
+
+Begin with ``catalogue.py``: every query on the archive list. ``schema.py`` creates and upgrades
+the table; how hits are found is in ``db/search``.
+"""
 
 from __future__ import annotations
 
 from db.catalogue import SqlCatalogue
-from db.engine import make_engine
-from db.patience import Patience
+from db.connection.engine import make_engine
+from db.connection.patience import Patience
 
 __all__ = ["SqlCatalogue", "open_catalogue"]
 

@@ -14,23 +14,23 @@ from sqlalchemy import Connection, Engine, Executable, select
 from core.errors import Code, FatalError
 from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
 from core.ports import Hits, Total
-from db import hits
-from db.columns import COLUMNS, NAMES, entry
-from db.engine import identity, snapshot, sqlite_file, writing
-from db.errors import translated
-from db.models import ArchivedFile as File
-from db.patience import Patience
-from db.revision import require_current, require_utf8
-from db.scan import Scan
-from db.search import clean, storable
-from db.totals import count_until, totals
-from db.turns import Turns
+from db.connection.engine import identity, snapshot, sqlite_file, writing
+from db.connection.errors import translated
+from db.connection.fair_semaphore import Turns
+from db.connection.patience import Patience
+from db.search import all_hits
+from db.search.conditions import clean, storable
+from db.search.full_scan import Scan
+from db.search.totals import count_until, totals
+from db.table.columns import COLUMNS, NAMES, entry
+from db.table.models import ArchivedFile as File
+from db.table.revision import require_current, require_utf8
 
 _BATCH = 500
 """Values in one IN list: few statements, and far from SQLite's limit of variables."""
 SEARCHES_AT_ONCE = 10
-"""Half of the connections (``db.engine``): however many people search, a run can store its rows.
-More at once would hardly be quicker."""
+"""Half of the connections (``db.connection.engine``): however many people search, a run can store
+its rows. More at once would hardly be quicker."""
 _SEARCH_PATIENCE = 30
 """Seconds for which a search waits for its turn."""
 
@@ -134,23 +134,23 @@ class SqlCatalogue:
         Raises ``ListError`` as ``search`` does, at once; the batches are read as they are taken.
         """
         with self._transaction(self._snapshot) as connection:
-            found = hits.keys(connection, self._searching.all_hits(connection, query))
+            found = all_hits.keys(connection, self._searching.all_hits(connection, query))
         return Hits(len(found), self._batches(found))
 
     def _batches(self, keys: Sequence[int]) -> Iterator[Sequence[Entry]]:
         """Yield rows; the next ones are fetched while somebody is busy with the last ones."""
         with ThreadPoolExecutor(1, "himuro-hits") as ahead:
-            coming = ahead.submit(self._rows, keys[: hits.ROWS])
-            for start in range(hits.ROWS, len(keys) + hits.ROWS, hits.ROWS):
+            coming = ahead.submit(self._rows, keys[: all_hits.ROWS])
+            for start in range(all_hits.ROWS, len(keys) + all_hits.ROWS, all_hits.ROWS):
                 batch = coming.result()
-                coming = ahead.submit(self._rows, keys[start : start + hits.ROWS])
+                coming = ahead.submit(self._rows, keys[start : start + all_hits.ROWS])
                 yield batch
 
     def _rows(self, keys: Sequence[int]) -> Sequence[Entry]:
         if not keys:
             return []
         with self._transaction(self._engine) as connection:
-            return hits.rows(connection, keys)
+            return all_hits.rows(connection, keys)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -185,7 +185,7 @@ def _searching(engine: Engine) -> _Searching:
     """Return the way of searching that suits a database."""
     if engine.dialect.name == "sqlite":
         return Scan()
-    from db.indexed import IndexedSearch  # noqa: PLC0415 - see _insert
+    from db.search.indexed import IndexedSearch  # noqa: PLC0415 - see _insert
 
     return IndexedSearch()
 

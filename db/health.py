@@ -11,10 +11,10 @@ from sqlalchemy import Connection, func, make_url, select, text
 from core.errors import Code, FatalError, sentence
 from core.files.mounts import network_file_system
 from core.health.findings import Finding, Status
-from db.engine import make_engine, sqlite_file
-from db.errors import translated
-from db.models import ArchivedFile
-from db.revision import HEAD, NEW_DATABASE, require_current
+from db.connection.engine import make_engine, sqlite_file
+from db.connection.errors import translated
+from db.table.models import ArchivedFile
+from db.table.revision import HEAD, NEW_DATABASE, require_current
 
 _STATEMENT_MS = 5000
 _RIGHTS = """

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Engine, inspect, make_url, text
 
 from core.errors import Code, FatalError
 from core.files.private_file import make_private_directory
-from db.engine import LOCK_WAIT_SECONDS, make_engine, sqlite_file, writing
-from db.errors import translated
-from db.revision import require_utf8, versions
+from db.connection.engine import LOCK_WAIT_SECONDS, make_engine, sqlite_file, writing
+from db.connection.errors import translated
+from db.table.revision import require_utf8, versions
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x48494D55

@@ -26,7 +26,7 @@ hypothesis.settings.load_profile("himuro")
 def patient_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no count of hits be given up because the machine is busy with something else."""
     for name, value in (("COUNT_SECONDS", 60), ("SORT_SECONDS", 60), ("PIECE_MS", 60_000)):
-        monkeypatch.setattr(f"db.indexed.{name}", value)
+        monkeypatch.setattr(f"db.search.indexed.{name}", value)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ _LATE = (
     "core.s3.archive_store",
     "core.s3.restore_store",
     "db",
-    "db.indexed",
+    "db.search.indexed",
 )
 """What commands import when they need it."""
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from core.model import Entry, SearchQuery
 from core.paths.normalization import fold
 from db import SqlCatalogue
-from db.engine import make_engine, writing
+from db.connection.engine import make_engine, writing
 from tests.entries import DIRECTORY, WHEN, entry, stored
 
 JST = timezone(timedelta(hours=9))

@@ -16,7 +16,7 @@ from core.errors import Code, FatalError
 from core.model import EXIT_CODES, Order, RunState, SearchQuery
 from core.ports import Catalogue
 from db import SqlCatalogue, open_catalogue
-from db.engine import make_engine
+from db.connection.engine import make_engine
 from db.schema import upgrade
 from tests.arrange import UNC, Desk, Done
 from tests.entries import entry, stored
@@ -83,7 +83,7 @@ def test_a_connection_that_is_lost_while_hits_are_counted(
         return 0
 
     with monkeypatch.context() as patched:
-        patched.setattr("db.blocks.count", lose)
+        patched.setattr("db.search.block_walk.count", lose)
         search = SearchQuery(words="a", order=Order.NAME)
         fatal = refusal(lambda: catalogue.search(search))
     assert fatal.code is Code.DATABASE_UNAVAILABLE

@@ -12,10 +12,10 @@ from sqlalchemy.exc import OperationalError
 
 from core.errors import Code, FatalError, SettingsError
 from db import open_catalogue
-from db.errors import translated
+from db.connection.errors import translated
 from db.health import SqlHealth
-from db.revision import NEW_DATABASE
 from db.schema import upgrade
+from db.table.revision import NEW_DATABASE
 from tests.certificates import Authority, make_authority
 from tests.postgres import PostgresServer
 from tests.postgres_stub import Stub, stub

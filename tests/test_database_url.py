@@ -13,7 +13,7 @@ from core.config.database_url import hide_password
 from core.config.logs import without_secrets
 from core.config.settings import load_settings
 from core.errors import SettingsError
-from db.engine import make_engine
+from db.connection.engine import make_engine
 from tests.postgres import PostgresServer
 
 

@@ -36,9 +36,9 @@ from core.s3.health import S3Health
 from core.s3.health_answers import clock, encryption, object_lock, region, versioning
 from core.s3.lifecycle import judge
 from core.share.shares import FileSystem
-from db.engine import make_engine, writing
+from db.connection.engine import make_engine, writing
 from db.health import SqlHealth
-from db.revision import HEAD
+from db.table.revision import HEAD
 from tests.arrange import UNC, Desk
 from tests.plugin_s3 import Bucket
 from tests.postgres import PostgresServer

@@ -17,8 +17,8 @@ from core.jobs.pending_checks import DraftState
 from core.jobs.queue import Jobs
 from core.model import EXIT_CODES, Entry, ListSource, RunState, SearchQuery
 from db import SqlCatalogue
-from db.engine import make_engine
-from db.patience import Patience
+from db.connection.engine import make_engine
+from db.connection.patience import Patience
 from tests.arrange import REQUEST, UNC, Desk, Done, archive_list, no_restores
 from tests.entries import entry, stored
 from tests.fakes import MemoryCatalogue

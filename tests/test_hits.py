@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 from core.errors import Code, FatalError, ListError
 from core.model import Entry, Order, SearchQuery
 from db import SqlCatalogue, open_catalogue
-from db.engine import make_engine, writing
+from db.connection.engine import make_engine, writing
 from tests.entries import WHEN, entry
 from tests.postgres import PostgresServer
 from tests.test_search import ENTRIES, QUERIES, far_apart, model  # noqa: F401 - a fixture
@@ -41,8 +41,8 @@ def test_hits_are_all_matching_rows_in_order(
     batches: list[list[Entry]],
     queries: list[SearchQuery],
 ) -> None:
-    monkeypatch.setattr("db.hits.ROWS", 3)
-    monkeypatch.setattr("db.hits._VALUES", 2)
+    monkeypatch.setattr("db.search.all_hits.ROWS", 3)
+    monkeypatch.setattr("db.search.all_hits._VALUES", 2)
     with writing(make_engine(database_url)).begin() as connection:
         connection.execute(text("DELETE FROM archive_list"))
     for number, batch in enumerate(batches):
@@ -60,7 +60,7 @@ def test_hits_are_all_matching_rows_in_order(
 def test_what_is_stored_meanwhile_changes_nothing(
     catalogue: SqlCatalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("db.hits.ROWS", 4)
+    monkeypatch.setattr("db.search.all_hits.ROWS", 4)
     rows = [entry(f"{n:02}.txt", archived_at=WHEN + timedelta(hours=n)) for n in range(20)]
     catalogue.add(rows[:10])
     found = catalogue.hits(SearchQuery())
@@ -96,7 +96,7 @@ def test_hits_that_nobody_reads_hold_no_connection(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More searches under way than the pool has connections: read partly, or not at all."""
-    monkeypatch.setattr("db.hits.ROWS", 1)
+    monkeypatch.setattr("db.search.all_hits.ROWS", 1)
     engine = make_engine(database_url)
     catalogue = SqlCatalogue(engine)
     catalogue.add([entry("a.txt"), entry("b.txt"), entry("c.txt")])
@@ -124,7 +124,7 @@ def test_a_database_that_goes_away_halfway(
     catalogue: SqlCatalogue,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("db.hits.ROWS", 1)
+    monkeypatch.setattr("db.search.all_hits.ROWS", 1)
     catalogue.add([entry(f"{n}.txt") for n in range(5)])
     opened = open_catalogue(migrated_postgres_url)
     found = opened.hits(SearchQuery())

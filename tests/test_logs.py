@@ -28,7 +28,7 @@ from core.config.settings import load_settings
 from core.errors import HimuroError, SettingsError
 from core.files.zip_stream import zip_blocks
 from db import open_catalogue
-from db.engine import make_engine
+from db.connection.engine import make_engine
 from db.health import SqlHealth
 from db.schema import upgrade
 from tests.arrange import UNC, Desk

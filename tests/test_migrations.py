@@ -20,10 +20,10 @@ from core.errors import Code, FatalError, SettingsError
 from core.model import MARKER_SUFFIX, SearchQuery
 from core.paths.normalization import search_key
 from db import open_catalogue
-from db.engine import make_engine, writing
-from db.models import Base
-from db.revision import HEAD
+from db.connection.engine import make_engine, writing
 from db.schema import alembic_config, upgrade
+from db.table.models import Base
+from db.table.revision import HEAD
 from tests.entries import DIRECTORY, entry
 from tests.postgres import PostgresServer
 

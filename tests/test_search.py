@@ -16,8 +16,8 @@ from core.errors import ListError
 from core.model import Entry, Order, SearchQuery
 from core.paths.normalization import fold
 from db import SqlCatalogue, open_catalogue
-from db.engine import make_engine, writing
-from db.terms import block, grams
+from db.connection.engine import make_engine, writing
+from db.search.terms import block, grams
 from tests.entries import DIRECTORY, WHEN, entry
 from tests.postgres import PostgresServer
 
@@ -298,9 +298,9 @@ def test_what_would_take_too_long_is_said_instead(
     far_apart: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("db.indexed.MOST_COUNTED", 5)
-    monkeypatch.setattr("db.indexed.MOST_SORTED", 5)
-    monkeypatch.setattr("db.blocks.FIRST_ROWS", 2)
+    monkeypatch.setattr("db.search.indexed.MOST_COUNTED", 5)
+    monkeypatch.setattr("db.search.indexed.MOST_SORTED", 5)
+    monkeypatch.setattr("db.search.block_walk.FIRST_ROWS", 2)
     rows = [entry(f"見積{n}.txt", archived_at=WHEN + timedelta(hours=n)) for n in range(9)]
     for start in (0, 3, 6):
         catalogue.add(rows[start : start + 3])

@@ -24,7 +24,7 @@ from core.errors import Code, FatalError
 from core.model import RunState
 from core.resources import shortage
 from core.share.shares import FileSystem, Kind
-from db.errors import connected
+from db.connection.errors import connected
 from db.schema import upgrade
 from tests import arrange
 from tests.arrange import UNC

@@ -16,7 +16,7 @@ from core.errors import Code, FatalError
 from core.model import Order, SearchQuery
 from core.search.statistics import FRESH_SECONDS, Amount, Numbers, Summary
 from db import SqlCatalogue
-from db.engine import make_engine
+from db.connection.engine import make_engine
 from tests.entries import DIRECTORY, WHEN, entry
 from tests.fakes import MemoryCatalogue
 

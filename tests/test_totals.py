@@ -14,7 +14,7 @@ from core.model import SearchQuery
 from core.ports import Total
 from core.search.folder_tree import Folders
 from db import SqlCatalogue
-from db.engine import make_engine, writing
+from db.connection.engine import make_engine, writing
 from pages.finding import asked
 from tests.entries import WHEN, entry
 

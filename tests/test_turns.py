@@ -15,9 +15,9 @@ from core.errors import FatalError
 from core.model import SearchPage, SearchQuery
 from db import SqlCatalogue
 from db.catalogue import SEARCHES_AT_ONCE
-from db.sample import Sample
-from db.terms import Group
-from db.turns import Turns
+from db.connection.fair_semaphore import Turns
+from db.search.selectivity import Sample
+from db.search.terms import Group
 from tests.entries import entry
 
 
@@ -153,7 +153,7 @@ def test_the_second_search_waits_for_the_sample_that_the_first_one_reads(
         second_ended.set()
         return total
 
-    monkeypatch.setattr("db.indexed.Sample", read)
+    monkeypatch.setattr("db.search.indexed.Sample", read)
     monkeypatch.setattr(Sample, "choose", remember)
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(search)

@@ -17,9 +17,9 @@ from psycopg2 import extensions
 from sqlalchemy import make_url
 
 from core.model import Entry
-from db.columns import NAMES
-from db.engine import make_engine, writing
+from db.connection.engine import make_engine, writing
 from db.schema import alembic_config, upgrade
+from db.table.columns import NAMES
 from tests.bench.measure import BenchError
 from tests.bench.report import note
 from tests.bench.rows import archived
@@ -93,7 +93,8 @@ def _fill(url: str) -> None:
         names = ", ".join(f'"{name}"' for name in NAMES.values())
         begin = time.perf_counter()
         psycopg2: Any = connection.connection
-        # COPY cannot be waited for in the way that the console waits (db/patient_connection.py).
+        # COPY cannot be waited for in the way that the console waits
+        # (db/connection/patient_connection.py).
         patience = extensions.get_wait_callback()
         extensions.set_wait_callback(None)
         with psycopg2.cursor() as cursor:

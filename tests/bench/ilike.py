@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from core.model import SearchQuery
-from db.engine import make_engine
+from db.connection.engine import make_engine
 from tests.bench.big import BigList
 from tests.bench.measure import milliseconds
 from tests.bench.report import Row

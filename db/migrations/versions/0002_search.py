@@ -1,7 +1,7 @@
 """What searching needs: one order for the newest rows, and on PostgreSQL an index of terms.
 
-``himuro_terms`` returns everything a row can be found by as numbers, and ``db/terms.py`` asks
-for the same ones: a change on either side needs a new revision that builds the index anew. It
+``himuro_terms`` returns everything a row can be found by as numbers, and ``db/search/terms.py``
+asks for the same ones: a change on either side needs a new revision that builds the index anew. It
 uses built-in functions alone, because an index is built with nothing else in the search path.
 
 2.4 million rows take some minutes, in which nothing can be archived.

@@ -12,7 +12,7 @@ from core.errors import ListError
 from core.model import SearchQuery
 from core.paths.normalization import fold
 from core.search.query_words import Wanted, wanted
-from db.models import ArchivedFile as File
+from db.table.models import ArchivedFile as File
 
 MOST_CHARACTERS = 1200
 """Of the words together: more than any path that has a key. SQLite limits patterns and terms."""

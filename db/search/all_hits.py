@@ -1,6 +1,6 @@
 """Every hit of a search: the serial keys of all of them first, then row by row what they name.
 
-Rows are added and never changed or deleted (``db/models.py``), so the keys that one moment
+Rows are added and never changed or deleted (``db/table/models.py``), so the keys that one moment
 knows are a snapshot of it that needs no open transaction: however slowly the rows are taken,
 no connection waits with them. Eight bytes a hit is all that is held.
 """
@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, DateTime, Integer, Row, any_, literal, select, type_coerce
 
 from core.model import Entry
-from db.columns import COLUMNS
-from db.models import ArchivedFile as File
+from db.table.columns import COLUMNS
+from db.table.models import ArchivedFile as File
 
 ROWS = 5_000
 """Of one batch."""
@@ -64,7 +64,7 @@ def _conditions(connection: Connection, wanted: Sequence[int]) -> Iterator[Any]:
 
 
 def _entry(row: Row[*tuple[Any, ...]]) -> Entry:
-    """The same as ``db.columns.entry``, in a third of its time."""
+    """The same as ``db.table.columns.entry``, in a third of its time."""
     key, folder, name, bucket, object_key, at, request, comment, who, size, sha, changed, text = row
     return Entry(
         folder,

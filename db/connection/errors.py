@@ -24,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from core.errors import Code, FatalError
 from core.resources.shortage import descriptors_missing, patiently, unexpected
-from db.revision import NEW_DATABASE
+from db.table.revision import NEW_DATABASE
 
 _SQLITE = {
     5: "ほかの処理が長く使用しています",  # BUSY

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import collate, func
 
 from core.model import Order
-from db.models import ArchivedFile as File
+from db.table.models import ArchivedFile as File
 
 
 def sort_keys(order: Order, *, on_sqlite: bool) -> list[Any]:

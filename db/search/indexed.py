@@ -1,5 +1,5 @@
 """Searching through the index of terms, on PostgreSQL: which rows a page shows, and how many
-there are. How they are found stands in ``db/blocks.py``.
+there are. How they are found stands in ``db/search/block_walk.py``.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import aliased
 
 from core.model import Entry, Order, SearchPage, SearchQuery
-from db import blocks
-from db.blocks import Asked, Block, Hit
-from db.columns import COLUMNS, entry
-from db.models import ArchivedFile as File
-from db.positions import Position, Positions
-from db.sample import Sample
-from db.search import answerable, conditions
-from db.sorting import sort_keys
-from db.terms import groups
+from db.search import block_walk
+from db.search.block_walk import Asked, Block, Hit
+from db.search.conditions import answerable, conditions
+from db.search.ordering import sort_keys
+from db.search.page_cursors import Position, Positions
+from db.search.selectivity import Sample
+from db.search.terms import groups
+from db.table.columns import COLUMNS, entry
+from db.table.models import ArchivedFile as File
 
 MOST_COUNTED = 10_000
 """Hits that are counted exactly; of more only that there are at least so many is said."""
@@ -86,7 +86,7 @@ class IndexedSearch:
         if skipped >= total:
             return SearchPage(total, ())
         keys = sort_keys(query.order, on_sqlite=False)
-        found = blocks.in_order_of(connection, asked, keys, skipped, per_page)
+        found = block_walk.in_order_of(connection, asked, keys, skipped, per_page)
         return SearchPage(total, _rows(connection, found))
 
     def all_hits(self, connection: Connection, query: SearchQuery) -> Any:
@@ -100,7 +100,7 @@ class IndexedSearch:
         connection.execute(_PREPARE)
         connection.execute(_SORTING)
         asked = self._asked(connection, query)
-        return blocks.all_in_order_of(asked, sort_keys(query.order, on_sqlite=False))
+        return block_walk.all_in_order_of(asked, sort_keys(query.order, on_sqlite=False))
 
     def _by_date(
         self, connection: Connection, query: SearchQuery, page: int, per_page: int
@@ -110,7 +110,7 @@ class IndexedSearch:
         skip = (page - 1 - known) * per_page
         hits: list[Hit] = []
         if skip < _MOST_ROWS:
-            hits = blocks.newest(connection, asked, after, skip, per_page + 1)
+            hits = block_walk.newest(connection, asked, after, skip, per_page + 1)
         shown = hits[:per_page]
         rows = _rows(connection, [key for key, _ in shown])
         if len(shown) == per_page:
@@ -130,7 +130,7 @@ class IndexedSearch:
         if not where and query.order is Order.DATE:
             # One look at the index by date: blocks and terms are not asked for.
             return Asked(query, (), (), (), ())
-        ordered, strays = blocks.read_blocks(connection, query)
+        ordered, strays = block_walk.read_blocks(connection, query)
         requester = query.requester.strip()
         if requester:
             lowered = select(func.lower(literal(requester)))
@@ -172,7 +172,7 @@ def _count(connection: Connection, asked: Asked, most: int, seconds: float) -> t
             for blocks_ in _growing(asked.all_blocks) if asked.where else [()]:
                 if counted >= most or time.monotonic() > until:
                     break
-                counted += blocks.count(connection, asked, blocks_, most - counted)
+                counted += block_walk.count(connection, asked, blocks_, most - counted)
             else:
                 is_all = counted < most
             connection.execute(_NO_LIMIT)

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from core.model import SearchPage, SearchQuery
-from db.columns import COLUMNS, entry
-from db.models import ArchivedFile as File
-from db.search import conditions, dates
-from db.sorting import sort_keys
+from db.search.conditions import conditions, dates
+from db.search.ordering import sort_keys
+from db.table.columns import COLUMNS, entry
+from db.table.models import ArchivedFile as File
 
 
 class Scan:

@@ -1,10 +1,10 @@
 """Searching millions of rows on PostgreSQL: along blocks of rows, the newest first.
 
 A block is 32,768 rows with serial keys in sequence, and its number is a term like any other
-(``db/terms.py``). Within one block the index leaps from the terms of a search to the rows that
-have all of them; the walk ends as soon as a page is full. So a common word costs one block, a
-rare one a short look at each, and two common words that never meet cost their leaps.
-No plan is left to estimates: the settings and the shape of the statements allow just one.
+(``db/search/terms.py``). Within one block the index leaps from the terms of a search to the rows
+that have all of them; the walk ends as soon as a page is full. So a common word costs one block, a
+rare one a short look at each, and two common words that never meet cost their leaps. No plan is
+left to estimates: the settings and the shape of the statements allow just one.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from core.model import SearchQuery
-from db.models import ArchivedFile as File
-from db.models import UtcDateTime
-from db.positions import Position
-from db.search import dates
-from db.terms import Term, block
+from db.search.conditions import dates
+from db.search.page_cursors import Position
+from db.search.terms import Term, block
+from db.table.models import ArchivedFile as File
+from db.table.models import UtcDateTime
 
 FIRST_ROWS = 3_000
 """Looked through before the index is asked: common words fill a page with them."""
@@ -81,7 +81,7 @@ class Asked:
     where: Sequence[ColumnElement[bool]]
     """What all hits fulfil, apart from the time."""
     groups: Sequence[Sequence[Term]]
-    """What all hits have, one of each group (``db.terms.groups``)."""
+    """What all hits have, one of each group (``db.search.terms.groups``)."""
     blocks: Sequence[Block]
     """Those with rows of the time that is asked for, in the order of the search by date."""
     strays: Sequence[Block]

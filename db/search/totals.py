@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, case, func, literal, select, text
 
 from core.ports import Total
-from db.models import ArchivedFile as File
+from db.table.models import ArchivedFile as File
 
 _BATCH = 5000
 """Groups that the database hands over at once."""

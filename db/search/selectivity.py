@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from db.terms import Group, grams
+from db.search.terms import Group, grams
 
 _ENOUGH = 0.5
 """A further term is asked for when it leaves at most so much of the rows that have the others:

@@ -1,7 +1,7 @@
 """What the index ``ix_archive_list_terms`` knows of a row: numbers, the same as ``himuro_terms``
 (migration 0002) makes of it. A search asks for rows that have all of some of them.
 
-Terms only narrow down. What is a hit is decided by ``db.search.conditions``.
+Terms only narrow down. What is a hit is decided by ``db.search.conditions.conditions``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, ColumnElement, func, literal
 
 from core.model import SearchQuery
 from core.search.query_words import wanted
-from db.search import directory_key, file_types
+from db.search.conditions import directory_key, file_types
 
 _LETTER_BITS = 21
 _REQUESTER = 1 << 42

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from core.model import Entry
-from db.models import ArchivedFile as File
+from db.table.models import ArchivedFile as File
 
 COLUMNS = (
     File.id,

@@ -10,10 +10,10 @@ import psycopg2
 from psycopg2 import extensions
 from sqlalchemy import Engine
 
-from db.patience import Patience
+from db.connection.patience import Patience
 
 _NO_ANSWER = "timeout expired: no answer from the server"
-"""Read by ``db.errors`` as libpq's own words are."""
+"""Read by ``db.connection.errors`` as libpq's own words are."""
 
 
 class _Connection(Protocol):

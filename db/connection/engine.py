@@ -14,8 +14,8 @@ from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from core.config.database_url import WRONG_SQLITE, read_url
 from core.errors import Code, FatalError, SettingsError
 from core.files.private_file import create_private
-from db.errors import connected
-from db.patience import STATEMENT_SECONDS, Patience
+from db.connection.errors import connected
+from db.connection.patience import STATEMENT_SECONDS, Patience
 
 LOCK_WAIT_SECONDS = 30
 """How long a writer waits for another one."""
@@ -148,7 +148,7 @@ def _postgresql(url: URL, patience: Patience, *, unlimited: bool) -> Engine:
     wins.
     """
     # Imported where it is needed: a driver takes time to load.
-    from db.patient_connection import connection_type, ping_soon  # noqa: PLC0415
+    from db.connection.patient_connection import connection_type, ping_soon  # noqa: PLC0415
 
     seconds = 0 if unlimited else STATEMENT_SECONDS
     options = {
