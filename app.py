@@ -4,8 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.common.routes import MIDDLEWARE, ROUTES, lifespan
-from pages.common.view import unexpected
+from pages.http.routes import MIDDLEWARE, ROUTES, lifespan
+from pages.widgets.view import unexpected
 
 app = st.App(
     Path(__file__).with_name("pages") / "router.py",

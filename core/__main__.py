@@ -1,7 +1,7 @@
 """The commands (contract, "Commands"): ``python -m core …``.
 
 The one module of ``core`` that knows ``db`` and ``core/s3``: it wires the commands, as
-``pages/common/services.py`` wires the pages.
+``pages/services.py`` wires the pages.
 """
 
 from __future__ import annotations

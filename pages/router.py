@@ -13,8 +13,14 @@ from typing import NamedTuple
 import streamlit as st
 
 from core.auth.accounts import Role
-from pages import account, archive, health, restore, runs, search
-from pages.common import guard, view
+from pages.account import page as account
+from pages.archive import page as archive
+from pages.auth import guard
+from pages.health import page as health
+from pages.restore import page as restore
+from pages.runs import page as runs
+from pages.search import page as search
+from pages.widgets import view
 
 
 class Guarded(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamlit.web.cli import main
 
-from pages.common import words
+from pages.widgets import words
 
 words.rehearsal = (
     "これはデモです。取り出しの準備は、最長48時間の代わりに約1分で終わります。"

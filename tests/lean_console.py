@@ -56,8 +56,9 @@ def rendered(root: Path) -> Iterator[str]:
     from core.jobs.queue import Jobs
     from core.model import Entry
     from core.paths.normalization import search_key
-    from pages.common import guard, services
-    from pages.common.services import Services
+    from pages import services
+    from pages.auth import guard
+    from pages.services import Services
     from tests.arrange import UNC, Desk, no_restores
 
     guard.is_operator = lambda: True
@@ -73,7 +74,9 @@ def rendered(root: Path) -> Iterator[str]:
     services.replace(here)
     here.summary.begin()
     for name in PAGES:
-        page = AppTest.from_string(f"from pages import {name}\n{name}.render()", default_timeout=60)
+        page = AppTest.from_string(
+            f"from pages.{name} import page\npage.render()", default_timeout=60
+        )
         page.run()
         if page.exception:
             sys.exit(f"{name}: {[found.value for found in page.exception]}")
@@ -87,7 +90,7 @@ def main(what: Sequence[str]) -> None:
     runpy.run_path(str(CHECKOUT / "app.py"))
     if what == ["services"]:
         from core.errors import HimuroError
-        from pages.common import services
+        from pages import services
 
         try:
             services.current()

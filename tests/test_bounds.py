@@ -27,8 +27,8 @@ from core.model import Entry, RunState, SearchQuery
 from core.resources import shortage
 from core.runs.folder import RunFolder
 from core.share.shares import FileSystem, Kind
-from pages.common.ending import ending_with
-from pages.common.health_routes import Readiness
+from pages.http.health_routes import Readiness
+from pages.http.shutdown import ending_with
 from tests.arrange import UNC, Desk, Done
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore

@@ -16,10 +16,11 @@ from starlette.applications import Starlette
 
 from core.auth.accounts import Role
 from core.jobs.queue import Jobs
-from pages.common import guard, services, session
-from pages.common.downloads import Download
-from pages.common.routes import ROUTES
-from pages.common.services import Services
+from pages import services
+from pages.auth import guard, session
+from pages.http.downloads import Download
+from pages.http.routes import ROUTES
+from pages.services import Services
 from tests.arrange import UNC, Desk, no_restores
 
 

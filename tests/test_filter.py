@@ -13,7 +13,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from core.auth.accounts import Role
 from core.config.limits import Limits
-from pages.common import session
+from pages.auth import session
 from pages.traffic.websocket import Traffic, WebSocketFilter
 
 SCOPE: Scope = {"type": "websocket", "path": "/_stcore/stream", "headers": [], "client": None}

@@ -26,7 +26,7 @@ from websockets.sync.client import ClientConnection, connect
 from core.auth.accounts import Role
 from core.config.limits import BACKLOG
 from core.model import MOST_TYPED
-from pages.finding.filters import LONGEST_PATH
+from pages.search.filters import LONGEST_PATH
 from pages.traffic.messages import MOST_BYTES, MOST_NAMES, MOST_WIDGETS
 from pages.traffic.websocket import BUSY
 from tests.browser import core, screen

@@ -15,10 +15,10 @@ from streamlit.testing.v1 import AppTest
 from core.errors import Code, FatalError
 from core.jobs.queue import Jobs
 from db import SqlCatalogue, open_catalogue
-from pages.common import services
-from pages.common.literally import literally
-from pages.common.services import Services
-from pages.finding import folders, overview
+from pages import services
+from pages.search import folders, overview
+from pages.services import Services
+from pages.widgets.literally import literally
 from tests.arrange import Desk, no_restores
 from tests.entries import entry
 from tests.test_pages import ODD, shown
@@ -63,14 +63,14 @@ def filled(catalogue: SqlCatalogue) -> SqlCatalogue:
 
 
 OVERVIEW = """
-from pages.common import services
-from pages.finding import overview
+from pages import services
+from pages.search import overview
 overview.render(services.current())
 """
 TREE = """
 import streamlit as st
-from pages.common import services
-from pages.finding import folders
+from pages import services
+from pages.search import folders
 folders.render(services.current(), st.query_params.get("folder", ""))
 """
 

@@ -12,7 +12,7 @@ from PIL import Image
 from core.errors import Code
 from core.model import RunState
 from core.restore.model import STAGE_WORDS
-from pages.common import words
+from pages.widgets import words
 from tests.pictures import GUIDES, IMAGES, shown
 from tests.servers import CHECKOUT
 

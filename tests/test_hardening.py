@@ -33,9 +33,10 @@ from core.cli.main import main
 from core.config import logs
 from core.config.settings import Settings
 from core.ports import Catalogue
-from pages.common import health_routes, services
-from pages.common.ending import ending_with, keeping_up
-from pages.common.health_routes import Readiness
+from pages import services
+from pages.http import health_routes
+from pages.http.health_routes import Readiness
+from pages.http.shutdown import ending_with, keeping_up
 from tests.browser import chromium, core, screen
 from tests.people import OPERATOR, signed_in, write_accounts
 from tests.postgres import PostgresServer
@@ -144,7 +145,7 @@ def test_every_route_of_streamlit_is_known() -> None:
         "/auth/login",
         "/auth/logout",
         "/oauth2callback",
-        # closed by pages/common/doors.py
+        # closed by pages/http/doors.py
         "/_stcore/metrics",
         "/_stcore/agent/interact",
         "/_stcore/agent/openapi.json",
@@ -157,7 +158,7 @@ def test_every_route_of_streamlit_is_known() -> None:
 
 _LIST_ROUTES = """
 import app
-from pages.common.routes import ROUTES
+from pages.http.routes import ROUTES
 built = app.app._build_starlette_app()
 ours = {route.path for route in ROUTES}
 print(*sorted({route.path or "/" for route in built.routes} - ours))
@@ -172,7 +173,7 @@ def test_sign_in_of_streamlit_is_shut_without_its_settings(url: str) -> None:
 
 
 def test_pages_use_nothing_that_is_closed() -> None:
-    """Whoever wants one of these opens its door in pages/common/doors.py first."""
+    """Whoever wants one of these opens its door in pages/http/doors.py first."""
     for path in (CHECKOUT / "pages").rglob("*.py"):
         text = path.read_text("utf-8")
         found = re.findall(r"\b(?:download_button|image|audio|video|pdf|component)\(", text)

@@ -14,13 +14,14 @@ from streamlit.testing.v1 import AppTest
 from core.health import checks
 from core.jobs.queue import Jobs
 from core.s3 import health
-from pages.common import guard, services
-from pages.common.services import Services
+from pages import services
+from pages.auth import guard
+from pages.services import Services
 from tests.arrange import Desk, no_restores
 from tests.plugin_s3 import Bucket
 from tests.test_pages import shown
 
-PAGE = "from pages import health\nhealth.render()"
+PAGE = "from pages.health import page as health\nhealth.render()"
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_wrong_settings_are_found(
 
 def test_callbacks_and_fragments_check_again() -> None:
     """Each of them may be run without the page around it."""
-    source = Path(__file__).resolve().parent.parent / "pages" / "health.py"
+    source = Path(__file__).resolve().parent.parent / "pages" / "health" / "page.py"
     guarded = []
     for node in ast.parse(source.read_text("utf-8")).body:
         if isinstance(node, ast.FunctionDef) and (node.decorator_list or node.name == "_start"):

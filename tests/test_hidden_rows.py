@@ -14,8 +14,9 @@ from core.errors import Code, ListError, Severity
 from core.jobs.queue import DraftState, Jobs
 from core.lists.parser import parse
 from core.model import HiddenRows, ListKind, ListSource, ParsedList
-from pages.common import guard, services
-from pages.common.services import Services
+from pages import services
+from pages.auth import guard
+from pages.services import Services
 from tests.arrange import REQUEST, UNC, Desk, no_restores
 from tests.books import HEADINGS, book, row, sheet
 from tests.test_commands import WHO, Console, console  # noqa: F401 - a fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pages.common import routes
+from pages.http import routes
 from tests.servers import HOST
 
 
@@ -29,8 +29,8 @@ def test_connections_of_the_console_delay_nothing(
     listening: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.config.logs.set_up", lambda: None)
-    monkeypatch.setattr("pages.common.routes._open", lambda: None)
-    monkeypatch.setattr("pages.common.services.close", lambda: None)
+    monkeypatch.setattr("pages.http.routes._open", lambda: None)
+    monkeypatch.setattr("pages.services.close", lambda: None)
 
     async def start() -> None:
         async with routes.lifespan(None):

@@ -28,9 +28,11 @@ from core.jobs.pending_checks import CHECK_BYTES, ITEM_BYTES, DraftState
 from core.jobs.queue import Jobs
 from core.model import SearchQuery
 from core.resources.memory_budget import MIB, ConsoleMemory, MemoryBudget, MemoryBudgetError
-from pages.common import guard, memory_door, services, uploads
-from pages.common.memory_door import SESSION_BYTES, MemoryDoor
-from pages.common.services import Services
+from pages import services, uploads
+from pages.auth import guard
+from pages.services import Services
+from pages.traffic import memory_door
+from pages.traffic.memory_door import SESSION_BYTES, MemoryDoor
 from tests.arrange import UNC, Desk, archive_list, no_restores
 from tests.people import OPERATOR, signed_in, write_accounts
 from tests.servers import console, free_port
@@ -244,7 +246,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
 def test_the_operator_is_told_and_the_list_stays(desk: Desk) -> None:
     memory = services.current().memory
-    page = AppTest.from_string("from pages import archive\narchive.render()", default_timeout=60)
+    page = AppTest.from_string(
+        "from pages.archive import page as archive\narchive.render()", default_timeout=60
+    )
     page.run()
     page.file_uploader[0].upload("一覧.csv", archive_list(UNC))
     page.text_input(key="request-id").set_value("REQ-1")

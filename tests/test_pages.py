@@ -18,8 +18,10 @@ from core.errors import Code, FatalError, SettingsError
 from core.jobs.queue import DraftState, Jobs
 from core.model import Entry, ListSource, RunRequest
 from core.paths.normalization import search_key
-from pages.common import guard, services, view
-from pages.common.services import Services
+from pages import services
+from pages.auth import guard
+from pages.services import Services
+from pages.widgets import view
 from tests.arrange import UNC, Desk, archive_list, no_restores
 from tests.fakes import MemoryCatalogue
 from tests.people import OPERATOR, write_accounts
@@ -45,7 +47,7 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "is_operator", lambda: True)
 
 
-ARCHIVE = "from pages import archive\narchive.render()"
+ARCHIVE = "from pages.archive import page as archive\narchive.render()"
 """AppTest cannot switch to a page that is no file of its own."""
 
 
@@ -207,7 +209,7 @@ def test_strangers_are_not_told_how_the_console_is_set_up(
 
 
 def test_the_unforeseen_is_one_message(caplog: pytest.LogCaptureFixture) -> None:
-    script = "from pages.common import view\nview.unexpected(ValueError('秘密'))"
+    script = "from pages.widgets import view\nview.unexpected(ValueError('秘密'))"
     text = shown(AppTest.from_string(script).run())
     assert "予期しないエラー" in text
     assert "秘密" not in text
@@ -322,9 +324,9 @@ def _no_bucket(_call: str, _key: str) -> None:
 
 def test_callbacks_and_fragments_check_again(desk: Desk) -> None:
     """Each of them may be run without the page around it."""
-    modules = sorted((Path(ROUTER).parent / "steps").glob("*.py"))
     entries = 0
-    for module in (*modules, Path(ROUTER).parent / "archive.py"):
+    pages = Path(ROUTER).parent
+    for module in (*(pages / "jobs").glob("*.py"), *(pages / "archive").glob("*.py")):
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef) and (node.decorator_list or node.name in CALLED):
                 body = [n for n in node.body if not _is_docstring(n)]

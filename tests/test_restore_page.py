@@ -19,16 +19,18 @@ from core.jobs.queue import DraftState, Jobs, JobView
 from core.model import ListSource, RunState
 from core.restore.model import Stage, Tier
 from core.restore.queries import Restores
-from pages.common import guard, services, words
-from pages.common.services import Services
-from pages.steps.upload import typed_paths
+from pages import services
+from pages.auth import guard
+from pages.jobs.upload import typed_paths
+from pages.services import Services
+from pages.widgets import words
 from tests.arrange import REQUEST, UNC, Desk, archive_list
 from tests.fakes import MemoryStore
 from tests.fakes_restore import MemoryRestoreStore
 from tests.test_pages import shown
 from tests.test_runs_page import RECORD
 
-PAGE = "from pages import restore\nrestore.render()"
+PAGE = "from pages.restore import page as restore\nrestore.render()"
 DAY = timedelta(days=1)
 SECONDS = 30
 QUOTE, PLAN, LOG = r"営業部\見積.xlsx", r"開発部\計画.docx", r"総務部\議事録.txt"
@@ -362,7 +364,7 @@ def test_the_list_asks_for_no_more_than_it_may_hold(
     for paths in ((QUOTE, PLAN), (LOG,), (PLAN,)):
         runs.append(office.requested(*paths))
         office.store.now += timedelta(minutes=1)
-    monkeypatch.setattr("pages.restoring.status.MOST_TOGETHER", 2)
+    monkeypatch.setattr("pages.restore.status.MOST_TOGETHER", 2)
     app = page()
     for run_id in runs[1:]:
         office.known(run_id)
@@ -403,7 +405,7 @@ def test_open_and_finished_restores(office: Office) -> None:
     assert "最近の実行" in text
 
 
-ARCHIVE = "from pages import archive\narchive.render()"
+ARCHIVE = "from pages.archive import page as archive\narchive.render()"
 
 
 def test_archive_page_leaves_restores_to_this_one(office: Office) -> None:
@@ -428,7 +430,7 @@ def test_this_page_leaves_archive_runs_to_theirs(office: Office) -> None:
 
 def test_past_runs_know_restores(office: Office) -> None:
     run_id = office.requested(QUOTE, "ない.txt")
-    app = page("from pages import runs\nruns.render()", run=run_id)
+    app = page("from pages.runs import page as runs\nruns.render()", run=run_id)
     assert numbers(app) == {
         "対象ファイル": "1 件",
         "配置済み": "0 件",
@@ -461,7 +463,7 @@ def test_callbacks_and_fragments_check_again() -> None:
     """Each of them may be run without the page around it."""
     folder = Path(guard.__file__).parent.parent
     seen = 0
-    for module in (*(folder / "restoring").glob("*.py"), folder / "restore.py"):
+    for module in (folder / "restore").glob("*.py"):
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef) and (node.decorator_list or node.name in CALLED):
                 body = [n for n in node.body if not _is_docstring(n)]

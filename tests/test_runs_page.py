@@ -16,13 +16,15 @@ from streamlit.testing.v1 import AppTest
 from core.jobs.queue import Jobs
 from core.model import RunRecord, RunRequest, RunState
 from core.runs.record import dump_record
-from pages.common import guard, services, words
-from pages.common.services import Services
-from pages.past import listing
+from pages import services
+from pages.auth import guard
+from pages.runs import listing
+from pages.services import Services
+from pages.widgets import words
 from tests.arrange import UNC, Desk, Done, no_restores
 from tests.test_pages import ODD, shown
 
-PAGE = "from pages import runs\nruns.render()"
+PAGE = "from pages.runs import page as runs\nruns.render()"
 WHEN = datetime(2026, 11, 23, 1, 5, tzinfo=UTC)
 RECORD = RunRecord(
     run_id="20261123-100500-archive-000000",
@@ -342,7 +344,7 @@ ENTRIES = {"render", "changed", "clear", "open_run", "leave_run", "put", "_turn"
 def test_callbacks_and_fragments_check_again() -> None:
     folder = Path(guard.__file__).parent.parent
     seen = set()
-    for module in (*(folder / "past").glob("*.py"), folder / "runs.py"):
+    for module in (folder / "runs").glob("*.py"):
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             if not isinstance(node, ast.FunctionDef):
                 continue

@@ -17,9 +17,9 @@ from streamlit.testing.v1.element_tree import Block
 from core.jobs.queue import Jobs
 from core.model import Entry, SearchPage, SearchQuery
 from db import SqlCatalogue, open_catalogue
-from pages.common import services
-from pages.common.services import Services
-from pages.finding import ticks
+from pages import services
+from pages.search import ticks
+from pages.services import Services
 from tests.arrange import Desk, no_restores
 from tests.entries import WHEN, entry, stored
 
@@ -49,7 +49,9 @@ def catalogue(tmp_path: Path, migrated_sqlite_file: Path) -> Iterator[SqlCatalog
 
 def opened(panel: str = "", /, **address: str) -> AppTest:
     """Open the page at an address, with one of its panels."""
-    app = AppTest.from_string("from pages import search\nsearch.render()", default_timeout=60)
+    app = AppTest.from_string(
+        "from pages.search import page as search\nsearch.render()", default_timeout=60
+    )
     for name, value in address.items():
         app.query_params[name] = value
     if panel:
@@ -138,7 +140,7 @@ def test_quick_clicks_add_up(catalogue: SqlCatalogue) -> None:
     """A run that is broken off has told the browser nothing: it sends the old address."""
     script = """
 import streamlit as st
-from pages.finding import asked
+from pages.search import address as asked
 def click(**values):
     asked.put(**values)
 st.button("1", key="1", on_click=click, kwargs={"q": "a"})

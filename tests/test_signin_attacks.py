@@ -24,9 +24,9 @@ from core.auth import passwords
 from core.auth.audit_log import Failure, FailureLog
 from core.auth.sign_in import SignIn
 from core.jobs.queue import Jobs
-from pages.common import services
-from pages.common.cookies import sift
-from pages.common.services import Services
+from pages import services
+from pages.auth.cookies import sift
+from pages.services import Services
 from tests.arrange import Desk, no_restores
 from tests.people import ADMINISTRATOR, OPERATOR, Person, write_accounts
 from tests.test_signin_pages import Served, browser, run_of, sign_in, token_of

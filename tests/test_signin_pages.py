@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 
 from core.jobs.queue import Jobs
-from pages.common import services
-from pages.common.routes import MIDDLEWARE, ROUTES
-from pages.common.services import Services
-from pages.common.signin import own_place
+from pages import services
+from pages.auth.signin import own_place
+from pages.http.routes import MIDDLEWARE, ROUTES
+from pages.services import Services
 from tests.arrange import Desk, no_restores
 from tests.people import ADMINISTRATOR, OPERATOR, Person, write_accounts
 

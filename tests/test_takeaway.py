@@ -26,10 +26,11 @@ from core.jobs.queue import DraftState, Jobs
 from core.model import Entry, RunRequest, SearchQuery
 from core.ports import Hits
 from core.restore.model import RestorePlan
-from pages.common import guard, services
-from pages.common.export_routes import EXPORT_ROUTES, export_address
-from pages.common.services import Services
-from pages.finding import takeaway
+from pages import services
+from pages.auth import guard
+from pages.http.export_routes import EXPORT_ROUTES, export_address
+from pages.search import takeaway
+from pages.services import Services
 from tests.arrange import UNC, Desk, no_restores
 from tests.entries import entry
 from tests.fakes import MemoryCatalogue, MemoryStore
@@ -38,8 +39,9 @@ from tests.fakes_restore import MemoryRestoreStore
 PAGE = """
 import streamlit as st
 from core.model import SearchQuery
-from pages.common import services, words
-from pages.finding import takeaway
+from pages import services
+from pages.widgets import words
+from pages.search import takeaway
 here = services.current()
 query = SearchQuery(words=st.text_input("words", key="q"))
 found = here.catalogue.search(query)
@@ -390,8 +392,8 @@ def test_what_keeps_a_list_from_going_on(here: Services, operator: None, tmp_pat
 def test_nobody_else_goes_on(here: Services) -> None:
     app = AppTest.from_string(
         "from core.model import RunRequest\n"
-        "from pages.common import services\n"
-        "from pages.finding import takeaway\n"
+        "from pages import services\n"
+        "from pages.search import takeaway\n"
         "takeaway.hand_over(services.current(), 'x', RunRequest('REQ-9', '佐藤'))\n",
         default_timeout=60,
     ).run()

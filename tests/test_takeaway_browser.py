@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, expect
 from python_calamine import CalamineWorkbook
 
 from core.export.csv_writer import COLUMNS
-from pages.common import words
+from pages.widgets import words
 from tests.browser import (
     BUCKET,
     PATIENCE,

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.units import human_size
-from pages.common import words
+from pages.widgets import words
 
 UNITS = ("バイト", "KB", "MB", "GB", "TB")
 BORDERS = [1024**power * count for power in range(1, 5) for count in (1, 1024)]

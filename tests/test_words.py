@@ -11,8 +11,9 @@ import pytest
 
 from core.errors import Code
 from core.model import Problem, Progress, RunRequest, RunState
-from pages.common import routes, words
-from pages.steps.upload import missing_words
+from pages.http import routes
+from pages.jobs.upload import missing_words
+from pages.widgets import words
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 WHEN = datetime(2026, 11, 23, 1, 5, tzinfo=UTC)

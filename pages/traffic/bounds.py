@@ -8,7 +8,7 @@ from functools import lru_cache
 from core.config.limits import Limits
 from core.errors import HimuroError
 from core.resources.descriptors import raise_limit
-from pages.common import services
+from pages import services
 
 _logger = logging.getLogger(__name__)
 _logger.setLevel(logging.INFO)  # what this module says once at the start is no warning

@@ -23,7 +23,7 @@ from streamlit.runtime import Runtime
 from core.auth.accounts import Role
 from core.config.limits import Limits
 from core.errors import HimuroError
-from pages.common import session
+from pages.auth import session
 from pages.traffic import messages
 from pages.traffic.bounds import bounds
 from pages.traffic.buckets import Address, Addresses, Bucket

@@ -12,7 +12,7 @@ from streamlit.web.cli import main
 
 from core.jobs.pending_checks import DraftState
 from core.model import ListSource, RunRequest
-from pages.common import services
+from pages import services
 
 LIST = "begin.csv"
 """When the data directory has a file of this name, the list in it is archived."""

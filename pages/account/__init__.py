@@ -1,0 +1,1 @@
+"""``/account``: who is signed in, and where else. Begin with ``page.py``."""

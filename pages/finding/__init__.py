@@ -1,1 +1,0 @@
-"""The parts of the archive list's page."""

@@ -1,1 +1,0 @@
-"""The parts of ``/runs``: what is asked, the list, one run."""

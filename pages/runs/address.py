@@ -1,0 +1,124 @@
+"""What the address of ``/runs`` asks for. People type addresses: nothing in it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from core.paths.normalization import typed
+from core.runs.filters import STATES, RunFilter
+from pages.auth import guard
+from pages.widgets import view
+
+MOST_LETTERS = 200
+FILTERS = ("kind", "state", "person", "from", "to", "text")
+"""Parameters that restrict the list."""
+_OF_A_RUN = ("run", "log", "code", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The list that is asked for."""
+
+    kind: str = ""
+    state: str = ""
+    person: str = ""
+    first: date | None = None
+    """First day, in the time zone of the settings; None: from the beginning."""
+    last: date | None = None
+    """Last day, inclusive; None: until now."""
+    text: str = ""
+    page: int = 1
+
+    def run_filter(self, timezone: ZoneInfo) -> RunFilter:
+        return RunFilter(
+            kind=self.kind,
+            state=self.state,
+            person=self.person,
+            since=_midnight(self.first, 0, timezone),
+            until=_midnight(self.last, 1, timezone),
+            text=self.text,
+        )
+
+    @property
+    def restricted(self) -> bool:
+        return self != Asked(page=self.page)
+
+
+def current(kinds: Collection[str]) -> Asked:
+    """Return what the address asks for; whatever makes no sense restricts nothing."""
+    kind, state = word("kind"), word("state")
+    return Asked(
+        kind=kind if kind in kinds else "",
+        state=state if state in STATES else "",
+        person=word("person"),
+        first=_day(word("from")),
+        last=_day(word("to")),
+        text=word("text"),
+        page=view.page_number(word("page")),
+    )
+
+
+def word(name: str) -> str:
+    """Return a parameter of the address as one short line; empty when it is not there."""
+    return typed(st.query_params.get(name, "")[:MOST_LETTERS])
+
+
+def put(**values: str) -> None:
+    """Change parameters of the address; empty values take theirs away."""
+    guard.require_operator()
+    for name, value in values.items():
+        if value:
+            st.query_params[name] = value
+        elif name in st.query_params:
+            del st.query_params[name]
+
+
+def changed(name: str, key: str) -> None:
+    """Take over what a widget now holds; another filter begins at its first page."""
+    guard.require_operator()
+    value = st.session_state[key]
+    text = value.isoformat() if isinstance(value, date) else typed(str(value or ""))
+    put(**{name: text[:MOST_LETTERS]})
+    if name in FILTERS:
+        put(page="")
+
+
+def clear() -> None:
+    """Show everything."""
+    guard.require_operator()
+    put(page="", **dict.fromkeys(FILTERS, ""))
+
+
+def open_run(run_id: str) -> None:
+    """Show one run; the list keeps its filters for the way back."""
+    guard.require_operator()
+    put(run=run_id)
+
+
+def leave_run() -> None:
+    """Show the list again, as it was."""
+    guard.require_operator()
+    put(**dict.fromkeys(_OF_A_RUN, ""))
+
+
+def follow(key: str, value: object) -> None:
+    """Let a widget that is drawn next show what the address says."""
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+
+def _day(text: str) -> date | None:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if 1970 <= day.year <= 2999 else None
+
+
+def _midnight(day: date | None, days_later: int, timezone: ZoneInfo) -> datetime | None:
+    return datetime.combine(day + timedelta(days=days_later), time(), timezone) if day else None

@@ -1,0 +1,4 @@
+"""What several pages show in the same way: widgets, and numbers, times and states in words.
+
+Begin with ``view.py``; ``words.py`` knows no Streamlit.
+"""
