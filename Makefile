@@ -28,8 +28,8 @@ bench: .venv/bench
 
 # The guides' pictures, taken anew by the browser tests.
 pictures: .venv/dev
-	HIMURO_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/test_browser.py tests/test_restore_browser.py tests/test_signin_browser.py tests/test_oidc.py tests/test_search_browser.py tests/test_takeaway_browser.py
-	$(BIN)/python -m tests.pictures
+	HIMURO_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_archive.py tests/browser/test_restore.py tests/browser/test_signin.py tests/browser/test_oidc.py tests/browser/test_search.py tests/browser/test_takeaway.py
+	$(BIN)/python -m tests.deploy.pictures
 
 run: .venv/dev
 	$(BIN)/streamlit run app.py
@@ -79,7 +79,7 @@ lock: .tools/ready
 sbom: .tools/ready
 	.tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 		--output-file sbom.json requirements.txt
-	$(PYTHON) -m tests.sbom requirements.txt sbom.json
+	$(PYTHON) -m tests.deploy.sbom requirements.txt sbom.json
 
 clean:
 	rm -rf .venv .tools .demo .pytest_cache .mypy_cache .ruff_cache sbom.json

@@ -1,45 +1,85 @@
-"""Fixtures that several test modules share: a database of either kind."""
+"""Databases for tests of any folder, and the markers that say what else a test needs.
+
+A server, a browser and what they import are loaded by the fixture that starts them: the tests of
+``tests/paths`` and ``tests/lists`` need nothing but pytest and hypothesis.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from playwright.sync_api import Browser
 
-from db import SqlCatalogue, open_catalogue
-from db.schema import upgrade
-from tests.browser import chromium
-from tests.postgres import PostgresServer, postgres_server
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
-pytest_plugins = ["tests.plugin_s3"]
+    from db import SqlCatalogue
+    from tests.support.servers.postgres import PostgresServer
+
+pytest_plugins = ["tests.support.s3_fixtures"]
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("himuro", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("himuro")
 
+_SERVERS = "tests.support.servers"
+_FIXTURES = {
+    "browser": {"browser"},
+    "postgres": {"postgres"},
+    "server": {"s3_endpoint", "strict_endpoint"},
+}
+"""What a test is marked with that has one of these fixtures, by itself or through others."""
+_FOLDERS = {"browser": ("browser", "server"), "console": ("server",)}
 
-@pytest.fixture(autouse=True)
-def patient_counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no count of hits be given up because the machine is busy with something else."""
-    for name, value in (("COUNT_SECONDS", 60), ("SORT_SECONDS", 60), ("PIECE_MS", 60_000)):
-        monkeypatch.setattr(f"db.search.indexed.{name}", value)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with what it needs beside Python: by its folder, by its fixtures, and by
+    the functions that its module imports from ``tests.support.servers``."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        wanted = {mark for mark, fixtures in _FIXTURES.items() if names & fixtures}
+        wanted.update(_FOLDERS.get(item.path.parent.name, ()))
+        if "postgresql" in getattr(getattr(item, "callspec", None), "params", {}).values():
+            wanted.add("postgres")
+        if isinstance(item, pytest.Function) and _starts_servers(item.module):
+            wanted.add("server")
+        for mark in sorted(wanted):
+            item.add_marker(mark)
+
+
+def _starts_servers(module: ModuleType) -> bool:
+    return any(
+        isinstance(value, FunctionType) and value.__module__.startswith(f"{_SERVERS}.")
+        for value in vars(module).values()
+    )
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A running Chromium."""
+    from tests.support.servers.browser import chromium
+
     with chromium() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A running PostgreSQL server. Who stops it uses ``breakable_postgres``."""
-    with postgres_server() as server:
+    """A running PostgreSQL server. Who stops it uses ``breakable_postgres``.
+
+    From here on no count of hits is given up because the machine is busy with something else.
+    """
+    import db.search.indexed
+    from tests.support.servers.postgres import postgres_server
+
+    with pytest.MonkeyPatch.context() as patched, postgres_server() as server:
+        for name, value in (("COUNT_SECONDS", 60), ("SORT_SECONDS", 60), ("PIECE_MS", 60_000)):
+            patched.setattr(db.search.indexed, name, value)
         yield server
 
 
@@ -53,6 +93,8 @@ def breakable_postgres(postgres: PostgresServer) -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def migrated_postgres_url(postgres: PostgresServer) -> str:
     """One database with the current schema, which tests empty instead of making their own."""
+    from db.schema import upgrade
+
     url = postgres.url(postgres.create())
     upgrade(url)
     return url
@@ -61,6 +103,8 @@ def migrated_postgres_url(postgres: PostgresServer) -> str:
 @pytest.fixture(scope="session")
 def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the current schema, to be copied."""
+    from db.schema import upgrade
+
     path = tmp_path_factory.mktemp("sqlite") / "catalogue.db"
     upgrade(f"sqlite:///{path}")
     return path
@@ -102,6 +146,8 @@ def database_url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequ
 @pytest.fixture
 def catalogue(database_url: str) -> Iterator[SqlCatalogue]:
     """An empty archive list, once in each kind of database."""
+    from db import open_catalogue
+
     opened = open_catalogue(database_url)
     yield opened
     opened.close()

@@ -1,1 +1,1 @@
-"""How fast Himuro archives beside the usual command-line clients. Run by ``make bench``."""
+"""``make bench``: Himuro beside other programs, measured. Begin with ``__main__.py``."""

@@ -9,22 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import (
-    floods,
-    list_memory,
-    lists,
-    page,
-    placing,
-    requests,
-    search,
-    takeaway,
-    transfer,
-    visitors,
-)
-from tests.bench.big import BigList, big_list
+from tests.bench import list_memory, lists, placing, requests, transfer
+from tests.bench.archive_list import search, takeaway
+from tests.bench.archive_list.big import BigList, big_list
+from tests.bench.console import floods, page, visitors
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, machine, note, table, write
-from tests.servers import ServerError, raise_on_sigterm
+from tests.support.servers.processes import ServerError, raise_on_sigterm
 
 PARTS: dict[str, Callable[[Path, int], list[Row]]] = {
     "small": transfer.small,

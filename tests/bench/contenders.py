@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.bench.measure import BenchError, Measured, require_objects, run
-from tests.servers import CHECKOUT, aws_environment, clean_environment
-from tests.share import Share
+from tests.support.environment import CHECKOUT, aws_environment, clean_environment
+from tests.support.share import Share
 
 OURS = "python -m core archive"
 PEERS = ("aws s3 cp", "s5cmd cp", "rclone copy")

@@ -19,9 +19,9 @@ from playwright.sync_api import Browser
 from core.lists.table import MAX_BYTES
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, note
-from tests.books import HEADINGS, MAIN, RELATIONS, SHEET, parts, relations, row, sheet
-from tests.browser import Installation, chromium, installation, screen, served
-from tests.share import UNC
+from tests.support.books import HEADINGS, MAIN, RELATIONS, SHEET, parts, relations, row, sheet
+from tests.support.servers.browser import Installation, chromium, installation, screen, served
+from tests.support.share import UNC
 
 MOST_MB = 200
 """1,000,000 bytes each, above the idle console."""

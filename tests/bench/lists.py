@@ -22,7 +22,7 @@ from core.share.shares import FileSystem, Kind, Shares
 from tests.bench.contenders import write_list
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, note
-from tests.share import UNC, small_files
+from tests.support.share import UNC, small_files
 
 LINES = 20_000
 DELAY = 0.002

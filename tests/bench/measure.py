@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import child
+from tests.support.servers.processes import child
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """What one of ``ru_maxrss`` is, in bytes."""

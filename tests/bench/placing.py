@@ -35,8 +35,8 @@ from tests.bench.transfer import (
     large_files,
     rows_of,
 )
-from tests.servers import rclone_s3
-from tests.share import Share, small_files
+from tests.support.servers.processes import rclone_s3
+from tests.support.share import Share, small_files
 
 OURS = "python -m core restore-download"
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.bench.measure import p95
-from tests.servers import CHECKOUT
+from tests.support.environment import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "performance.md"
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"

@@ -20,7 +20,8 @@ from core.restore.requester import Requests
 from core.s3.restore_store import S3RestoreStore
 from tests.bench.measure import BenchError
 from tests.bench.report import Row, note
-from tests.servers import CHECKOUT, HOST, aws_environment, child, clean_environment, free_port
+from tests.support.environment import CHECKOUT, HOST, aws_environment, clean_environment, free_port
+from tests.support.servers.processes import child
 
 COUNT, LATENCY = 20_000, 0.03
 LIMIT_SECONDS = 90

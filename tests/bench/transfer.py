@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.bench.contenders import OURS, Task, available, send
 from tests.bench.measure import Measured, Series
 from tests.bench.report import Row, note
-from tests.servers import rclone_s3
-from tests.share import MIB, Share, small_files
+from tests.support.servers.processes import rclone_s3
+from tests.support.share import MIB, Share, small_files
 
 SMALL_COUNT, SMALL_MEAN = 5_000, 36_000
 LARGE_COUNT, LARGE_SIZE = 16, 64 * MIB

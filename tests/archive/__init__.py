@@ -1,0 +1,1 @@
+"""Archive runs, on fakes and on a strict S3."""

@@ -1,0 +1,1 @@
+"""Settings, the database's URL, log lines."""

@@ -1,0 +1,1 @@
+"""The archive list in SQLite and in a real PostgreSQL."""

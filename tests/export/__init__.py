@@ -1,0 +1,1 @@
+"""Files of hits, read back by other programs."""

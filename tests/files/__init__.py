@@ -1,0 +1,1 @@
+"""Files opened, written and named."""

@@ -1,0 +1,1 @@
+"""The console's queue and what it holds."""

@@ -1,0 +1,1 @@
+"""Lists as people send them: every format, every mistake, every bound."""

@@ -1,0 +1,1 @@
+"""What a machine lacks, and bounds on what is held."""

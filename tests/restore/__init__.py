@@ -1,0 +1,1 @@
+"""Restores, on fakes and on an S3 that thaws."""

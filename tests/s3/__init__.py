@@ -1,0 +1,1 @@
+"""The S3 stores against moto and against servers that misbehave."""

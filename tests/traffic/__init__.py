@@ -1,0 +1,1 @@
+"""What limits connections and messages, without a console."""
