@@ -16,7 +16,7 @@ from core.errors import Code, Severity, sentence
 MARKER_SUFFIX = "_archived.txt"
 """What is added to an original's name to make its marker's name (contract, "decisions")."""
 
-MOST_TYPED = 255
+MAX_TYPED = 255
 """Longest request ID and requester, in characters (contract, "Table")."""
 
 
@@ -128,7 +128,7 @@ class ParsedList:
     detected: tuple[DetectedList, ...]
 
 
-class Standing(StrEnum):
+class ArchiveStatus(StrEnum):
     """What the archive list says about a file, judged by size and modification time.
 
     The judgement is for the operator's eyes; the run itself compares SHA-256.
@@ -273,7 +273,7 @@ class ArchiveItem:
     """Modification time at the check, nanoseconds since 1970-01-01 UTC."""
     key_directory: str
     """What the keys of all files of its directory begin with; ends in a slash."""
-    standing: Standing = Standing.NEW
+    standing: ArchiveStatus = ArchiveStatus.NEW
     history: History = NO_HISTORY
     """In a plan only the keys of rows under another spelling; in a run everything, as it was
     when the file's turn came."""
@@ -317,7 +317,7 @@ class Plan:
     def total_bytes(self) -> int:
         return sum(item.size for item in self.items)
 
-    def count(self, standing: Standing) -> int:
+    def count(self, standing: ArchiveStatus) -> int:
         return sum(item.standing is standing for item in self.items)
 
 

@@ -12,15 +12,15 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, Executable, select
 
 from core.errors import Code, FatalError
-from core.model import MOST_TYPED, Entry, SearchPage, SearchQuery
+from core.model import MAX_TYPED, Entry, SearchPage, SearchQuery
 from core.ports import Hits, Total
 from db.connection.engine import identity, snapshot, sqlite_file, writing
 from db.connection.errors import translated
-from db.connection.fair_semaphore import Turns
+from db.connection.fair_semaphore import FairSemaphore
 from db.connection.patience import Patience
 from db.search import all_hits
 from db.search.conditions import clean, storable
-from db.search.full_scan import Scan
+from db.search.full_scan import FullScan
 from db.search.totals import count_until, totals
 from db.table.columns import COLUMNS, NAMES, entry
 from db.table.models import ArchivedFile as File
@@ -46,7 +46,7 @@ class SqlCatalogue:
         self._snapshot = snapshot(engine)
         self._insert = _insert(engine)
         self._searching = _searching(engine)
-        self._turns = Turns(SEARCHES_AT_ONCE, _SEARCH_PATIENCE)
+        self._semaphore = FairSemaphore(SEARCHES_AT_ONCE, _SEARCH_PATIENCE)
         self._current = False
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class SqlCatalogue:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         try:
-            with self._turns.turn():
+            with self._semaphore.turn():
                 yield
         except TimeoutError:
             raise FatalError(Code.SEARCHES_WAITING) from None
@@ -184,7 +184,7 @@ class _Searching(Protocol):
 def _searching(engine: Engine) -> _Searching:
     """Return the way of searching that suits a database."""
     if engine.dialect.name == "sqlite":
-        return Scan()
+        return FullScan()
     from db.search.indexed import IndexedSearch  # noqa: PLC0415 - see _insert
 
     return IndexedSearch()
@@ -206,8 +206,8 @@ def _insert(engine: Engine) -> Executable:
 def _values(entry: Entry) -> dict[str, Any]:
     """Return an entry as columns; what was not given is NULL."""
     for typed in (entry.request_id, entry.requester):
-        if len(typed) > MOST_TYPED:
-            raise ValueError(f"longer than {MOST_TYPED} characters: {typed!r}")
+        if len(typed) > MAX_TYPED:
+            raise ValueError(f"longer than {MAX_TYPED} characters: {typed!r}")
     return {
         "directory": entry.directory,
         "archived_name": entry.archived_name,

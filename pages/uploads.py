@@ -11,7 +11,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-_MOST_KNOWN = 1000
+_MAX_KNOWN = 1000
 """Sessions of which it is remembered that something was refused."""
 
 _lock = threading.Lock()
@@ -56,7 +56,7 @@ def refuse(session_id: str, sentence: str) -> None:
     with _lock:
         _refused[session_id] = sentence
         _refused.move_to_end(session_id)
-        while len(_refused) > _MOST_KNOWN:
+        while len(_refused) > _MAX_KNOWN:
             _refused.popitem(last=False)
 
 

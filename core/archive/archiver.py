@@ -23,7 +23,7 @@ from core.paths.normalization import MAX_KEY_BYTES, generation_key, may_be_gener
 from core.share.shares import OpenFile, Shares
 from core.units import local
 
-_MOST_GENERATIONS = 1000
+_MAX_GENERATIONS = 1000
 
 
 def never() -> bool:
@@ -221,7 +221,7 @@ class Archiver:
         self, item: ArchiveItem, content: Content, create: Callable[[NewObject], bool]
     ) -> str:
         """Return the key under which the content now lies: created or adopted."""
-        for key in islice(self._keys(item, content.status.st_mtime_ns), _MOST_GENERATIONS):
+        for key in islice(self._keys(item, content.status.st_mtime_ns), _MAX_GENERATIONS):
             new = _new_object(item, content, key)
             there = self._create_or_look(new, create, look_first=content.data is None)
             if there is None or _is_same(there, new):

@@ -24,13 +24,13 @@ from core.lists.table import MAX_BYTES, MAX_ROWS
 from core.model import (
     MARKER_SUFFIX,
     ArchiveItem,
+    ArchiveStatus,
     Entry,
     ListRow,
     ParsedList,
     Plan,
     Problem,
     Progress,
-    Standing,
 )
 from core.paths.normalization import (
     MAX_KEY_BYTES,
@@ -304,10 +304,10 @@ class ArchiveCheck:
                 continue
             rows = known.get(keys[item.path], ())
             compared = self._compared(file.found, item, rows) if rows else item
-            if compared.standing is not Standing.NEW:
+            if compared.standing is not ArchiveStatus.NEW:
                 code = (
                     Code.ARCHIVED_CHANGED
-                    if compared.standing is Standing.CHANGED
+                    if compared.standing is ArchiveStatus.CHANGED
                     else Code.ARCHIVED_UNCHANGED
                 )
                 self._problem(file.row, code, "", item.path)

@@ -1,4 +1,4 @@
-"""Runs a plan: a crew uploads and marks, one collector registers, writes and decides.
+"""Runs a plan: a pool uploads and marks, one collector registers, writes and decides.
 
 Only the collector (the thread that calls ``execute``) touches the archive list, the run
 folder and the progress. A file's failure is a value; what concerns every file stops the run
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from core.archive.archiver import Archiver
 from core.archive.generations import with_history
 from core.archive.ports import ObjectStore
-from core.archive.workers import ArchiveCrew, Done, Mark, failure
+from core.archive.workers import ArchiveWorkers, Done, Mark, failure
 from core.concurrency.cancellation import StopSignal
 from core.concurrency.worker_pool import STALLED_DRAIN_SECONDS, THREADS
 from core.errors import Code, FatalError, HimuroError, Severity
@@ -65,7 +65,7 @@ class ArchiveRunner:
         self._folder = folder
         self._stop = stop
         self._progress = progress
-        self._crew = ArchiveCrew(plan.items, archiver, catalogue, stop, threads)
+        self._pool = ArchiveWorkers(plan.items, archiver, catalogue, stop, threads)
         self._total_bytes = plan.total_bytes
         self._to_mark: list[Mark] = []
         self._again: deque[ArchiveItem] = deque()
@@ -89,7 +89,7 @@ class ArchiveRunner:
         """
         try:
             self._origin = self._catalogue.origin()
-            self._crew.begin()
+            self._pool.begin()
             self._collect()
             self._require_same_list()
         except FatalError as exc:
@@ -102,7 +102,7 @@ class ArchiveRunner:
             _logger.exception("the collector of run %s failed", self._folder.run_id)
             self._break(unexpected(exc), "")
         finally:
-            self._crew.dismiss()
+            self._pool.dismiss()
         self._report()
         unsettled = len(self._plan.items) - sum(o.settled for o in self._outcomes.values())
         stopped = self._stop.requested and unsettled > 0
@@ -112,9 +112,9 @@ class ArchiveRunner:
         batch: list[Done] = []
         since = reported = time.monotonic()
         returned = marking = 0
-        while not self._crew.is_abandoned(time.monotonic()):
-            while self._crew.results:
-                done = self._crew.results.popleft()
+        while not self._pool.is_abandoned(time.monotonic()):
+            while self._pool.results:
+                done = self._pool.results.popleft()
                 returned += not done.marked
                 marking -= done.marked
                 if isinstance(done.value, Entry) and done.value is not done.item.history.newest:
@@ -123,26 +123,26 @@ class ArchiveRunner:
                 else:
                     self._settle(done)
             now = time.monotonic()
-            idle = self._crew.is_idle(returned)
+            idle = self._pool.is_idle(returned)
             due = len(batch) >= BATCH_ROWS or now - since >= BATCH_SECONDS
             # A database that failed is asked once more, at the end, and not for every batch:
             # each may wait for it as long as the first.
             if batch and (idle or (due and not self._refused)):
                 self._register(batch)
                 batch = []
-            if self._crew.lost:
-                self._break(self._crew.lost, "")
+            if self._pool.lost:
+                self._break(self._pool.lost, "")
             self._require_life()
             marking += self._ask_for_marks()
             self._write_outcomes()
             # What is to be stored again waits for all others: it must not hold them back.
-            self._crew.settled(len(self._outcomes) + len(self._again))
+            self._pool.settled(len(self._outcomes) + len(self._again))
             self._note_unlisted()
             if now - reported >= BATCH_SECONDS:
                 reported = now
                 self._report()
             if not idle:
-                self._crew.grow(now)
+                self._pool.grow(now)
             if idle and not batch and not marking:
                 if not self._again or self._stop.requested or self._fatal:
                     return
@@ -160,12 +160,12 @@ class ArchiveRunner:
             if self._fatal is None:
                 self._archiver.require_life()
         except FatalError as exc:
-            self._break(exc, self._crew.current)
+            self._break(exc, self._pool.current)
 
     def _ask_for_marks(self) -> int:
-        """Hand the crew what is to be marked; returns how many markers that is."""
+        """Hand the pool what is to be marked; returns how many markers that is."""
         marks, self._to_mark = self._to_mark, []
-        self._crew.ask_for(marks)
+        self._pool.ask_for(marks)
         return len(marks)
 
     def _settle(self, done: Done) -> None:
@@ -284,7 +284,7 @@ class ArchiveRunner:
 
     def _break(self, error: FatalError, path: str) -> None:
         """Note why the run stops; the first reason is the one that counts."""
-        self._crew.halt(STALLED_DRAIN_SECONDS if error.code is Code.S3_STALLED else None)
+        self._pool.halt(STALLED_DRAIN_SECONDS if error.code is Code.S3_STALLED else None)
         if self._fatal is None:
             error.at = error.at or path
             self._fatal = error
@@ -303,9 +303,9 @@ class ArchiveRunner:
             total_files=len(self._plan.items),
             total_bytes=self._total_bytes,
             done_files=len(self._outcomes),
-            done_bytes=self._done_bytes + self._crew.bytes_under_way,
+            done_bytes=self._done_bytes + self._pool.bytes_under_way,
             failed_files=self._failed,
-            current=self._crew.current,
+            current=self._pool.current,
             phase="停止しています" if self._stop.requested else "アーカイブしています",
         )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from core.files.modification_time import is_modified_at
-from core.model import NO_HISTORY, ArchiveItem, Entry, History, Standing
+from core.model import NO_HISTORY, ArchiveItem, ArchiveStatus, Entry, History
 from core.paths.normalization import search_key
 from core.ports import Catalogue
 
@@ -23,7 +23,7 @@ def judged(item: ArchiveItem, mine: Sequence[Entry]) -> ArchiveItem:
     others = frozenset(row.key for row in mine if row.path != item.path)
     return replace(
         item,
-        standing=Standing.ARCHIVED if same else Standing.CHANGED,
+        standing=ArchiveStatus.ARCHIVED if same else ArchiveStatus.CHANGED,
         history=History(taken_keys=others) if others else NO_HISTORY,
     )
 

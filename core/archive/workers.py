@@ -12,7 +12,7 @@ from core.archive.archiver import Archiver
 from core.archive.generations import with_history
 from core.archive.sender import Sender
 from core.concurrency.cancellation import StopSignal
-from core.concurrency.worker_pool import REST_SECONDS, Crew, Tally
+from core.concurrency.worker_pool import REST_SECONDS, Tally, WorkerPool
 from core.errors import FatalError, ItemError
 from core.model import ArchiveItem, Entry, Outcome, Result
 from core.ports import Catalogue
@@ -39,8 +39,8 @@ Mark = tuple[ArchiveItem, Outcome]
 """A marker to be made, and the outcome of its file once it is there."""
 
 
-class ArchiveCrew(Crew[ArchiveItem, Done]):
-    """Worker threads over the files of one plan. A halted crew still makes markers."""
+class ArchiveWorkers(WorkerPool[ArchiveItem, Done]):
+    """Worker threads over the files of one plan. A halted pool still makes markers."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from core.errors import FatalError
 from core.files.private_file import replace_private
 from core.resources.shortage import patiently
 
-_MOST_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 4 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _loaded(path: Path) -> dict[str, dict[str, str]] | None:
     """Return what an earlier process saw; None when there is nothing, or it is damaged."""
     try:
         with patiently(path.open, "rb") as file:
-            data = json.loads(file.read(_MOST_BYTES))
+            data = json.loads(file.read(_MAX_BYTES))
         return {
             kind: {str(name): str(value) for name, value in data[kind].items()}
             for kind in ("accounts", "rules")

@@ -31,7 +31,7 @@ from core.errors import HimuroError, os_reason
 from core.files.private_file import readable_by_others
 from core.resources.shortage import patiently
 
-_MOST_BYTES = 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 _NAME = re.compile(r"[\w.@+-]{1,64}")
 """Letters of any script, digits and signs that no page and no log reads as its own."""
 _HASH = re.compile(r"\$argon2id\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
@@ -256,12 +256,12 @@ class AccountsFile:
     def _read(self) -> bytes:
         try:
             with patiently(self.path.open, "rb") as file:
-                content = file.read(_MOST_BYTES + 1)
+                content = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
             return b""
         except OSError as exc:
             raise AccountsError(self.path, [f"読み取れません（{os_reason(exc)}）"]) from exc
-        if len(content) > _MOST_BYTES:
+        if len(content) > _MAX_BYTES:
             raise AccountsError(self.path, ["ファイルが大きすぎます（1 MBまで）"])
         return content
 

@@ -28,13 +28,13 @@ from core.files.private_file import make_private_directory
 from core.paths.normalization import printable
 from core.resources.shortage import insistently
 
-_MOST_BYTES = 5 * 1024 * 1024
+_MAX_BYTES = 5 * 1024 * 1024
 _KEPT = 5
 """Older files, ``signin.log.1`` the youngest; some 300,000 lines in all, of either log."""
-_MOST_LETTERS = 200
-_MOST_ADDRESSES = 20
+_MAX_LETTERS = 200
+_MAX_ADDRESSES = 20
 """With a line of their own in one minute; all others are summed up in one."""
-_MOST_ACCOUNTS = 5
+_MAX_ACCOUNTS = 5
 """Named in one line."""
 
 _logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class SignInLog:
         if address:
             words.append(f"address={_word(address)}")
         if detail:
-            words.append(f"({printable(detail)[:_MOST_LETTERS]})")
+            words.append(f"({printable(detail)[:_MAX_LETTERS]})")
         self._file.append(f"{_stamp(self._clock(), self._timezone)} {' '.join(words)}\n")
 
 
@@ -122,11 +122,11 @@ class FailureLog:
         with self._lock:
             self._write_past()
             minute, place = self._minute, networks(address).own
-            if place not in minute.by_address and len(minute.by_address) >= _MOST_ADDRESSES:
+            if place not in minute.by_address and len(minute.by_address) >= _MAX_ADDRESSES:
                 place = self.OTHERS
             minute.by_address.setdefault(place, Counter())[failure.value] += 1
             named = minute.accounts.setdefault(place, {})
-            if account and len(named) <= _MOST_ACCOUNTS:
+            if account and len(named) <= _MAX_ACCOUNTS:
                 named[account] = None
 
     def write(self, *, all_of_it: bool = False) -> None:
@@ -153,8 +153,8 @@ def _failure_line(stamp: str, place: str, counts: Counter[str], names: list[str]
     words = [stamp, "FAILED", f"address={_word(place)}"]
     words += [f"{each.value}={counts[each.value]}" for each in Failure if counts[each.value]]
     if names:
-        shown = ",".join(_word(name) for name in names[:_MOST_ACCOUNTS])
-        words.append(f"accounts={shown}" + (",…" if len(names) > _MOST_ACCOUNTS else ""))
+        shown = ",".join(_word(name) for name in names[:_MAX_ACCOUNTS])
+        words.append(f"accounts={shown}" + (",…" if len(names) > _MAX_ACCOUNTS else ""))
     return " ".join(words) + "\n"
 
 
@@ -178,7 +178,7 @@ class _File:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         number = insistently(os.open, self._path, flags, 0o600)
         with os.fdopen(number, "ab") as file:
-            full = bool(file.tell()) and file.tell() + len(content) > _MOST_BYTES
+            full = bool(file.tell()) and file.tell() + len(content) > _MAX_BYTES
             if not full:
                 file.write(content)
         if full:
@@ -202,5 +202,5 @@ def _stamp(seconds: float, timezone: ZoneInfo) -> str:
 def _word(text: str) -> str:
     """Return ``text`` without a blank of any kind, so that nobody's name adds a word to the
     line, nor, with a comma, a name."""
-    word = printable(text)[:_MOST_LETTERS]
+    word = printable(text)[:_MAX_LETTERS]
     return re.sub(r"[\s,]", lambda found: f"\\u{ord(found[0]):04x}", word) or "-"

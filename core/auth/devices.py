@@ -12,7 +12,7 @@ from typing import Literal
 
 from core.auth.account_changes import fingerprint
 from core.auth.accounts import Account
-from core.auth.signed_tokens import Seals
+from core.auth.signed_tokens import SignedTokens
 
 DEVICE_DAYS = 90
 """Days without signing in after which a browser is no longer one that is known."""
@@ -23,7 +23,7 @@ Forged = Literal[False]
 class Devices:
     """Makes and reads the cookies; ``clock`` returns seconds since 1970."""
 
-    def __init__(self, seals: Seals, clock: Callable[[], float]) -> None:
+    def __init__(self, seals: SignedTokens, clock: Callable[[], float]) -> None:
         self._seals = seals
         self._clock = clock
 

@@ -23,7 +23,7 @@ _WAITING = 16
 _KEPT = 4
 """Places for browsers that have signed in before: a flood of strangers leaves them theirs."""
 
-_MOST_OF_ONE = 8
+_MAX_OF_ONE = 8
 """Places of one neighbourhood at a time: a whole /24 or /48 leaves some to everybody else."""
 
 _hasher = PasswordHasher()
@@ -99,7 +99,7 @@ def _place(*, known: bool) -> Iterator[None]:
 @contextmanager
 def _share(neighbourhood: str, *, known: bool) -> Iterator[None]:
     with _lock:
-        if _held[neighbourhood] >= _MOST_OF_ONE and not known:
+        if _held[neighbourhood] >= _MAX_OF_ONE and not known:
             raise BusyError(_BUSY)
         _held[neighbourhood] += 1
     try:

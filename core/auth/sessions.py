@@ -23,14 +23,14 @@ from core.files.private_file import replace_private
 from core.resources.shortage import patiently
 
 LONGEST_SECONDS = 12 * 60 * 60
-_MOST_OF_ONE = 20
+_MAX_OF_ONE = 20
 """Sessions of one account; the one unused for longest ends when there are more. As many that
 have ended are kept."""
 _MOST = 5000
 """Sessions of all accounts; beyond, whoever has most loses the one unused for longest."""
-_MOST_BYTES = 8 * 1024 * 1024
+_MAX_BYTES = 8 * 1024 * 1024
 """Of the file: more than ``_MOST`` sessions take."""
-_MOST_LETTERS = 128
+_MAX_LETTERS = 128
 _BEFORE = "before "
 _SAVE_EVERY = 60
 """Seconds. A crash forgets at most so much of what was seen."""
@@ -247,10 +247,10 @@ class Sessions:
         """Keep 20 of each account, and as many ended ones; and so many in all."""
         known = self._known()
         mine = sorted(self._of(account), key=lambda item: item[1].seen)
-        for key, session in [item for item in mine if not item[1].ended][:-_MOST_OF_ONE]:
+        for key, session in [item for item in mine if not item[1].ended][:-_MAX_OF_ONE]:
             known[key] = replace(session, ended=True)
             self._displaced(account)
-        for key, _session in [item for item in mine if known[item[0]].ended][:-_MOST_OF_ONE]:
+        for key, _session in [item for item in mine if known[item[0]].ended][:-_MAX_OF_ONE]:
             self._forget(key)
         counts = Counter(s.account for key, s in known.items() if not key.startswith(_BEFORE))
         if counts.total() > _MOST:
@@ -297,19 +297,19 @@ def _mark(account: str) -> str:
 
 def _bounded(text: str) -> str:
     """Whoever has a longer name is told from others by its digest."""
-    return text if len(text) <= _MOST_LETTERS else handle_of(text)
+    return text if len(text) <= _MAX_LETTERS else handle_of(text)
 
 
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(_MOST_BYTES + 1)
+        return file.read(_MAX_BYTES + 1)
 
 
 def _loaded(path: Path) -> dict[str, _Session]:
     """Return the list of an earlier process; empty when there is none or it is damaged."""
     try:
         content = patiently(_read, path)
-        if len(content) > _MOST_BYTES:
+        if len(content) > _MAX_BYTES:
             raise ValueError("too large")
         data = json.loads(content)
         return {str(key): _session(value) for key, value in data.items()}

@@ -18,13 +18,13 @@ from core.auth.accounts import Account, Accounts, AccountsError, AccountsFile, R
 from core.auth.audit_log import Event, Failure, FailureLog, SignInLog
 from core.auth.devices import Devices
 from core.auth.sessions import LONGEST_SECONDS, Client, Refusal, Sessions, SessionView, handle_of
-from core.auth.signed_tokens import Seals
+from core.auth.signed_tokens import SignedTokens
 from core.auth.throttle import Throttle
 from core.auth.waiting_line import networks
 from core.config.settings import Settings, SignInKind
 from core.paths.normalization import printable
 
-MOST_NAME = 200
+MAX_NAME = 200
 """Letters of a name somebody types; an account has 64 at most."""
 _REMEMBERED = 1000
 """Cookies of sessions that have ended, and are not counted a second time."""
@@ -77,7 +77,7 @@ class SignIn:
     ) -> None:
         data = settings.data_dir
         self.kind = settings.signin
-        self.seals = Seals(data / "session.key")
+        self.seals = SignedTokens(data / "session.key")
         self._devices = Devices(self.seals, clock)
         self._file = AccountsFile(settings.accounts_file)
         self._changes = AccountChanges(data / "accounts.seen.json")
@@ -138,7 +138,7 @@ class SignIn:
         ``FatalError`` when the data directory refuses a session.
         """
         accounts = self._usable()
-        key = account_key(name[:MOST_NAME])
+        key = account_key(name[:MAX_NAME])
         account = accounts.by_key.get(key)
         # What an unknown name looks like is not written down: it is a password, now and then.
         who = account.name if account else ""
@@ -223,7 +223,7 @@ class SignIn:
             self._refused(session_id, Failure.OIDC, address)
             return None
         role = accounts.role_of(claims)
-        name = printable(accounts.email_of(claims) or subject)[:MOST_NAME]
+        name = printable(accounts.email_of(claims) or subject)[:MAX_NAME]
         if role is Role.ANYONE:
             self._refused(session_id, Failure.OIDC, address, name)
             return None

@@ -17,10 +17,10 @@ from core.files.private_file import secret_key
 
 Kind = Literal["session.1", "device.2", "form.1"]
 """What is sealed, and the version of its form: one is never taken for another."""
-_MOST_LETTERS = 4096
+_MAX_LETTERS = 4096
 
 
-class Seals:
+class SignedTokens:
     """Signs and verifies with the key in ``path``, which is read or made when first needed."""
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class Seals:
 
     def open(self, kind: Kind, text: str) -> Any:
         """Return what was sealed; None for anything that this key has not sealed as ``kind``."""
-        if not text or len(text) > _MOST_LETTERS:
+        if not text or len(text) > _MAX_LETTERS:
             return None
         try:
             return self._serializer(kind).loads(text)

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 from core.auth.waiting_line import WaitingLines, networks
 
-_MOST_KEYS = 20_000
+_MAX_KEYS = 20_000
 """Of each kind; beyond, the one that failed longest ago is forgotten."""
 
 
@@ -75,7 +75,7 @@ class _Counts:
     def failed(self, key: str, now: float) -> None:
         failures, _last = self._failed.pop(key, (0, now))
         self._failed[key] = (failures + 1, now)
-        if len(self._failed) > _MOST_KEYS:
+        if len(self._failed) > _MAX_KEYS:
             self._failed.popitem(last=False)
 
     def forgive(self, key: str) -> None:

@@ -5,7 +5,7 @@ The header is written by whoever sends it: only words of this module come out, w
 
 from __future__ import annotations
 
-_MOST_LETTERS = 512
+_MAX_LETTERS = 512
 """Of the header; real ones have some 120."""
 
 _BROWSERS = (
@@ -33,7 +33,7 @@ UNKNOWN = "不明なブラウザー"
 
 def in_words(user_agent: str) -> str:
     """Return ``Chrome（Windows）`` for a browser that is known, else ``UNKNOWN``."""
-    text = user_agent[:_MOST_LETTERS]
+    text = user_agent[:_MAX_LETTERS]
     browser = next((name for part, name in _BROWSERS if part in text), "")
     system = next((name for part, name in _SYSTEMS if part in text), "")
     if not browser:

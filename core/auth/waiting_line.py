@@ -31,9 +31,9 @@ KEPT = 600.0
 """Seconds for which a turn may be taken; one that is not counts as a failure."""
 _REMEMBERED = 86400.0
 """Seconds after which a place without a failure begins anew."""
-_MOST_PLACES = 2000
+_MAX_PLACES = 2000
 """In one line; some 300 bytes each."""
-_MOST_PLACES_IN_ALL = 20_000
+_MAX_PLACES_IN_ALL = 20_000
 
 
 @dataclass(slots=True)
@@ -186,7 +186,7 @@ class WaitingLines:
         line = self._line(account, now)
         place = line.places.get(own)
         if place is None:
-            if len(line.places) >= _MOST_PLACES:
+            if len(line.places) >= _MAX_PLACES:
                 if not line.make_room(wide, now):
                     return EVERY * len(line.waiting)
                 self._places -= 1
@@ -218,7 +218,7 @@ class WaitingLines:
         return line
 
     def _bound(self, account: str) -> None:
-        while self._places > _MOST_PLACES_IN_ALL and len(self._lines) > 1:
+        while self._places > _MAX_PLACES_IN_ALL and len(self._lines) > 1:
             oldest, line = next(iter(self._lines.items()))
             if oldest == account:
                 return

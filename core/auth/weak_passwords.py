@@ -17,7 +17,7 @@ from pathlib import Path
 from core.paths.normalization import fold
 
 _LEAST = 5
-_MOST_PIECE = 32
+_MAX_PIECE = 32
 """Letters of a piece that is looked up."""
 _PRODUCT = ("himuro", "ひむろ", "氷室", "glacier", "deeparchive", "あーかいぶ", "archive", "fsx")
 _LEET = str.maketrans("@4031$57!|", "aaoeissti" + "l")
@@ -80,7 +80,7 @@ def _pieces(text: str, free: Sequence[str]) -> Iterator[str]:
 def _word(text: str, place: int) -> int:
     """Return how long the longest listed word is that begins there; 1 without any."""
     listed = _listed()
-    longest = min(_MOST_PIECE, len(text) - place)
+    longest = min(_MAX_PIECE, len(text) - place)
     return next((n for n in range(longest, 1, -1) if text[place : place + n] in listed), 1)
 
 

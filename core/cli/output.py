@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from core.errors import Code, ListError, os_reason
-from core.model import EXIT_CODES, Plan, Problem, Progress, RunRecord, Standing
+from core.model import EXIT_CODES, ArchiveStatus, Plan, Problem, Progress, RunRecord
 from core.paths.normalization import printable
 from core.ports import ProgressSink, silent
 from core.restore.model import RestorePlan
 from core.restore.status import KIND
 from core.units import human_size
 
-_MOST_SHOWN = 50
-_MOST_PASSWORD_BYTES = 4096
+_MAX_SHOWN = 50
+_MAX_PASSWORD_BYTES = 4096
 
 
 def use_utf8() -> None:
@@ -103,9 +103,9 @@ def show_plan(plan: Plan) -> None:
     _show_lists(plan)
     say(
         f"対象 {len(plan.items):,}件 / {human_size(plan.total_bytes)}"
-        f"（新規 {plan.count(Standing.NEW):,}件、"
-        f"アーカイブ済み {plan.count(Standing.ARCHIVED):,}件、"
-        f"変更あり {plan.count(Standing.CHANGED):,}件）"
+        f"（新規 {plan.count(ArchiveStatus.NEW):,}件、"
+        f"アーカイブ済み {plan.count(ArchiveStatus.ARCHIVED):,}件、"
+        f"変更あり {plan.count(ArchiveStatus.CHANGED):,}件）"
     )
     _show_errors(plan)
 
@@ -126,10 +126,10 @@ def _show_lists(plan: Plan | RestorePlan) -> None:
 
 def _show_errors(plan: Plan | RestorePlan) -> None:
     errors = [p for p in plan.problems if p.is_error]
-    for problem in errors[:_MOST_SHOWN]:
+    for problem in errors[:_MAX_SHOWN]:
         say(_problem_line(problem))
-    if len(errors) > _MOST_SHOWN:
-        say(f"  ほか {len(errors) - _MOST_SHOWN:,}件（error_log.txt に全件あります）")
+    if len(errors) > _MAX_SHOWN:
+        say(f"  ほか {len(errors) - _MAX_SHOWN:,}件（error_log.txt に全件あります）")
     if any(p.code is Code.ROWS_HIDDEN for p in errors):
         say(
             "隠れている行を含めるときは --hidden-rows include、"
@@ -245,7 +245,7 @@ def read_password() -> str:
 
 
 def _piped_password() -> str:
-    line = sys.stdin.buffer.readline(_MOST_PASSWORD_BYTES) if sys.stdin else b""
+    line = sys.stdin.buffer.readline(_MAX_PASSWORD_BYTES) if sys.stdin else b""
     if not line:
         raise ListError("標準入力にパスワードがありません。")
     try:

@@ -25,7 +25,7 @@ from core.restore.target import Target, find_target
 from core.runs.history import past_runs
 from core.units import human_size
 
-_MOST_SHOWN = 50
+_MAX_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +214,10 @@ def _status_row(settings: Settings, restore: OpenRestore, status: RestoreStatus)
 
 def _say_files(restore: OpenRestore, status: RestoreStatus) -> None:
     told = [file for file in status.files if file.reason or file.stage in STUCK_STAGES]
-    for file in told[:_MOST_SHOWN]:
+    for file in told[:_MAX_SHOWN]:
         output.say(f"  {file.item.path} - {STAGE_WORDS[file.stage]} {file.reason}".rstrip())
-    if len(told) > _MOST_SHOWN:
-        output.say(f"  ほか {len(told) - _MOST_SHOWN:,}件")
+    if len(told) > _MAX_SHOWN:
+        output.say(f"  ほか {len(told) - _MAX_SHOWN:,}件")
     output.put(str(restore.folder.path))
 
 
@@ -265,10 +265,10 @@ def _show_preview(seen: PlacePreview, *, again: bool) -> None:
         f"配置 {seen.ready:,}件 / {human_size(seen.ready_bytes)} → {seen.target.typed}"
         f"（空き {human_size(seen.free_bytes)}）"
     )
-    for path, name in seen.renamed[:_MOST_SHOWN]:
+    for path, name in seen.renamed[:_MAX_SHOWN]:
         output.say(f"  {path} → {name}（同じ名前があるため）")
-    if len(seen.renamed) > _MOST_SHOWN:
-        output.say(f"  ほか {len(seen.renamed) - _MOST_SHOWN:,}件も名前が変わります")
+    if len(seen.renamed) > _MAX_SHOWN:
+        output.say(f"  ほか {len(seen.renamed) - _MAX_SHOWN:,}件も名前が変わります")
     if seen.unseen:
         first = seen.unseen[0].placed
         output.say(

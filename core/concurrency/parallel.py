@@ -47,20 +47,20 @@ def parallel(
     ``cancelled()`` turns true, even while every thread hangs; threads are daemons, so that
     a hanging network mount cannot keep the process from ending.
     """
-    crew = _Crew(work, list(items), threads)
+    pool = _Calls(work, list(items), threads)
     try:
-        while not crew.finished:
-            for pair in crew.wait():
+        while not pool.finished:
+            for pair in pool.wait():
                 yield pair
                 if cancelled():
                     raise Cancelled
             if cancelled():
                 raise Cancelled
     finally:
-        crew.halted.set()
+        pool.halted.set()
 
 
-class _Crew(Generic[T, R]):
+class _Calls(Generic[T, R]):
     """Threads that share one pile of work; grows when it is slow."""
 
     def __init__(self, work: Callable[[T], R], items: list[T], threads: int) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 
-class Pacer:
+class RateLimiter:
     """At most ``most`` turns in any second. Safe in any thread."""
 
     def __init__(

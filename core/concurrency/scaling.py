@@ -10,8 +10,8 @@ WORTH = 1.1
 """How many times faster it must have become for the next growth."""
 
 
-class Growth:
-    """Says when a crew is to be doubled. Times in seconds, on the monotonic clock."""
+class PoolScaling:
+    """Says when a pool is to be doubled. Times in seconds, on the monotonic clock."""
 
     def __init__(self) -> None:
         self._looked_at: float | None = None

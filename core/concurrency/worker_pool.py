@@ -1,7 +1,7 @@
 """The threads of a run: they take items, one after another, and hand over how each ended.
 
 Nothing here touches the archive list or the run folder. What a thread finds out it puts into
-``Crew.results``, for the one collector that started the crew.
+``WorkerPool.results``, for the one collector that started the pool.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from core.concurrency.cancellation import StopSignal
-from core.concurrency.scaling import Growth
+from core.concurrency.scaling import PoolScaling
 from core.concurrency.threads import start_thread
 from core.errors import FatalError
 from core.resources.shortage import unexpected
@@ -30,7 +30,7 @@ FATAL_DRAIN_SECONDS = 30.0
 """How long files that are under way may go on after the environment broke."""
 STALLED_DRAIN_SECONDS = 5.0
 """The same when nothing has succeeded for so long that nothing will."""
-MOST_UNSETTLED = 1000
+MAX_UNSETTLED = 1000
 """Items that may have been begun and not yet been brought to their end by the collector. All
 threads together have 256 on their way to S3; a commit that hangs must not let more objects
 come into being than that and what a few batches hold."""
@@ -79,7 +79,7 @@ class Tally:
         self.busy_seconds = time.thread_time()
 
 
-class Crew(ABC, Generic[I, D]):
+class WorkerPool(ABC, Generic[I, D]):
     """Worker threads over the items of one run. Every public method is the collector's to call.
 
     Subclasses say in ``_work`` what one thread does with what ``_items`` gives it.
@@ -110,7 +110,7 @@ class Crew(ABC, Generic[I, D]):
         self._halted = threading.Event()
         self._over = threading.Event()
         self._tallies: list[Tally] = []
-        self._growth = Growth()
+        self._growth = PoolScaling()
         self._drain = FATAL_DRAIN_SECONDS
         self._abandon_at: float | None = None
         self.results: deque[D] = deque()
@@ -182,7 +182,7 @@ class Crew(ABC, Generic[I, D]):
         """Return whether items are to be begun; while there is no room for them, waits."""
         while not self._stopping() and self._taken < len(self._all):
             # Only once there is room for many: what a thread has on its way ends with each round.
-            if self._taken - self._settled <= MOST_UNSETTLED // 2:
+            if self._taken - self._settled <= MAX_UNSETTLED // 2:
                 return True
             self._rest()
         return False
@@ -199,7 +199,7 @@ class Crew(ABC, Generic[I, D]):
     def _take(self) -> I | None:
         while True:
             with self._taking:
-                if self._stopping() or self._taken - self._settled >= MOST_UNSETTLED:
+                if self._stopping() or self._taken - self._settled >= MAX_UNSETTLED:
                     return None
                 if self._todo:
                     item = self._todo.popleft()
@@ -221,7 +221,7 @@ class Crew(ABC, Generic[I, D]):
         return self._stop.requested or self._halted.is_set()
 
     def _start(self, more: int) -> None:
-        """Start threads; with one at least, the crew works with as many as there can be."""
+        """Start threads; with one at least, the pool works with as many as there can be."""
         begun = len(self._tallies)
         for number in range(begun, min(begun + more, self._threads)):
             tally = Tally()

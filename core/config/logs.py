@@ -27,7 +27,7 @@ _SECRETS = (
 )
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _DATABASE = "HIMURO_DATABASE_URL"
-_MOST_HIDDEN = 32
+_MAX_HIDDEN = 32
 _hidden: tuple[str, ...] = ()
 
 
@@ -114,7 +114,7 @@ def hide(*secrets: str | None) -> None:
     global _hidden
     for secret in filter(None, secrets):
         if secret not in _hidden:
-            _hidden = (*_hidden, secret)[-_MOST_HIDDEN:]
+            _hidden = (*_hidden, secret)[-_MAX_HIDDEN:]
 
 
 def without_secrets(text: str) -> str:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 WINDOW_SECONDS = 30.0
 """How long the count of a line may stay unwritten."""
-MOST_LINES = 64
+MAX_LINES = 64
 """Lines that are remembered at one time: of one that makes room its count is written."""
-_MOST_LETTERS = 500
+_MAX_LETTERS = 500
 """Of a line that is written with its count; it stood there whole before."""
 _COUNT = "himuro_count"
 
@@ -85,7 +85,7 @@ class Repeats(logging.Filter):
             ended = self._ended(now)
             line = self._lines.get(digest)
             if line is None:
-                if len(self._lines) >= MOST_LINES:
+                if len(self._lines) >= MAX_LINES:
                     ended.append(self._lines.popitem(last=False)[1])
                 self._lines[digest] = self._begun(record, now)
             else:
@@ -104,7 +104,7 @@ class Repeats(logging.Filter):
 
     def _begun(self, record: logging.LogRecord, now: float) -> _Line:
         text = self._shown(record.getMessage().partition("\n")[0])
-        return _Line(now + self._seconds, record.name, record.levelno, text[:_MOST_LETTERS])
+        return _Line(now + self._seconds, record.name, record.levelno, text[:_MAX_LETTERS])
 
     def _wait(self, now: float) -> float | None:
         """Return in how many seconds somebody has to look; None: somebody will already."""

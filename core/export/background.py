@@ -27,9 +27,9 @@ from core.concurrency.threads import start_thread
 from core.config.settings import Settings
 from core.errors import FatalError, HimuroError, ListError, for_strangers
 from core.export import writer
-from core.export.disk_quota import FULL, KEPT, MOST_KNOWN, Room, to_forget, to_remove
+from core.export.disk_quota import FULL, KEPT, MAX_KNOWN, Room, to_forget, to_remove
 from core.export.job import Export, ExportState, Job
-from core.export.queue import MOST_EACH, MOST_WAITING, NOBODY, Asker, Line, has_left
+from core.export.queue import MAX_EACH, MAX_WAITING, NOBODY, Asker, Line, has_left
 from core.export.writer import Form, Written
 from core.files.private_file import create_private
 from core.model import Entry, SearchQuery
@@ -51,7 +51,7 @@ _END_SECONDS = 5
 
 _BUSY = "書き出しが混み合っています。数分待ってから、もう一度押してください。"
 _BUSY_HERE = (
-    f"このパソコンの書き出しが{MOST_EACH}件、順番を待っています。"
+    f"このパソコンの書き出しが{MAX_EACH}件、順番を待っています。"
     "どちらかが終わってから、もう一度押すか、不要な書き出しを中止してください。"
 )
 _LEFT = (
@@ -115,11 +115,11 @@ class Exports:
             if self._closing:
                 raise ListError(_CLOSED)
             self.tidy()
-            if self._line.waiting_of(asker.address) >= MOST_EACH:
+            if self._line.waiting_of(asker.address) >= MAX_EACH:
                 raise ListError(_BUSY_HERE)
-            if len(self._line) >= MOST_WAITING:
+            if len(self._line) >= MAX_WAITING:
                 raise ListError(_BUSY)
-            if len(self._jobs) >= MOST_KNOWN:
+            if len(self._jobs) >= MAX_KNOWN:
                 self._forget(to_forget(self._jobs.values()))
             try:
                 folder = self._open()

@@ -27,7 +27,7 @@ COLUMNS = (
 )
 """As in the contract (table ``archive_list``)."""
 
-_MOST_DAYS = 20_000
+_MAX_DAYS = 20_000
 _TWO = [f"{number:02}" for number in range(60)]
 
 
@@ -57,7 +57,7 @@ class LocalTime:
             return when
 
     def _offset(self, when: datetime) -> timedelta | None:
-        if len(self._offsets) >= _MOST_DAYS:
+        if len(self._offsets) >= _MAX_DAYS:
             self._offsets.clear()
         first = when.replace(hour=0, minute=0, second=0, microsecond=0)
         last = when.replace(hour=23, minute=59, second=59, microsecond=0)
@@ -80,7 +80,7 @@ class LocalTime:
         try:
             text = self._days[day]
         except KeyError:
-            if len(self._days) >= _MOST_DAYS:
+            if len(self._days) >= _MAX_DAYS:
                 self._days.clear()
             text = self._days[day] = f"{day} "
         return f"{text}{_TWO[at.hour]}:{_TWO[at.minute]}:{_TWO[at.second]}"

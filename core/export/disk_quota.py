@@ -11,9 +11,9 @@ from core.export.job import ExportState, Job
 
 KEPT = timedelta(minutes=30)
 """How long a file can be fetched."""
-MOST_KNOWN = 200
+MAX_KNOWN = 200
 """Files and failures that are remembered; beyond, those of the address that has most."""
-MOST_BYTES = 4 * 1024**3
+MAX_BYTES = 4 * 1024**3
 """Of all files together. 2.4 million rows are 0.9 GB as CSV and 0.2 GB as Excel."""
 RESERVE = 1024**3
 """Bytes of the disk that are left to runs, whose records lie beside."""
@@ -25,7 +25,7 @@ FULL = (
 )
 _TOO_LARGE = (
     "書き出すファイルが大きすぎます"
-    f"（全員分を合わせて{MOST_BYTES // 1024**3} GiBまで）。条件で絞り込んでください。"
+    f"（全員分を合わせて{MAX_BYTES // 1024**3} GiBまで）。条件で絞り込んでください。"
 )
 _TO_THE_MINUTE = timedelta(seconds=59, microseconds=999_999)
 
@@ -47,7 +47,7 @@ class Room:
         be room, to the minute, or that there never will."""
         written = job.export.written
         whole = job.size * written.total // written.rows if written and written.rows else job.size
-        if whole > MOST_BYTES:
+        if whole > MAX_BYTES:
             return _TOO_LARGE
         lack = self._lacks(jobs, whole - job.size)
         ended = [(j.export.finished_at, j.size) for j in jobs if j.size and j.export.finished_at]
@@ -62,7 +62,7 @@ class Room:
     def _lacks(self, jobs: Collection[Job], more: int) -> int:
         """Return how many bytes there are too few, when so many ``more`` are written."""
         taken = sum(job.size for job in jobs) + more
-        return max(taken - MOST_BYTES, RESERVE + more - self._free_bytes(self._place))
+        return max(taken - MAX_BYTES, RESERVE + more - self._free_bytes(self._place))
 
     def _come_back(self, moment: datetime) -> str:
         when = f"{(moment + _TO_THE_MINUTE).astimezone(self._timezone):%H:%M}"

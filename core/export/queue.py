@@ -1,6 +1,6 @@
 """Whose file is made next: the turn goes round the addresses that ask, whoever came first.
 
-An address has at most ``MOST_EACH`` files that wait, so that one machine that asks for many
+An address has at most ``MAX_EACH`` files that wait, so that one machine that asks for many
 keeps nobody waiting for all of them; and it has its turn again only when everybody else who
 waits has had one.
 """
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-MOST_WAITING = 20
+MAX_WAITING = 20
 """Of all addresses together."""
-MOST_EACH = 2
+MAX_EACH = 2
 """Of one address."""
 AWAY = timedelta(seconds=30)
 """Who has not come back for so long has left: a network that fails for a moment is no reason."""

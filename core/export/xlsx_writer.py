@@ -23,9 +23,9 @@ SHEET_ROWS = 1_048_576
 """Rows of a sheet, the header included."""
 _SHEET_BYTES = 1_900_000_000
 """Of XML; from 2 GiB on Python makes a kind of zip that Excel offers to repair."""
-_MOST_LETTERS = 32_767
+_MAX_LETTERS = 32_767
 """UTF-16 units of a cell."""
-_MOST_NUMBER = 999_999_999_999_999
+_MAX_NUMBER = 999_999_999_999_999
 """Excel calculates with 15 digits."""
 _FIRST_DAY = datetime(1899, 12, 30, tzinfo=UTC)
 _FIRST_SAFE_DAYS = 61
@@ -246,7 +246,7 @@ class XlsxWriter:
 
 
 def _number(column: str, n: int, value: int) -> str:
-    if abs(value) > _MOST_NUMBER:
+    if abs(value) > _MAX_NUMBER:
         return _text(column, n, str(value))
     return f'<c r="{column}{n}" s="{_NUMBER}"><v>{value}</v></c>'
 
@@ -255,7 +255,7 @@ def _text(column: str, n: int, text: str) -> str:
     if not text:
         return ""
     style = f' s="{_QUOTED}"' if text[0] in FORMULA else ""
-    if len(text) > _MOST_LETTERS // 2:
+    if len(text) > _MAX_LETTERS // 2:
         text = _shortened(text)
     if _SPECIAL.search(text):
         text = _SPECIAL.sub(_escaped, text)
@@ -266,9 +266,9 @@ def _text(column: str, n: int, text: str) -> str:
 
 def _shortened(text: str) -> str:
     units = text.encode("utf-16-le", "replace")
-    if len(units) <= 2 * _MOST_LETTERS:
+    if len(units) <= 2 * _MAX_LETTERS:
         return text
-    return units[: 2 * (_MOST_LETTERS - 1)].decode("utf-16-le", "ignore") + "…"
+    return units[: 2 * (_MAX_LETTERS - 1)].decode("utf-16-le", "ignore") + "…"
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -28,8 +28,8 @@ from core.restore.ports import RestoreStore
 from core.restore.run import RestoreRun
 from core.runs.base import AnyPlan, AnyRun
 
-_MOST_DRAFTS = 20
-_MOST_BYTES = 512 * 1024 * 1024
+_MAX_DRAFTS = 20
+_MAX_BYTES = 512 * 1024 * 1024
 """Of all checks together, as ``_size`` estimates them: three of the largest lists."""
 CHECK_BYTES = 256 * MIB
 """That a check takes at most while it goes on, its lists apart: measured, of 200,000 files that
@@ -282,7 +282,7 @@ class Drafts:
             if pending.draft.created_at < outdated and not pending.is_checking:
                 self.discard(draft_id)
         while len(self._lists) > 1 and (
-            len(self._lists) > _MOST_DRAFTS or self._ended_bytes() > _MOST_BYTES
+            len(self._lists) > _MAX_DRAFTS or self._ended_bytes() > _MAX_BYTES
         ):
             self.discard(next(iter(self._lists)))
 

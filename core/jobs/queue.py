@@ -40,7 +40,7 @@ from core.runs import history
 from core.runs.base import AnyRun
 from core.runs.index import Listing, RunIndex
 
-_MOST_FILES = 1_000_000
+_MAX_FILES = 1_000_000
 """Of all runs that wait: each keeps its plan in memory, 800 bytes a file."""
 LISTS_SECONDS = 10.0
 """How long a run may take after that to write its lists."""
@@ -315,7 +315,7 @@ class Jobs:
             if self._closing:
                 raise ListError("停止中のため実行できません。再起動後にもう一度実行してください")
             waiting = sum(job.progress.total_files for job in self._queue)
-            if self._queue and waiting + files > _MOST_FILES:
+            if self._queue and waiting + files > _MAX_FILES:
                 raise ListError(
                     "順番を待っている実行のファイルが多すぎます。"
                     "実行中のものが終わってから、もう一度実行してください"

@@ -26,9 +26,9 @@ from core.paths.normalization import printable
 from core.resources.shortage import patiently
 
 LOCK, NOTE = "console.lock", "console.json"
-_MOST_BYTES = 4096
-_MOST_LETTERS = 64
-_MOST_NUMBER = 2**31
+_MAX_BYTES = 4096
+_MAX_LETTERS = 64
+_MAX_NUMBER = 2**31
 
 _logger = logging.getLogger(__name__)
 _held: dict[Path, FileLock] = {}
@@ -83,10 +83,10 @@ def _noted(path: Path, timezone: ZoneInfo) -> str:
     """Return what is noted of the holder, as a clause; anybody may have written it."""
     try:
         with open_plain(path) as file:
-            who = json.loads(file.read(_MOST_BYTES))
-        number, host = int(who["pid"]), printable(str(who["host"]))[:_MOST_LETTERS]
+            who = json.loads(file.read(_MAX_BYTES))
+        number, host = int(who["pid"]), printable(str(who["host"]))[:_MAX_LETTERS]
         since = datetime.fromisoformat(str(who["since"])).astimezone(timezone)
-        if not 0 < number < _MOST_NUMBER:
+        if not 0 < number < _MAX_NUMBER:
             raise ValueError(number)
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
         _logger.warning("%s cannot be read: %s", path, type(exc).__name__)

@@ -9,10 +9,10 @@ from core.lists.lines import LONGEST_LINE, Lines
 from core.lists.table import Record, tidied
 from core.paths.unc import EDGE, is_path_like, tidy
 
-_MOST_LINES = 1000
+_MAX_LINES = 1000
 """Lines of one record; Excel's cells have 254 at most."""
-_MOST_LETTERS = 2 * LONGEST_LINE
-_MOST_IN_VAIN = 200_000
+_MAX_LETTERS = 2 * LONGEST_LINE
+_MAX_IN_VAIN = 200_000
 """Lines that are looked at for the end of a quote that is never closed; after so many, every
 record is one line. Forged lists would take hours otherwise."""
 _SHOWN = 1000
@@ -109,11 +109,11 @@ class Splitter:
 
     def _ahead(self) -> Iterator[str]:
         letters = 0
-        most = _MOST_LINES if self._in_vain < _MOST_IN_VAIN else 1
+        most = _MAX_LINES if self._in_vain < _MAX_IN_VAIN else 1
         for distance in range(most):
             line = self._lines.ahead(distance)
             letters += len(line or "")
-            if line is None or letters > _MOST_LETTERS:
+            if line is None or letters > _MAX_LETTERS:
                 return
             yield f"{line}\n"
 

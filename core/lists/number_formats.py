@@ -17,7 +17,7 @@ LONGEST_CODE = 255
 """Letters that Excel allows a format; a longer one is forged."""
 _LARGEST_GENERAL = 10**11
 """A cell without a format shows 11 digits; larger numbers are rounded."""
-_MOST_FRACTION = 8
+_MAX_FRACTION = 8
 """Digits and point of a fraction there: in a column of Excel's usual width more are rounded."""
 _LARGEST = 10**15
 """Excel knows 15 digits and shows zeros after them."""
@@ -211,7 +211,7 @@ def _general(value: float) -> str | None:
     if value.is_integer():
         return str(int(value)) if value < _LARGEST_GENERAL else None
     text = f"{value:.15g}"
-    return text if len(text) <= _MOST_FRACTION and "e" not in text else None
+    return text if len(text) <= _MAX_FRACTION and "e" not in text else None
 
 
 def _fixed(value: float, body: str) -> str | None:

@@ -44,7 +44,7 @@ _TOO_MUCH_TEXT = "パスの文字が合計で多すぎます。一覧をいく�
 _LOOK = 200
 """Rows after which the processor time is looked at."""
 _SECOND = timedelta(seconds=1)
-_MOST_NAMED = 20
+_MAX_NAMED = 20
 """Sheets, or groups of rows, that a sentence names."""
 
 
@@ -211,8 +211,8 @@ def _place(row: ListRow) -> str:
 
 
 def _named(titles: Sequence[str]) -> str:
-    named = "".join(f"「{title[:100]}」" for title in titles[:_MOST_NAMED])
-    more = len(titles) - _MOST_NAMED
+    named = "".join(f"「{title[:100]}」" for title in titles[:_MAX_NAMED])
+    more = len(titles) - _MAX_NAMED
     return f"{named}ほか{more:,}枚" if more > 0 else named
 
 
@@ -222,7 +222,7 @@ def _spans(lines: Sequence[int]) -> str:
     for line in lines:
         if spans and line == spans[-1][1] + 1:
             spans[-1][1] = line
-        elif len(spans) == _MOST_NAMED:
+        elif len(spans) == _MAX_NAMED:
             return f"{_span_words(spans)}ほか"
         else:
             spans.append([line, line])

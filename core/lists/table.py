@@ -17,7 +17,7 @@ MAX_BYTES = 20 * 1024 * 1024
 """Of one list."""
 MAX_LINES = 1_048_576
 """Of one list, blank ones included: as many as Excel has."""
-MOST_SECONDS = 60
+MAX_SECONDS = 60
 """Of one processor, for reading all lists of one request. 200,000 rows of our own export take
 20."""
 DATED = "Excelが日付に変えています。セルの書式を「文字列」にして書き直してください"
@@ -143,14 +143,14 @@ class Effort:
 
     def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
         self._clock = clock
-        self._end = clock() + MOST_SECONDS
+        self._end = clock() + MAX_SECONDS
 
     def check(self, line: int | None = None) -> None:
         """Raise ``ListUnreadable`` when it was too much; ``line``: how far the list was read."""
         if self._clock() > self._end:
             raise ListUnreadable(
                 Code.LIST_TOO_LARGE,
-                f"読み取りに時間がかかりすぎます（処理時間で{MOST_SECONDS}秒まで）。"
+                f"読み取りに時間がかかりすぎます（処理時間で{MAX_SECONDS}秒まで）。"
                 "使わない行・列・シート・書式を削除するか、一覧をいくつかに分けてください",
                 line,
             )

@@ -29,7 +29,7 @@ _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
 _MAX_ELEMENTS = 6_400_000
 """Of all parts that are read; each takes about a microsecond. 200,000 rows of the archive list
 as we write it have 6,200,000."""
-_FREE_ELEMENTS, _MOST_ELEMENTS_A_BYTE = 100_000, 4
+_FREE_ELEMENTS, _MAX_ELEMENTS_A_BYTE = 100_000, 4
 """Of a small file, and for each of its bytes. Rows of lists take two bytes an element, rows of
 formats alone nearly one; only what is the same a million times over is more than that."""
 _MAX_STRINGS_BYTES = 48 * 1024 * 1024
@@ -79,7 +79,7 @@ class Workbook:
         self._archive = archive
         self._effort = effort
         self._elements = 0
-        self._most_elements = min(_MAX_ELEMENTS, _FREE_ELEMENTS + size * _MOST_ELEMENTS_A_BYTE)
+        self._most_elements = min(_MAX_ELEMENTS, _FREE_ELEMENTS + size * _MAX_ELEMENTS_A_BYTE)
         self._bare: dict[str, bool] = {}
         """By part that was counted: whether cells without content can be left out of it."""
         # Part names are the same in either letter case (ECMA-376 part 2, 6.2.2.3).

@@ -35,9 +35,9 @@ from core.units import local
 _SECOND = timedelta(seconds=1)
 _PAGE = 10_000
 """Entries of a directory that are read at once."""
-_MOST_SIBLINGS = 20_000
+_MAX_SIBLINGS = 20_000
 """Of one directory that are looked through at once; in a larger one every row is asked for."""
-_MOST_SEARCHES = 5
+_MAX_SEARCHES = 5
 """Rows for which near names are looked for everywhere: each is a search in the whole list."""
 _NEAR_LOOKED_AT = 200
 _NEAR_SHOWN = 3
@@ -187,7 +187,7 @@ class RestoreCheck:
         wanted = near_key(path.rpartition("\\")[2].removesuffix(MARKER_SUFFIX))
 
         near = below.beside(path).get(wanted, ())
-        if not near and self._searches < _MOST_SEARCHES:
+        if not near and self._searches < _MAX_SEARCHES:
             self._searches += 1
             query = SearchQuery(words=wanted)
             found = self._catalogue.search(query, per_page=_NEAR_LOOKED_AT).entries
@@ -254,7 +254,7 @@ class _Below:
             return None
         if parent not in self._shared:
             query = _inside(parent)
-            page = self._catalogue.search(query, per_page=_MOST_SIBLINGS)
+            page = self._catalogue.search(query, per_page=_MAX_SIBLINGS)
             grouped: dict[str, list[Entry]] = {}
             depth = identity(parent).count("\\") + 2
             for entry in page.entries:

@@ -24,11 +24,11 @@ from core.paths.normalization import printable
 from core.resources.shortage import insistently
 from core.restore.model import (
     STAGE_WORDS,
+    RestoreEntry,
     RestoreItem,
     RestoreOutcome,
     RestorePlan,
     Stage,
-    Standing,
     Step,
 )
 from core.runs.folder import RunFolder, guarded
@@ -37,7 +37,7 @@ _PLAN_HEADER = ("パス", "S3キー", "サイズ", "SHA256", "更新日時", "�
 _OUTCOME_HEADER = ("S3キー", "結果", "日時", "コード", "理由", "パス")
 _REPORT_HEADER = ("ファイル名", "結果", "復元日時", "配置先", "元のパス", "理由")
 _SHA256 = re.compile("[0-9a-f]{64}")
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18
 _STEPS = {step.value: step for step in Step}
 _WORDS = {Stage.PLACED: "成功", Stage.FAILED: "失敗"}
 _LEFT_OUT = "対象外"
@@ -60,7 +60,7 @@ class RestoreFolder(RunFolder):
     def __init__(self, path: Path, timezone: ZoneInfo) -> None:
         super().__init__(path, timezone)
         self._items: list[RestoreItem] | None = None
-        self._standings: dict[str, Standing] | None = None
+        self._standings: dict[str, RestoreEntry] | None = None
         self._left_out: list[LeftOut] = []
         self._read_bytes = 0
         """Of ``outcomes.csv``, which only grows: whether there is more to be read."""
@@ -123,7 +123,7 @@ class RestoreFolder(RunFolder):
         file: TextIO = insistently(path.open, "a", encoding="utf-8", newline="")
         return file
 
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[RestoreEntry]:
         """Return where every file of the plan stands, in the plan's order."""
         return list(self._loaded().values())
 
@@ -132,11 +132,11 @@ class RestoreFolder(RunFolder):
         self._loaded()
         return list(self._left_out)
 
-    def _loaded(self) -> dict[str, Standing]:
+    def _loaded(self) -> dict[str, RestoreEntry]:
         """Return standings by key; what another process has added is read."""
         size = self._bytes()
         if self._standings is None or size != self._read_bytes:
-            self._standings = {item.key: Standing(item) for item in self.items()}
+            self._standings = {item.key: RestoreEntry(item) for item in self.items()}
             self._left_out = []
             self._take_in([e for row in self._rows("outcomes.csv", 6) if (e := _event(row))])
             self._read_bytes = size
@@ -156,7 +156,7 @@ class RestoreFolder(RunFolder):
             elif before := standings.get(event.key):
                 standings[event.key] = after(before, event)
 
-    def write_lists(self, standings: Sequence[Standing], stages: Mapping[str, Stage]) -> None:
+    def write_lists(self, standings: Sequence[RestoreEntry], stages: Mapping[str, Stage]) -> None:
         """Write ``restore_requests.txt`` and ``report.csv`` as things stand now.
 
         ``stages``: by key, where files stand that are not placed.
@@ -175,7 +175,9 @@ class RestoreFolder(RunFolder):
                 )
             draft.replace(self.path / "report.csv")
 
-    def _report_row(self, standing: Standing, stages: Mapping[str, Stage]) -> tuple[object, ...]:
+    def _report_row(
+        self, standing: RestoreEntry, stages: Mapping[str, Stage]
+    ) -> tuple[object, ...]:
         item, placed, failed = standing.item, standing.placed, standing.failed
         if placed:
             when = f"{placed.at.astimezone(self.timezone):%Y/%m/%d %H:%M:%S}"
@@ -187,7 +189,7 @@ class RestoreFolder(RunFolder):
         return (item.name, word, "", "", item.path, reason)
 
 
-def after(before: Standing, event: RestoreOutcome) -> Standing:
+def after(before: RestoreEntry, event: RestoreOutcome) -> RestoreEntry:
     """Return where a file stands once this has happened to it."""
     if event.step is Step.PLACED:
         return replace(before, placed=event, failed=None)
@@ -196,8 +198,8 @@ def after(before: Standing, event: RestoreOutcome) -> Standing:
     if event.step is Step.LOST:
         return replace(before, placed=None)
     if event.step is Step.READABLE:
-        return Standing(before.item, readable_at=event.at)
-    return Standing(before.item, requested_at=event.at)
+        return RestoreEntry(before.item, readable_at=event.at)
+    return RestoreEntry(before.item, requested_at=event.at)
 
 
 def _item(row: Sequence[str]) -> RestoreItem | None:
@@ -206,7 +208,7 @@ def _item(row: Sequence[str]) -> RestoreItem | None:
     modified_at, archived_at = _moment(modified), _moment(archived)
     if not modified_at or not archived_at or not _SHA256.fullmatch(sha256):
         return None
-    if not size.isdecimal() or len(size) > _MOST_DIGITS:
+    if not size.isdecimal() or len(size) > _MAX_DIGITS:
         return None
     return RestoreItem(path, key, int(size), sha256, modified_at, archived_at)
 

@@ -17,7 +17,7 @@ from core.paths.normalization import identity
 from core.units import local
 
 _ZERO = timedelta()
-MOST_NAMED = 20
+MAX_NAMED = 20
 """Candidates that one message names."""
 
 
@@ -34,8 +34,8 @@ class Ambiguous:
 
 def named(candidates: Sequence[str]) -> str:
     """Return the first of some candidates and how many there are besides."""
-    shown = "、".join(candidates[:MOST_NAMED])
-    rest = len(candidates) - MOST_NAMED
+    shown = "、".join(candidates[:MAX_NAMED])
+    rest = len(candidates) - MAX_NAMED
     return f"{shown}、ほか{rest:,}件" if rest > 0 else shown
 
 

@@ -150,7 +150,7 @@ class RestoreOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RestoreEntry:
     """All that a run folder knows about one file of a restore."""
 
     item: RestoreItem
@@ -193,7 +193,7 @@ EXPIRING = timedelta(hours=24)
 """A copy that can be read no longer than this is said to expire soon."""
 
 
-def stage(standing: Standing, state: ObjectState | None, days: int, now: datetime) -> Stage:
+def stage(standing: RestoreEntry, state: ObjectState | None, days: int, now: datetime) -> Stage:
     """Return where a file stands; ``state`` is what S3 says, None when it was not asked.
 
     ``days``: how long a copy was asked to stay readable.
@@ -220,7 +220,7 @@ def stage(standing: Standing, state: ObjectState | None, days: int, now: datetim
     return Stage.REQUESTED if asked else Stage.EXPIRED
 
 
-def _unasked(standing: Standing) -> Stage:
+def _unasked(standing: RestoreEntry) -> Stage:
     if standing.requested_at:
         return Stage.REQUESTED
     return Stage.READY if standing.readable_at else Stage.UNREQUESTED

@@ -13,13 +13,13 @@ from datetime import datetime
 
 from core.clock import utc_now
 from core.concurrency.cancellation import StopSignal
-from core.concurrency.worker_pool import STALLED_DRAIN_SECONDS, THREADS, Crew, Tally
+from core.concurrency.worker_pool import STALLED_DRAIN_SECONDS, THREADS, Tally, WorkerPool
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.model import Progress
 from core.ports import ProgressSink, silent
 from core.resources.shortage import unexpected
 from core.restore.folder import RestoreFolder
-from core.restore.model import RestoreItem, RestoreOutcome, Standing, Step
+from core.restore.model import RestoreEntry, RestoreItem, RestoreOutcome, Step
 from core.restore.names import Names
 from core.restore.placer import Placed, Placer
 from core.restore.ports import RestoreStore
@@ -65,7 +65,7 @@ class PlaceRunner:
         self._stop = stop
         self._progress = progress
         self._now = now
-        self._crew = _PlaceCrew(items, store, directory, names, stop, threads)
+        self._pool = _PlaceWorkers(items, store, directory, names, stop, threads)
         self._total_bytes = sum(item.size for item in items)
         self._returned = self._placed = self._failed = 0
         self._done_bytes = 0
@@ -74,7 +74,7 @@ class PlaceRunner:
     def execute(self) -> PlaceResult:
         """Place every file; a broken environment is in the result, not raised."""
         try:
-            self._crew.begin()
+            self._pool.begin()
             self._collect()
         except FatalError as exc:
             self._break(exc)
@@ -82,18 +82,18 @@ class PlaceRunner:
             _logger.exception("the collector of run %s failed", self._folder.run_id)
             self._break(unexpected(exc))
         finally:
-            self._crew.dismiss()
+            self._pool.dismiss()
         self._report()
         stopped = self._stop.requested and self._placed + self._failed < len(self._items)
         return PlaceResult(self._fatal, stopped)
 
     def _collect(self) -> None:
         reported = time.monotonic()
-        while not self._crew.is_abandoned(time.monotonic()):
+        while not self._pool.is_abandoned(time.monotonic()):
             self._settle()
-            idle = self._crew.is_idle(self._returned)
-            if self._crew.lost:
-                self._break(self._crew.lost)
+            idle = self._pool.is_idle(self._returned)
+            if self._pool.lost:
+                self._break(self._pool.lost)
             self._require_life()
             now = time.monotonic()
             if now - reported >= REPORT_SECONDS:
@@ -101,15 +101,15 @@ class PlaceRunner:
                 self._report()
             if idle:
                 return
-            self._crew.grow(now)
+            self._pool.grow(now)
             time.sleep(POLL_SECONDS)
         self._settle()
 
     def _settle(self) -> None:
         """Write what has ended since the last time."""
         events = []
-        while self._crew.results:
-            item, result = self._crew.results.popleft()
+        while self._pool.results:
+            item, result = self._pool.results.popleft()
             self._returned += 1
             if isinstance(result, Placed):
                 self._placed += 1
@@ -129,12 +129,12 @@ class PlaceRunner:
                 )
             elif isinstance(result, FatalError):
                 self._break(result, item.path)
-        self._crew.settled(self._returned)
+        self._pool.settled(self._returned)
         if not events:
             return
         try:
             self._folder.add_events(events)
-            standings = {e.key: Standing(self._items[e.key]) for e in events}
+            standings = {e.key: RestoreEntry(self._items[e.key]) for e in events}
             log_failures(self._folder, events, standings)
         except FatalError as exc:
             self._break(exc)
@@ -145,11 +145,11 @@ class PlaceRunner:
             if self._fatal is None:
                 self._store.require_life()
         except FatalError as exc:
-            self._break(exc, self._crew.current)
+            self._break(exc, self._pool.current)
 
     def _break(self, error: FatalError, at: str = "") -> None:
         """Note why placing stops; ``at``: path or key of the file at which it does."""
-        self._crew.halt(STALLED_DRAIN_SECONDS if error.code is Code.S3_STALLED else None)
+        self._pool.halt(STALLED_DRAIN_SECONDS if error.code is Code.S3_STALLED else None)
         if self._fatal is None:
             error.at = error.at or at
             self._fatal = error
@@ -162,9 +162,9 @@ class PlaceRunner:
                     total_files=len(self._items),
                     total_bytes=self._total_bytes,
                     done_files=self._placed + self._failed,
-                    done_bytes=self._done_bytes + self._crew.bytes_under_way,
+                    done_bytes=self._done_bytes + self._pool.bytes_under_way,
                     failed_files=self._failed,
-                    current=self._crew.current,
+                    current=self._pool.current,
                     phase="停止しています" if self._stop.requested else "ファイルを配置しています",
                 )
             )
@@ -173,7 +173,7 @@ class PlaceRunner:
             self._progress = silent
 
 
-class _PlaceCrew(Crew[RestoreItem, tuple[RestoreItem, Placed | HimuroError]]):
+class _PlaceWorkers(WorkerPool[RestoreItem, tuple[RestoreItem, Placed | HimuroError]]):
     """Worker threads, each with a placer of its own."""
 
     def __init__(

@@ -13,7 +13,7 @@ from core.config.settings import Settings
 from core.errors import Code, FatalError
 from core.files.modification_time import is_modified_at
 from core.resources.shortage import patiently
-from core.restore.model import RestoreItem, Standing
+from core.restore.model import RestoreEntry, RestoreItem
 from core.restore.names import Names
 from core.restore.ports import RestoreStore
 from core.restore.run import OpenRestore
@@ -39,9 +39,9 @@ class PlacePreview:
     free_bytes: int
     renamed: tuple[tuple[str, str], ...]
     """UNC path of the original and the name that it gets, because its own one is taken."""
-    lost: tuple[Standing, ...]
+    lost: tuple[RestoreEntry, ...]
     """Files that were placed and are not there any more as they were."""
-    unseen: tuple[Standing, ...] = ()
+    unseen: tuple[RestoreEntry, ...] = ()
     """Files that were placed where nobody can look now: nothing is known of them."""
 
     @property
@@ -99,7 +99,7 @@ def _renamed(names: Names, items: Sequence[RestoreItem]) -> Iterator[tuple[str, 
 
 def look_at_placed(
     settings: Settings, restore: OpenRestore, cancelled: Callable[[], bool]
-) -> tuple[tuple[Standing, ...], tuple[Standing, ...]]:
+) -> tuple[tuple[RestoreEntry, ...], tuple[RestoreEntry, ...]]:
     """Return placed files that people have removed or altered since, and those that cannot be
     looked at now, like on a share that is not mounted; both in their order."""
     placed = [s for s in restore.standings() if s.placed]
@@ -123,7 +123,7 @@ class _Look:
         self._before = before
         self._in_reach = lru_cache(maxsize=4096)(self._is_in_reach)
 
-    def at(self, standing: Standing) -> _Found:
+    def at(self, standing: RestoreEntry) -> _Found:
         place = standing.placed.place if standing.placed else ""
         local = local_of(self._settings, place)
         if local is None or not self._in_reach(os.path.dirname(local)):  # noqa: PTH120

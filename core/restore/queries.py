@@ -24,15 +24,15 @@ FRESH_SECONDS = 60.0
 """For so long what S3 said is believed; thawing takes hours."""
 _KEPT_SECONDS = 600.0
 """So long after the last page that showed an answer it is kept."""
-_MOST_BYTES = 300 * 1024 * 1024
+_MAX_BYTES = 300 * 1024 * 1024
 """Of all statuses, and of all previews: two of the largest restores, or many of usual size."""
 _FILE_BYTES = 750
 """What one file of an answer takes, measured: 149 MB for 200,000."""
 
 
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """Rows left out that a page shows of one restore; the report has all."""
-_MOST_RUNS = 20
+_MAX_RUNS = 20
 """Restores whose rows left out are remembered."""
 
 
@@ -83,10 +83,10 @@ class Restores:
         self._open_restore_store = open_restore_store
         self._now = now
         self._statuses: Lookups[RestoreStatus] = Lookups(
-            size=_size, most_bytes=_MOST_BYTES, kept=_KEPT_SECONDS
+            size=_size, most_bytes=_MAX_BYTES, kept=_KEPT_SECONDS
         )
         self._previews: Lookups[PlacePreview] = Lookups(
-            size=lambda seen: _size(seen.status), most_bytes=_MOST_BYTES, kept=_KEPT_SECONDS
+            size=lambda seen: _size(seen.status), most_bytes=_MAX_BYTES, kept=_KEPT_SECONDS
         )
         self._lock = threading.Lock()
         self._left_out: OrderedDict[str, tuple[tuple[int, ...], list[LeftOut]]] = OrderedDict()
@@ -128,10 +128,10 @@ class Restores:
             known = self._left_out.get(run_id)
             if known is None or known[0] != mark or not mark:
                 restore = OpenRestore(self._settings, run_id, self._now)
-                known = mark, restore.folder.left_out()[:MOST_ROWS]
+                known = mark, restore.folder.left_out()[:MAX_ROWS]
                 self._left_out[run_id] = known
             self._left_out.move_to_end(run_id)
-            while len(self._left_out) > _MOST_RUNS:
+            while len(self._left_out) > _MAX_RUNS:
                 self._left_out.popitem(last=False)
             return known[1]
 

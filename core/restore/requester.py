@@ -23,8 +23,8 @@ from core.restore.folder import RestoreFolder
 from core.restore.model import (
     Answer,
     ObjectState,
+    RestoreEntry,
     RestoreOutcome,
-    Standing,
     Step,
     Thaw,
     Tier,
@@ -58,7 +58,7 @@ class Requests:
 
     def __init__(
         self,
-        standings: Sequence[Standing],
+        standings: Sequence[RestoreEntry],
         store: RestoreStore,
         folder: RestoreFolder,
         *,
@@ -201,7 +201,7 @@ class Requests:
 
 
 def log_failures(
-    folder: RestoreFolder, events: Sequence[RestoreOutcome], standings: Mapping[str, Standing]
+    folder: RestoreFolder, events: Sequence[RestoreOutcome], standings: Mapping[str, RestoreEntry]
 ) -> None:
     """Write a line for each failure among events into the logs of a restore."""
     for event in events:

@@ -18,7 +18,7 @@ from core.errors import Code, ListError, os_reason, sentence
 from core.model import HiddenRows, ListKind, ListSource, RunRecord, RunRequest, RunState
 from core.ports import Catalogue, ProgressSink, silent
 from core.restore.folder import RestoreFolder
-from core.restore.model import RestorePlan, Standing, Tier, least_days
+from core.restore.model import RestoreEntry, RestorePlan, Tier, least_days
 from core.restore.ports import RestoreStore
 from core.restore.status import KIND, RestoreStatus, States, look, status_of
 from core.restore.step import OpenStore, RestoreStep
@@ -28,7 +28,7 @@ from core.runs.locks import RunLock
 from core.runs.named import run_named
 
 _HOUR = timedelta(hours=1)
-MOST_TOGETHER = 50_000
+MAX_TOGETHER = 50_000
 """Files of several restores that S3 is asked about in one pass, and that are held at once; one
 restore may have more."""
 _FRESH = timedelta(minutes=1)
@@ -191,7 +191,7 @@ class OpenRestore:
     def days(self) -> int:
         return self.record.days or self._settings.restore_days
 
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[RestoreEntry]:
         return self.folder.standings()
 
     def status(
@@ -280,7 +280,7 @@ def _batches(restores: Iterable[OpenRestore]) -> Iterator[list[OpenRestore]]:
     files = 0
     for restore in restores:
         number = restore.record.total_files
-        if batch and files + number > MOST_TOGETHER:
+        if batch and files + number > MAX_TOGETHER:
             yield batch
             batch, files = [], 0
         batch.append(restore)

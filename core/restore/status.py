@@ -9,7 +9,7 @@ from datetime import datetime
 
 from core.errors import Code, ItemError
 from core.model import RunRecord, RunState
-from core.restore.model import ObjectState, RestoreItem, Stage, Standing, Thaw, stage
+from core.restore.model import ObjectState, RestoreEntry, RestoreItem, Stage, Thaw, stage
 from core.restore.ports import RestoreStore
 
 KIND = "restore"
@@ -74,7 +74,7 @@ States = Mapping[str, State]
 
 
 def look(
-    standings: Sequence[Standing],
+    standings: Sequence[RestoreEntry],
     store: RestoreStore,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, ObjectState | ItemError]:
@@ -83,13 +83,13 @@ def look(
 
 
 def status_of(
-    standings: Sequence[Standing], states: States, days: int, now: datetime
+    standings: Sequence[RestoreEntry], states: States, days: int, now: datetime
 ) -> RestoreStatus:
     """Return where every file stands, from what S3 was last heard to say."""
     return RestoreStatus(now, tuple(_file(s, states, days, now) for s in standings))
 
 
-def _file(standing: Standing, states: States, days: int, now: datetime) -> FileStatus:
+def _file(standing: RestoreEntry, states: States, days: int, now: datetime) -> FileStatus:
     item = standing.item
     state = states.get(item.key)
     if isinstance(state, ItemError):

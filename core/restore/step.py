@@ -16,7 +16,7 @@ from core.model import Progress, RunRecord, RunState
 from core.ports import ProgressSink
 from core.resources.shortage import patiently
 from core.restore.folder import RestoreFolder
-from core.restore.model import ObjectState, RestoreOutcome, Stage, Standing, Step, Thaw, Tier
+from core.restore.model import ObjectState, RestoreEntry, RestoreOutcome, Stage, Step, Thaw, Tier
 from core.restore.names import Names
 from core.restore.place_collector import PlaceResult, PlaceRunner
 from core.restore.placer import clear_leftovers
@@ -222,7 +222,7 @@ class RestoreStep:
         self._folder.write_record(self._run.record)
         return self._run.record
 
-    def _still_so(self, standings: Iterable[Standing]) -> Iterator[tuple[str, State]]:
+    def _still_so(self, standings: Iterable[RestoreEntry]) -> Iterator[tuple[str, State]]:
         """Yield what S3 said at the beginning, as far as the step has not shown otherwise."""
         failed = {
             s.item.key: s.failed.code
@@ -240,7 +240,7 @@ def _short_id(run_id: str) -> str:
     return run_id.rpartition("-")[2]
 
 
-def owned_names(target: Target, standings: Iterable[Standing]) -> list[str]:
+def owned_names(target: Target, standings: Iterable[RestoreEntry]) -> list[str]:
     """Return the names in ``target`` that files of this restore have got before."""
     places = (s.placed.place for s in standings if s.placed)
     names = ((place, re.split(r"[\\/]", place)[-1]) for place in places)

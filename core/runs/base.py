@@ -18,7 +18,7 @@ from core.clock import utc_now
 from core.concurrency.cancellation import StopSignal
 from core.config.settings import Settings
 from core.errors import FatalError, ListError, Severity
-from core.model import MOST_TYPED, ListSource, Problem, RunRecord, RunRequest, RunState
+from core.model import MAX_TYPED, ListSource, Problem, RunRecord, RunRequest, RunState
 from core.paths.normalization import printable, typed
 from core.ports import ProgressSink
 from core.resources.shortage import unexpected
@@ -206,6 +206,6 @@ AnyRun = Run[Any, Any]
 def _cleaned(request: RunRequest) -> RunRequest:
     """Return a request as it can be stored; raises ``ListError`` for one that cannot."""
     cleaned = RunRequest(*(typed(getattr(request, f.name)) for f in fields(request)))
-    if max(len(cleaned.request_id), len(cleaned.requester)) > MOST_TYPED:
-        raise ListError(f"依頼IDと依頼者は{MOST_TYPED}文字までで指定してください。")
+    if max(len(cleaned.request_id), len(cleaned.requester)) > MAX_TYPED:
+        raise ListError(f"依頼IDと依頼者は{MAX_TYPED}文字までで指定してください。")
     return cleaned

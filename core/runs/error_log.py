@@ -20,11 +20,11 @@ from core.files.regular_file import open_plain
 from core.paths.normalization import fold, printable
 
 LOG_FILES = ("error_log.txt", "restore_errors.txt")
-MOST_SCANNED = 256 * 1024 * 1024
+MAX_SCANNED = 256 * 1024 * 1024
 """Bytes of a log whose causes are counted: about two seconds."""
-MOST_SEARCHED = 16 * 1024 * 1024
+MAX_SEARCHED = 16 * 1024 * 1024
 """Bytes at the end of a log that are searched: 90,000 lines, about a second."""
-MOST_LINES = 500
+MAX_LINES = 500
 """Lines that are shown."""
 _LONGEST_LINE = 8192
 """Bytes; our own lines have two paths of 1 KB at most."""
@@ -120,7 +120,7 @@ def parse_line(text: str) -> LogLine:
     return LogLine(time, severity, path, said, code)
 
 
-def causes(path: Path, most_bytes: int = MOST_SCANNED) -> Causes:
+def causes(path: Path, most_bytes: int = MAX_SCANNED) -> Causes:
     """Return the causes in a log; reads at most ``most_bytes`` from its beginning.
 
     Raises ``OSError`` when it cannot be read. A second call for the same file reads nothing.
@@ -178,7 +178,7 @@ class _Tally:
 
 
 def excerpt(
-    path: Path, words: str = "", code: str = "", most_bytes: int = MOST_SEARCHED
+    path: Path, words: str = "", code: str = "", most_bytes: int = MAX_SEARCHED
 ) -> LogExcerpt:
     """Return the last lines that hold all words (``fold``) and are of this code.
 
@@ -187,7 +187,7 @@ def excerpt(
     """
     wanted = [fold(word) for word in words.split()]
     ending = f"({code})"
-    kept: deque[str] = deque(maxlen=MOST_LINES)
+    kept: deque[str] = deque(maxlen=MAX_LINES)
     matching = 0
     with open_plain(path) as file:
         start = max(0, file.seek(0, 2) - most_bytes)

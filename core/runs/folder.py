@@ -32,7 +32,7 @@ from core.model import (
 )
 from core.paths.normalization import printable
 from core.resources.shortage import insistently, is_shortage, unexpected
-from core.runs.record import MOST_BYTES, dump_record, load_record
+from core.runs.record import MAX_BYTES, dump_record, load_record
 
 CONTRACT_FILES = (
     "run.json",
@@ -47,7 +47,7 @@ CONTRACT_FILES = (
 _PLAN_HEADER = ("パス", "サイズ", "更新日時", "S3キー", "区分")
 _OUTCOME_HEADER = ("パス", "結果", "コード", "理由", "S3キー", "サイズ", "SHA256")
 _REPORT_HEADER = ("パス", "結果", "理由", "S3キー", "サイズ")
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18
 """Of a file's size; more is damage."""
 _LINES_AT_ONCE = 500
 """Of a log, in memory at one time."""
@@ -114,8 +114,8 @@ class RunFolder:
         """
         try:
             with open_plain(self.path / "run.json") as file:
-                content = file.read(MOST_BYTES + 1)
-            if len(content) > MOST_BYTES:
+                content = file.read(MAX_BYTES + 1)
+            if len(content) > MAX_BYTES:
                 return "run.json が大きすぎます"
             record = load_record(content)
         except FileNotFoundError:
@@ -198,7 +198,7 @@ class RunFolder:
         for path, result, code, detail, key, size, sha256 in self._rows(
             "outcomes.csv", len(_OUTCOME_HEADER)
         ):
-            if result in set(Result) and size.isdecimal() and len(size) <= _MOST_DIGITS:
+            if result in set(Result) and size.isdecimal() and len(size) <= _MAX_DIGITS:
                 known = Code[code] if code in Code.__members__ else None
                 outcomes.append(
                     Outcome(path, Result(result), int(size), key, sha256, known, detail)

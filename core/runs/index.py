@@ -16,7 +16,7 @@ from core.config.settings import Settings
 from core.paths.normalization import printable
 from core.runs.history import PastRun, read_run, run_names
 
-MOST_BYTES = 128 * 1024 * 1024
+MAX_BYTES = 128 * 1024 * 1024
 """Of all runs that are kept: some 40,000, the newest."""
 _RUN_BYTES = 2500
 """What one run takes besides what people wrote about it."""
@@ -62,7 +62,7 @@ class RunIndex:
             kept: dict[str, tuple[_Mark, PastRun]] = {}
             size = older = 0
             for name in sorted(names, reverse=True):
-                if size >= MOST_BYTES:
+                if size >= MAX_BYTES:
                     older += 1
                     continue
                 run = known[name][1] if name in known else read_run(self._settings, name)

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 from core.model import Outcome, Result, RunRecord, RunRequest, RunState
 
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 """No ``run.json`` of ours is larger; more than that is not read."""
-_MOST_COUNT = 2**63
+_MAX_COUNT = 2**63
 _TIMES = ("created_at", "started_at", "finished_at", "ready_by")
 
 
@@ -65,7 +65,7 @@ def _text(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MOST_COUNT:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_COUNT:
         raise TypeError(value)
     return value
 

@@ -83,7 +83,7 @@ _CERTIFICATES = {
     "unable to get local issuer": "知らない認証局の証明書です",
 }
 _PROXY_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
-_MOST_WORDS = 200
+_MAX_WORDS = 200
 _HARMLESS = ("Unsupported host", "Invalid endpoint", "Auth token value")
 """How errors begin that repeat a setting, but no header, which may be a secret."""
 
@@ -175,7 +175,7 @@ def configuration_problem(exc: Exception) -> FatalError:
     elif isinstance(exc, aws.MissingDependencyException):
         words = "aws login のプロファイル（login_session）は使えません"
     elif isinstance(exc, aws.BotoCoreError) or str(exc).startswith(_HARMLESS):
-        words = " ".join(str(exc).split())[:_MOST_WORDS]
+        words = " ".join(str(exc).split())[:_MAX_WORDS]
     else:
         words = "値の形式が正しくありません"
     return FatalError(Code.AWS_CONFIGURATION, words)

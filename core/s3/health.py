@@ -47,7 +47,7 @@ _ODD = (*ERRORS, ParseError)
 """What a call raises that got an answer which is none of S3's, and what it raises otherwise."""
 _READ_SECONDS = 3.0
 _UNFINISHED_AGE = timedelta(days=1)
-_MOST_PAGES = 10
+_MAX_PAGES = 10
 """Of a thousand unfinished uploads each; more of them say nothing new."""
 _GRANT = "IAMポリシーとバケットポリシーで {action} を許可してください（READMEの「IAM actions」）"
 
@@ -175,7 +175,7 @@ class S3Health:
                 initiated.extend(
                     upload["Initiated"] for upload in page.get("Uploads", []) if upload["Initiated"]
                 )
-                if number == _MOST_PAGES:
+                if number == _MAX_PAGES:
                     return
 
         asked = self._asked("s3-list-uploads", "s3:ListBucketMultipartUploads", read)

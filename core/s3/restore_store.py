@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import HTTPError
 
-from core.concurrency.rate_limiter import Pacer
+from core.concurrency.rate_limiter import RateLimiter
 from core.errors import Code, FatalError, ItemError
 from core.restore.model import Answer, ObjectState, Thaw, Tier
 from core.restore.ports import FetchLane
@@ -36,11 +36,11 @@ from core.s3.object_states import S3States, is_missing
 if TYPE_CHECKING:
     from core.config.settings import Settings
 
-MOST_A_SECOND = 900
+MAX_A_SECOND = 900
 """Requests for copies; S3 takes 1,000 for each account and Region (FACTS)."""
 _SECONDS = 8.0
 _BLOCK = 1024 * 1024
-_MOST_BREAKS = 5
+_MAX_BREAKS = 5
 _REQUEST = (
     '<RestoreRequest xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Days>{days}</Days>'
     "<GlacierJobParameters><Tier>{tier}</Tier></GlacierJobParameters></RestoreRequest>"
@@ -58,7 +58,7 @@ class S3RestoreStore:
     def __init__(
         self,
         settings: Settings,
-        pacer: Pacer | None = None,
+        limiter: RateLimiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
         watch: Callable[[], Watch] = Watch,
     ) -> None:
@@ -69,13 +69,13 @@ class S3RestoreStore:
         self._lean = self._s3.lean(LeanClient, _SECONDS)
         self._looks, self._thaws, self._fetches = watch(), watch(), watch()
         self._states = S3States(self._s3, self._client, self._looks)
-        self._pacer = pacer or Pacer(MOST_A_SECOND)
+        self._limiter = limiter or RateLimiter(MAX_A_SECOND)
         self._sleep = sleep
         # Each attempt of boto3 counts as well.
         self._client.meta.events.register("before-send.s3.RestoreObject", self._pace)
 
     def _pace(self, **_: object) -> None:
-        self._pacer.wait()
+        self._limiter.wait()
 
     def check(self) -> None:
         self._s3.check()
@@ -146,7 +146,7 @@ class S3RestoreStore:
         head = lean.signer.head(
             "POST", key, headers, size=len(body), sha256=digest.hexdigest(), query="restore="
         )
-        self._pacer.wait()
+        self._limiter.wait()
         return self._s3.attempt(lambda: lean.exchange(head, body))
 
     def fetch(self, key: str, size: int, write: Write) -> None:
@@ -176,7 +176,7 @@ class S3RestoreStore:
                 self._fetches.answered()
             else:
                 self._fetches.try_failed()
-            if breaks > _MOST_BREAKS:
+            if breaks > _MAX_BREAKS:
                 raise self._s3.cause(broken, Code.DOWNLOAD_FAILED) from broken
             self._sleep(0.1 * 2 ** (breaks - 1))
 

@@ -7,7 +7,7 @@ import re
 _KANJI = "一-龠々〆"
 _OKURIGANA = re.compile(f"(?<=[{_KANJI}])[ぁ-ん]{{1,2}}(?=[{_KANJI}])")
 _PIECES = re.compile(f"[{_KANJI}]+|[ぁ-ん]+|[ァ-ヴー]+|[A-Za-z]+|[0-9]+|[^\\s]")
-_MOST_PIECES = 4
+_MAX_PIECES = 4
 _SEPARATOR = re.compile(r"[\\/¥￥]")
 _TWINS = (
     "斉斎齊齋", "辺邊邉", "高髙", "崎﨑", "浜濱濵", "沢澤", "広廣", "島嶋嶌", "桜櫻", "竜龍",
@@ -37,7 +37,7 @@ def near(word: str) -> tuple[str, ...]:
             _LONG_SOUND.sub("", plain),
             _foreign(plain),
             _OKURIGANA.sub("", plain),
-            " ".join(pieces) if 1 < len(pieces) <= _MOST_PIECES else "",
+            " ".join(pieces) if 1 < len(pieces) <= _MAX_PIECES else "",
             plain[:-1],
             plain[:half],
             plain[-half:],

@@ -15,11 +15,11 @@ from core.search.query_words import typed_words
 from core.search.spelling_variants import near
 from core.search.typed_query import TypedQuery
 
-MOST_SEARCHES = 12
-MOST_SECONDS = 0.4
+MAX_SEARCHES = 12
+MAX_SECONDS = 0.4
 """No further search begins after that: the person waits."""
 
-_MOST_WORDS = 4
+_MAX_WORDS = 4
 """Of many words only the first ones are tried alone."""
 _NONE = TypedQuery()
 _FILTERS: dict[str, tuple[str, ...]] = {
@@ -59,11 +59,11 @@ class _Tries:
 
     search: Callable[[TypedQuery], SearchPage]
     clock: Callable[[], float]
-    left: int = MOST_SEARCHES
+    left: int = MAX_SEARCHES
     hints: list[Hint] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._until = self.clock() + MOST_SECONDS
+        self._until = self.clock() + MAX_SECONDS
 
     def hits(self, typed: TypedQuery) -> SearchPage | None:
         """Return what a search finds; None when there were enough of them, or when nobody can
@@ -96,7 +96,7 @@ def advise(
 ) -> Advice:
     """Return what to try instead of ``typed``, which finds nothing.
 
-    Makes at most ``MOST_SEARCHES`` searches, in the order in which they are likely to help:
+    Makes at most ``MAX_SEARCHES`` searches, in the order in which they are likely to help:
     without the filters, without one of them, without words that occur nowhere, with other
     spellings of those.
     """
@@ -135,8 +135,8 @@ def _words(tries: _Tries, typed: TypedQuery) -> tuple[str, ...]:
     """Suggest fewer and other words, without any filter; return those that occur nowhere."""
     words = typed_words(typed.words)
     too = "、絞り込みもやめる" if _active(typed) else ""
-    absent = tuple(words) if len(words) == 1 else _absent(tries, words[:_MOST_WORDS])
-    doubtful = [absent] if absent else [(word,) for word in words[:_MOST_WORDS]]
+    absent = tuple(words) if len(words) == 1 else _absent(tries, words[:_MAX_WORDS])
+    doubtful = [absent] if absent else [(word,) for word in words[:_MAX_WORDS]]
     for left_out in doubtful:
         if rest := [word for word in words if word not in left_out]:
             tries.suggest(f"{'、'.join(left_out)} をやめる{too}", TypedQuery(" ".join(rest)))

@@ -23,7 +23,7 @@ from core.resources.shortage import is_shortage, patiently, unexpected
 _WINDOWS = os.name == "nt"
 _MAX_NAME = 255
 """Longest name: UTF-16 units on NTFS, bytes in UTF-8 on Linux."""
-_MOST_BYTES_A_LETTER = 4
+_MAX_BYTES_A_LETTER = 4
 """In UTF-8; in UTF-16 a letter has two units at most."""
 
 
@@ -300,7 +300,7 @@ class Shares:
 
 def name_fits(name: str) -> bool:
     """Return whether a file of this name can exist on NTFS and on this machine."""
-    if len(name) * _MOST_BYTES_A_LETTER <= _MAX_NAME:
+    if len(name) * _MAX_BYTES_A_LETTER <= _MAX_NAME:
         return True
     units = len(name.encode("utf-16-le", "surrogatepass")) // 2
     size = units if _WINDOWS else len(os.fsencode(name))

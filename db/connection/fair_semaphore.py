@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Turns:
+class FairSemaphore:
     """Lets ``at_once`` threads do something at the same time.
 
     Whoever ends hands his place to the one who waits longest. Locks, semaphores and

@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from core.model import SearchQuery
 from db.search.conditions import dates
-from db.search.page_cursors import Position
+from db.search.page_cursors import PageCursor
 from db.search.terms import Term, block
 from db.table.models import ArchivedFile as File
 from db.table.models import UtcDateTime
@@ -121,7 +121,7 @@ def read_blocks(connection: Connection, query: SearchQuery) -> tuple[list[Block]
 
 
 def newest(
-    connection: Connection, asked: Asked, after: Position | None, skip: int, limit: int
+    connection: Connection, asked: Asked, after: PageCursor | None, skip: int, limit: int
 ) -> list[Hit]:
     """Return hits in the order of time, ``skip`` of them left out, at most ``limit``."""
     if not asked.where:
@@ -183,7 +183,7 @@ def all_in_order_of(asked: Asked, keys: Sequence[Column]) -> Statement:
 
 
 def _along_blocks(
-    connection: Connection, asked: Asked, after: Position | None, most: int
+    connection: Connection, asked: Asked, after: PageCursor | None, most: int
 ) -> list[Hit]:
     """Return the first ``most`` hits, looking into one block after the other."""
     strays = _reached(asked, asked.strays, after)
@@ -212,8 +212,8 @@ def _best_first(asked: Asked, hits: Iterable[Hit]) -> list[Hit]:
 
 
 def _jump(
-    connection: Connection, asked: Asked, after: Position | None, skip: int
-) -> Position | None:
+    connection: Connection, asked: Asked, after: PageCursor | None, skip: int
+) -> PageCursor | None:
     """Return the last of ``skip`` hits; None when there are not so many.
 
     They are counted block by block. Where the times of two blocks overlap, which they do by
@@ -222,11 +222,11 @@ def _jump(
     """
     statement = _best_of_each(asked, after, _reached(asked, asked.blocks, after), None)
     found = connection.execute(statement.offset(skip - 1).limit(1)).first()
-    return Position(found.archived_at, found.id) if found else None
+    return PageCursor(found.archived_at, found.id) if found else None
 
 
 def _best_of_each(
-    asked: Asked, after: Position | None, blocks: Sequence[Block], most: int | None
+    asked: Asked, after: PageCursor | None, blocks: Sequence[Block], most: int | None
 ) -> Statement:
     """Return hits block by block, at most ``most`` of each."""
     numbers = _numbers([each.number for each in blocks])
@@ -245,7 +245,7 @@ def _best_of_each(
     )
 
 
-def _reached(asked: Asked, blocks: Sequence[Block], after: Position | None) -> list[Block]:
+def _reached(asked: Asked, blocks: Sequence[Block], after: PageCursor | None) -> list[Block]:
     """Return the blocks that may hold rows after a position."""
     if after is None:
         return list(blocks)
@@ -260,7 +260,7 @@ def _may_beat(asked: Asked, each: Block, bound: datetime) -> bool:
 
 
 def _among_first(
-    connection: Connection, asked: Asked, after: Position | None, most: int
+    connection: Connection, asked: Asked, after: PageCursor | None, most: int
 ) -> list[Hit]:
     """Return the first hits among the first rows."""
     end = _execute(connection, _in_order(asked, after).offset(FIRST_ROWS - 1).limit(1))
@@ -272,7 +272,7 @@ def _among_first(
     return _execute(connection, statement)
 
 
-def _in_order(asked: Asked, after: Position | None) -> Statement:
+def _in_order(asked: Asked, after: PageCursor | None) -> Statement:
     """Return the rows of the time that is asked for, in the order of time."""
     return (
         select(File.id, File.archived_at)
@@ -286,7 +286,7 @@ def _execute(connection: Connection, statement: Statement) -> list[Hit]:
 
 
 def _times(
-    asked: Asked, after: Position | None, at: Column, key: Column
+    asked: Asked, after: PageCursor | None, at: Column, key: Column
 ) -> list[ColumnElement[bool]]:
     found = dates(asked.query, at)
     if after:

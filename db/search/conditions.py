@@ -14,10 +14,10 @@ from core.paths.normalization import fold
 from core.search.query_words import Wanted, wanted
 from db.table.models import ArchivedFile as File
 
-MOST_CHARACTERS = 1200
+MAX_CHARACTERS = 1200
 """Of the words together: more than any path that has a key. SQLite limits patterns and terms."""
 
-MOST_TYPES = 100
+MAX_TYPES = 100
 """Endings of names at once, for the same reason."""
 
 FOLDING_INTO_BACKSLASH = "\u00a5\uff3c\ufe68"
@@ -53,8 +53,8 @@ def conditions(query: SearchQuery) -> list[ColumnElement[bool]]:
 
     Raises ``ListError`` when there are too many words or file types.
     """
-    if len(query.words) > MOST_CHARACTERS:
-        raise ListError(f"検索語が長すぎます（{MOST_CHARACTERS:,}文字まで）。短くしてください。")
+    if len(query.words) > MAX_CHARACTERS:
+        raise ListError(f"検索語が長すぎます（{MAX_CHARACTERS:,}文字まで）。短くしてください。")
     if not answerable(query):
         return [false()]
     found = [_occurs(each) for each in wanted(query.words)]
@@ -69,8 +69,8 @@ def conditions(query: SearchQuery) -> list[ColumnElement[bool]]:
         pattern = func.lower(f"%{_literal(requester)}%")
         found.append(func.lower(File.requester).like(pattern, escape=_ESCAPE))
     if types := file_types(query):
-        if len(types) > MOST_TYPES:
-            raise ListError(f"種類が多すぎます（{MOST_TYPES}個まで）。減らしてください。")
+        if len(types) > MAX_TYPES:
+            raise ListError(f"種類が多すぎます（{MAX_TYPES}個まで）。減らしてください。")
         endings = (File.search_key.like(f"%.{_literal(t)}", escape=_ESCAPE) for t in types)
         found.append(or_(*endings))
     if query.least_size is not None:

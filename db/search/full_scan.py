@@ -13,7 +13,7 @@ from db.table.columns import COLUMNS, entry
 from db.table.models import ArchivedFile as File
 
 
-class Scan:
+class FullScan:
     """``SearchPage`` by a scan of the table, on SQLite."""
 
     def all_hits(self, connection: Connection, query: SearchQuery) -> Any:  # noqa: ARG002

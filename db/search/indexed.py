@@ -20,19 +20,19 @@ from db.search import block_walk
 from db.search.block_walk import Asked, Block, Hit
 from db.search.conditions import answerable, conditions
 from db.search.ordering import sort_keys
-from db.search.page_cursors import Position, Positions
+from db.search.page_cursors import PageCursor, PageCursors
 from db.search.selectivity import Sample
 from db.search.terms import groups
 from db.table.columns import COLUMNS, entry
 from db.table.models import ArchivedFile as File
 
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 """Hits that are counted exactly; of more only that there are at least so many is said."""
-MOST_SORTED = 20_000
+MAX_SORTED = 20_000
 """Hits that are sorted by anything but their time."""
 _ON_SCREEN = 1_000
 """Rows of a page beyond which whoever reads them does not want to know how many follow."""
-_MOST_ROWS = 2**31
+_MAX_ROWS = 2**31
 """More than serial keys there are."""
 _SAMPLE_ROWS = 500
 _SAMPLE_SECONDS = 3600
@@ -62,7 +62,7 @@ class IndexedSearch:
     """``SearchPage`` by the index of terms. Any thread may use it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._positions = Positions()
+        self._positions = PageCursors()
         self._clock = clock
         self._sample = Sample()
         self._sampled_at = float("-inf")
@@ -78,7 +78,7 @@ class IndexedSearch:
         if query.order is Order.DATE:
             return self._by_date(connection, query, page, per_page)
         asked = self._asked(connection, query)
-        total, is_all = _count(connection, asked, MOST_SORTED + 1, SORT_SECONDS)
+        total, is_all = _count(connection, asked, MAX_SORTED + 1, SORT_SECONDS)
         if not is_all:
             newest = replace(query, order=Order.DATE, descending=True)
             return replace(self._by_date(connection, newest, page, per_page), unsorted=True)
@@ -109,21 +109,21 @@ class IndexedSearch:
         known, after = self._positions.before(query, page, per_page)
         skip = (page - 1 - known) * per_page
         hits: list[Hit] = []
-        if skip < _MOST_ROWS:
+        if skip < _MAX_ROWS:
             hits = block_walk.newest(connection, asked, after, skip, per_page + 1)
         shown = hits[:per_page]
         rows = _rows(connection, [key for key, _ in shown])
         if len(shown) == per_page:
-            self._positions.remember(query, page, per_page, Position(shown[-1][1], shown[-1][0]))
+            self._positions.remember(query, page, per_page, PageCursor(shown[-1][1], shown[-1][0]))
         least = (page - 1) * per_page + len(hits) if hits else 0
         if after is None and len(hits) <= per_page and (hits or page == 1):
             return SearchPage(least, rows)
         if len(hits) > per_page > _ON_SCREEN:
             return SearchPage(least, rows, over=True)
-        total, is_all = _count(connection, asked, MOST_COUNTED + 1, COUNT_SECONDS)
+        total, is_all = _count(connection, asked, MAX_COUNTED + 1, COUNT_SECONDS)
         if is_all:
             return SearchPage(total, rows)
-        return SearchPage(max(least, min(total, MOST_COUNTED)), rows, over=True)
+        return SearchPage(max(least, min(total, MAX_COUNTED)), rows, over=True)
 
     def _asked(self, connection: Connection, query: SearchQuery) -> Asked:
         where = conditions(query)

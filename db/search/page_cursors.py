@@ -9,13 +9,13 @@ from datetime import datetime
 
 from core.model import SearchQuery
 
-_MOST_SEARCHES = 200
-_MOST_PAGES = 5_000
+_MAX_SEARCHES = 200
+_MAX_PAGES = 5_000
 """Of one search; about a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class PageCursor:
     """A row's place in the order of time."""
 
     archived_at: datetime
@@ -24,10 +24,10 @@ class Position:
 
 @dataclass(slots=True)
 class _Ends:
-    pages: OrderedDict[int, Position] = field(default_factory=OrderedDict)
+    pages: OrderedDict[int, PageCursor] = field(default_factory=OrderedDict)
 
 
-class Positions:
+class PageCursors:
     """The last rows of pages that were shown lately. Any thread may use it.
 
     A page then follows the one before it as that was shown, also when rows were added since:
@@ -38,7 +38,7 @@ class Positions:
         self._lock = threading.Lock()
         self._searches: OrderedDict[tuple[SearchQuery, int], _Ends] = OrderedDict()
 
-    def before(self, query: SearchQuery, page: int, per_page: int) -> tuple[int, Position | None]:
+    def before(self, query: SearchQuery, page: int, per_page: int) -> tuple[int, PageCursor | None]:
         """Return the last page before ``page`` whose end is known, and that; (0, None): none."""
         with self._lock:
             ends = self._searches.get((query, per_page))
@@ -50,14 +50,14 @@ class Positions:
             known = max((number for number in ends.pages if number < page), default=0)
             return known, ends.pages.get(known)
 
-    def remember(self, query: SearchQuery, page: int, per_page: int, end: Position) -> None:
+    def remember(self, query: SearchQuery, page: int, per_page: int, end: PageCursor) -> None:
         """Keep the last row of a full page."""
         with self._lock:
             ends = self._searches.setdefault((query, per_page), _Ends())
             self._searches.move_to_end((query, per_page))
             ends.pages[page] = end
             ends.pages.move_to_end(page)
-            if len(ends.pages) > _MOST_PAGES:
+            if len(ends.pages) > _MAX_PAGES:
                 ends.pages.popitem(last=False)
-            if len(self._searches) > _MOST_SEARCHES:
+            if len(self._searches) > _MAX_SEARCHES:
                 self._searches.popitem(last=False)

@@ -26,7 +26,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
-from core.model import MOST_TYPED
+from core.model import MAX_TYPED
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -87,9 +87,9 @@ class ArchivedFile(Base):
     archived_at: Mapped[datetime] = mapped_column(
         "アーカイブ日時", UtcDateTime, server_default=_Now()
     )
-    request_id: Mapped[str | None] = mapped_column("依頼ID", String(MOST_TYPED))
+    request_id: Mapped[str | None] = mapped_column("依頼ID", String(MAX_TYPED))
     comment: Mapped[str | None] = mapped_column("コメント", Text)
-    requester: Mapped[str | None] = mapped_column("依頼者", String(MOST_TYPED))
+    requester: Mapped[str | None] = mapped_column("依頼者", String(MAX_TYPED))
     size: Mapped[int] = mapped_column("ファイルサイズ", BigInteger)
     sha256: Mapped[str] = mapped_column("SHA256", CHAR(64))
     modified_at: Mapped[datetime] = mapped_column("更新日時", UtcDateTime)

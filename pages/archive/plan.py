@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import HimuroError, Severity
 from core.jobs.pending_checks import Draft, DraftState
-from core.model import Plan, Standing
+from core.model import ArchiveStatus, Plan
 from pages import services
 from pages.auth import guard
 from pages.jobs import addresses, check
@@ -34,9 +34,9 @@ def outcome(_here: services.Services, draft: Draft) -> None:
         (
             ("対象ファイル", words.count(len(plan.items))),
             ("合計サイズ", words.size(plan.total_bytes)),
-            ("新規", words.count(plan.count(Standing.NEW))),
-            ("アーカイブ済み", words.count(plan.count(Standing.ARCHIVED))),
-            ("変更あり", words.count(plan.count(Standing.CHANGED))),
+            ("新規", words.count(plan.count(ArchiveStatus.NEW))),
+            ("アーカイブ済み", words.count(plan.count(ArchiveStatus.ARCHIVED))),
+            ("変更あり", words.count(plan.count(ArchiveStatus.CHANGED))),
             ("誤り", words.count(errors)),
             ("注意", words.count(warnings)),
         )
@@ -67,7 +67,7 @@ def _confirm(draft_id: str) -> None:
         )
     )
     view.facts((("保存先バケット", here.settings.bucket), ("依頼ID", draft.request.request_id)))
-    archived = plan.count(Standing.ARCHIVED)
+    archived = plan.count(ArchiveStatus.ARCHIVED)
     if archived:
         st.text(f"うち{words.count(archived)}はアーカイブ済みのため、アップロードしません。")
     st.caption("元のファイルは残ります。実行中でも停止できます。")

@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from core.auth.signed_tokens import Seals
+from core.auth.signed_tokens import SignedTokens
 from pages.auth import cookies
 from pages.base_path import at
 
-_MOST_BYTES = 8192
+_MAX_BYTES = 8192
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
@@ -59,7 +59,9 @@ class Form(NamedTuple):
     button: str
 
 
-def page(request: Request, seals: Seals, form: Form, note: str = "", status: int = 200) -> Response:
+def page(
+    request: Request, seals: SignedTokens, form: Form, note: str = "", status: int = 200
+) -> Response:
     """Return a page with a form that only this browser can send, and only from this page.
 
     Raises ``FatalError`` when the key can be neither read nor written.
@@ -98,7 +100,7 @@ async def fields(request: Request) -> dict[str, str]:
     body = b""
     async for block in request.stream():
         body += block
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BYTES:
             return {}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
@@ -109,7 +111,7 @@ async def fields(request: Request) -> dict[str, str]:
         return {}
 
 
-def is_ours(request: Request, seals: Seals, sent: Mapping[str, str]) -> bool:
+def is_ours(request: Request, seals: SignedTokens, sent: Mapping[str, str]) -> bool:
     """Return whether a form was filled in on our own page in this browser.
 
     The browser says so (``Origin``, ``Sec-Fetch-Site``) unless it is old, and the form holds

@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 _OWN_PLACE = re.compile(r"/|(?:/[A-Za-z0-9_-]+)+")
 _QUERY = re.compile(r"[A-Za-z0-9_.~=&%+*-]*")
-_MOST_LETTERS = 2000
+_MAX_LETTERS = 2000
 _FIELDS = """<label>アカウント<input name="name" value="{name}" autocomplete="username"
  autocapitalize="none" spellcheck="false" maxlength="64" required {first}></label>
 <label>パスワード<input name="password" type="password" autocomplete="current-password"
@@ -54,8 +54,8 @@ def own_place(wanted: str) -> str:
     What a browser might read as another site (``//``, ``\``, a scheme, a dot) is not in the
     alphabet.
     """
-    path, mark, query = wanted[: _MOST_LETTERS + 1].partition("?")
-    good = len(wanted) <= _MOST_LETTERS and _OWN_PLACE.fullmatch(path) and _QUERY.fullmatch(query)
+    path, mark, query = wanted[: _MAX_LETTERS + 1].partition("?")
+    good = len(wanted) <= _MAX_LETTERS and _OWN_PLACE.fullmatch(path) and _QUERY.fullmatch(query)
     return path + mark + query if good else "/"
 
 

@@ -16,7 +16,7 @@ from pages.http.routes import file_address, problems_address
 from pages.jobs import addresses, upload
 from pages.widgets import view, words
 
-_MOST_SHOWN = 1000
+_MAX_SHOWN = 1000
 """Problems in the table; all of them are in the download."""
 _UNDECIDED = "hidden-rows-problem"
 _DECISIONS = (
@@ -165,9 +165,9 @@ def problems(found: Sequence[Problem]) -> None:
     if not found:
         return
     st.markdown(f"**{_name(found)}（{words.count(len(found))}）**")
-    shown = sorted(found, key=lambda problem: _ORDER[problem.severity])[:_MOST_SHOWN]
+    shown = sorted(found, key=lambda problem: _ORDER[problem.severity])[:_MAX_SHOWN]
     if len(shown) < len(found):
-        st.caption(f"最初の{words.count(_MOST_SHOWN)}を表示しています。すべてはCSVにあります。")
+        st.caption(f"最初の{words.count(_MAX_SHOWN)}を表示しています。すべてはCSVにあります。")
     view.table(
         words.PROBLEM_HEADER,
         map(words.problem_row, shown),

@@ -9,16 +9,16 @@ import streamlit as st
 
 from core.config.settings import JOB_NEEDS, RESTORE_NEEDS
 from core.jobs.queue import Jobs
-from core.model import MOST_TYPED, ListSource, RunRequest
+from core.model import MAX_TYPED, ListSource, RunRequest
 from core.resources.memory_budget import MemoryBudgetError
 from pages import services, uploads
 from pages.auth import guard
 from pages.jobs import addresses
 
 TYPES = ["csv", "txt", "tsv", "xlsx"]
-_MOST_MB = 20
+_MAX_MB = 20
 """What the lists may have (``core.lists.parser``); the server itself takes a little more."""
-_MOST_LETTERS = 200_000
+_MAX_LETTERS = 200_000
 """Letters; more would be more than a browser may send at once (``config.toml``)."""
 _TYPED = "入力したパス.txt"
 
@@ -66,13 +66,13 @@ def render(here: services.Services, form: Form) -> None:
             form.label,
             type=TYPES,
             accept_multiple_files=True,
-            max_upload_size=_MOST_MB,
+            max_upload_size=_MAX_MB,
             key=f"lists-{generation}",
         )
         typed = _typed(form, generation) if form.instead else ""
         left, middle, right = st.columns([1, 1, 2])
-        request_id = left.text_input("依頼ID（必須）", max_chars=MOST_TYPED, key="request-id")
-        requester = middle.text_input("依頼者（必須）", max_chars=MOST_TYPED, key="requester")
+        request_id = left.text_input("依頼ID（必須）", max_chars=MAX_TYPED, key="request-id")
+        requester = middle.text_input("依頼者（必須）", max_chars=MAX_TYPED, key="requester")
         comment = right.text_input("コメント（任意）", max_chars=2000, key="comment")
         pressed = st.form_submit_button("内容を確認する", type="primary", key="check")
         st.caption("確認では何も変更しません。結果を見てから、実行するかどうかを決められます。")
@@ -112,7 +112,7 @@ def _typed(form: Form, generation: int) -> str:
     text = st.text_area(
         f"または、{form.instead}（1行に1つ。フォルダーを書くと、その下のすべて）",
         height=100,
-        max_chars=_MOST_LETTERS,
+        max_chars=_MAX_LETTERS,
         placeholder="\\\\サーバー名\\共有名\\フォルダー\\ファイル名",
         key=f"paths-{generation}",
     )
@@ -138,10 +138,10 @@ def typed_paths(text: str) -> str:
 def missing_words(request: RunRequest, lists: int, instead: str = "") -> str:
     """Return what is not filled in, or too long, as the operator calls it; empty when nothing."""
     types = "・".join(TYPES).upper()
-    list_or = f"一覧のファイル（{types}、1つ{_MOST_MB} MBまで）"
+    list_or = f"一覧のファイル（{types}、1つ{_MAX_MB} MBまで）"
     fields = {f"{list_or}か{instead}" if instead else list_or: lists > 0}
     for name, text in (("依頼ID", request.request_id), ("依頼者", request.requester)):
-        fields[f"{name}（{MOST_TYPED}文字まで）"] = 0 < len(text) <= MOST_TYPED
+        fields[f"{name}（{MAX_TYPED}文字まで）"] = 0 < len(text) <= MAX_TYPED
     return "、".join(name for name, good in fields.items() if not good)
 
 

@@ -32,7 +32,7 @@ _ORDER = (
     Stage.PLACED,
 )
 """What needs somebody comes first in the table."""
-_MOST_SHOWN = 1000
+_MAX_SHOWN = 1000
 _FILES = ("restore_requests.txt", "restore_errors.txt", "report.csv", "error_log.txt")
 _HEADER = ("状況", "ファイル名", "サイズ", "期限", "配置先", "理由", "元のフォルダー")
 _WIDTHS = {
@@ -209,10 +209,10 @@ def _expected(record: RunRecord, timezone: ZoneInfo) -> str:
 
 def _table(here: services.Services, record: RunRecord, known: RestoreStatus) -> None:
     st.markdown(f"**ファイル（{words.count(len(known.files))}）**")
-    shown = sorted(known.files, key=lambda file: _ORDER.index(file.stage))[:_MOST_SHOWN]
+    shown = sorted(known.files, key=lambda file: _ORDER.index(file.stage))[:_MAX_SHOWN]
     if len(shown) < len(known.files):
         st.caption(
-            f"最初の{words.count(_MOST_SHOWN)}を表示しています。"
+            f"最初の{words.count(_MAX_SHOWN)}を表示しています。"
             "すべては結果の一覧（report.csv）にあります。"
         )
     rows = [_row(file, here.settings.timezone) for file in shown]
@@ -238,7 +238,7 @@ def _table(here: services.Services, record: RunRecord, known: RestoreStatus) -> 
 
 
 def _left_out(here: services.Services, run_id: str) -> Iterator[tuple[str, str]]:
-    for row in here.restores.left_out(run_id)[:_MOST_SHOWN]:
+    for row in here.restores.left_out(run_id)[:_MAX_SHOWN]:
         yield row.text, row.reason
 
 

@@ -19,8 +19,8 @@ _ASKED = "placing-asked"
 """Run id and directory that somebody of this session has asked about."""
 _REFUSED = "placing-refused"
 """Run id and, in Japanese, why the directory that was asked about last cannot be used."""
-_MOST_SHOWN = 500
-_MOST_LETTERS = 1000
+_MAX_SHOWN = 500
+_MAX_LETTERS = 1000
 
 
 def render(here: services.Services, record: RunRecord, known: RestoreStatus) -> None:
@@ -32,7 +32,7 @@ def render(here: services.Services, record: RunRecord, known: RestoreStatus) -> 
     if key not in st.session_state:
         st.session_state[key] = record.target or (roots[0] if roots else "")
     with st.form("place", enter_to_submit=False):
-        st.text_input("配置先のフォルダー", key=key, max_chars=_MOST_LETTERS)
+        st.text_input("配置先のフォルダー", key=key, max_chars=_MAX_LETTERS)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.form_submit_button(
                 "取り出せるファイルを配置する" if ready else "配置したファイルを調べる",
@@ -141,7 +141,7 @@ def _renamed(seen: PlacePreview) -> None:
     st.markdown("**同じ名前のファイルがあるため、次の名前で配置します（上書きはしません）**")
     view.table(
         ("元のパス", "配置する名前"),
-        seen.renamed[:_MOST_SHOWN],
+        seen.renamed[:_MAX_SHOWN],
         widths={"配置する名前": 280},
         most_height=180,
         alt="名前が変わるファイル",
@@ -175,5 +175,5 @@ def _lost(seen: PlacePreview) -> tuple[RestoreItem, ...]:
 
 
 def _places(seen: PlacePreview) -> Iterator[tuple[str, str]]:
-    for standing in seen.lost[:_MOST_SHOWN]:
+    for standing in seen.lost[:_MAX_SHOWN]:
         yield standing.item.name, standing.placed.place if standing.placed else ""

@@ -14,7 +14,7 @@ from pages.auth import guard
 from pages.jobs import addresses, check
 from pages.widgets import view, words
 
-_MOST_DAYS = 365
+_MAX_DAYS = 365
 _TIER_HELP = {
     Tier.BULK: "いちばん安い方法です。急がないときはこちらを選びます。",
     Tier.STANDARD: "Bulk より早く、費用は高くなります。急ぐときだけ選びます。",
@@ -75,9 +75,9 @@ def _choice(here: services.Services, draft_id: str) -> tuple[Tier, int]:
     left.caption("Expedited（数分での取り出し）は、S3 Glacier Deep Archive にはありません。")
     least = least_days(tier)
     days = right.number_input(
-        f"保持日数（{least}～{_MOST_DAYS}。準備の時間も含みます）",
+        f"保持日数（{least}～{_MAX_DAYS}。準備の時間も含みます）",
         min_value=least,
-        max_value=_MOST_DAYS,
+        max_value=_MAX_DAYS,
         value=max(least, here.settings.restore_days),
         key=f"days-{tier}-{draft_id}",
     )

@@ -9,7 +9,7 @@ import streamlit as st
 from core.concurrency.background import Lookup
 from core.model import RunRecord
 from core.restore.model import STAGE_WORDS, Stage
-from core.restore.run import MOST_TOGETHER
+from core.restore.run import MAX_TOGETHER
 from core.restore.status import RestoreStatus
 from pages import services
 from pages.auth import guard
@@ -47,7 +47,7 @@ def of_all(
     files = 0
     for record in records:
         files += record.total_files - record.placed_files
-        if asked and files > MOST_TOGETHER:
+        if asked and files > MAX_TOGETHER:
             break
         asked.append(record)
     here.restores.statuses([record.run_id for record in asked])

@@ -14,7 +14,7 @@ from core.runs.filters import STATES, RunFilter
 from pages.auth import guard
 from pages.widgets import view
 
-MOST_LETTERS = 200
+MAX_LETTERS = 200
 FILTERS = ("kind", "state", "person", "from", "to", "text")
 """Parameters that restrict the list."""
 _OF_A_RUN = ("run", "log", "code", "file")
@@ -65,7 +65,7 @@ def current(kinds: Collection[str]) -> Asked:
 
 def word(name: str) -> str:
     """Return a parameter of the address as one short line; empty when it is not there."""
-    return typed(st.query_params.get(name, "")[:MOST_LETTERS])
+    return typed(st.query_params.get(name, "")[:MAX_LETTERS])
 
 
 def put(**values: str) -> None:
@@ -83,7 +83,7 @@ def changed(name: str, key: str) -> None:
     guard.require_operator()
     value = st.session_state[key]
     text = value.isoformat() if isinstance(value, date) else typed(str(value or ""))
-    put(**{name: text[:MOST_LETTERS]})
+    put(**{name: text[:MAX_LETTERS]})
     if name in FILTERS:
         put(page="")
 

@@ -134,7 +134,7 @@ def _text(name: str, label: str, value: str, placeholder: str) -> None:
     st.text_input(
         label,
         key=key,
-        max_chars=address.MOST_LETTERS,
+        max_chars=address.MAX_LETTERS,
         placeholder=placeholder,
         live="600ms",
         on_change=address.changed,

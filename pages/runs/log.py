@@ -10,9 +10,9 @@ import streamlit as st
 from core.errors import Severity, os_reason
 from core.runs.error_log import (
     LOG_FILES,
-    MOST_LINES,
-    MOST_SCANNED,
-    MOST_SEARCHED,
+    MAX_LINES,
+    MAX_SCANNED,
+    MAX_SEARCHED,
     Cause,
     Causes,
     LogLine,
@@ -69,7 +69,7 @@ def _causes(found: Causes) -> None:
         return
     st.subheader("原因と対処", anchor=False)
     if found.cut:
-        st.caption(f"ログが大きいため、最初の{words.size(MOST_SCANNED)}だけを数えています。")
+        st.caption(f"ログが大きいため、最初の{words.size(MAX_SCANNED)}だけを数えています。")
     st.caption("行を押すと、その原因の行だけを下のログに表示します。")
     view.table(
         _CAUSES,
@@ -111,7 +111,7 @@ def _search(path: Path, found: Causes) -> None:
     left.text_input(
         "ログを検索",
         key="log-text",
-        max_chars=address.MOST_LETTERS,
+        max_chars=address.MAX_LETTERS,
         placeholder="パスや内容の一部（空白で区切ると、すべてを含むもの）",
         live="600ms",
         on_change=address.changed,
@@ -129,9 +129,9 @@ def _search(path: Path, found: Causes) -> None:
     lines = excerpt(path, text, code if code in counts else "")
     notes = []
     if lines.cut:
-        notes.append(f"ログが大きいため、最後の{words.size(MOST_SEARCHED)}だけを検索しました。")
+        notes.append(f"ログが大きいため、最後の{words.size(MAX_SEARCHED)}だけを検索しました。")
     if lines.matching > len(lines.lines):
-        notes.append(f"最後の{MOST_LINES:,}行を表示しています。")
+        notes.append(f"最後の{MAX_LINES:,}行を表示しています。")
     if notes:
         notes.append("すべてはダウンロードしたファイルにあります。")
     st.text(f"{lines.matching:,}行　{''.join(notes)}")

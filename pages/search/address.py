@@ -13,7 +13,7 @@ from core.paths.normalization import typed as one_line
 from core.search.typed_query import TypedQuery
 from pages.widgets import view
 
-MOST_LETTERS = 2000
+MAX_LETTERS = 2000
 """Of a parameter: more than a search may have, so that it is refused and not cut."""
 FOLDERS = "folders"
 """The view that walks the directory tree."""
@@ -118,13 +118,13 @@ def current() -> Asked:
         exact=word("exact") == "1",
         view=FOLDERS if word("view") == FOLDERS else "",
         # As it is: a name on the server may end with a space.
-        folder=st.query_params.get("folder", "")[:MOST_LETTERS],
+        folder=st.query_params.get("folder", "")[:MAX_LETTERS],
     )
 
 
 def word(name: str) -> str:
     """Return a parameter of the address as one short line; empty when it is not there."""
-    return one_line(st.query_params.get(name, "")[:MOST_LETTERS])
+    return one_line(st.query_params.get(name, "")[:MAX_LETTERS])
 
 
 def put(**values: str) -> None:

@@ -7,7 +7,7 @@ from datetime import date
 import streamlit as st
 
 from core.errors import ListError
-from core.model import MOST_TYPED
+from core.model import MAX_TYPED
 from core.paths.normalization import typed as one_line
 from core.search.typed_query import DAYS, TypedQuery, last_month, read_day
 from pages.search import address
@@ -115,7 +115,7 @@ def _text(
     value: str,
     placeholder: str,
     *,
-    most: int = MOST_TYPED,
+    most: int = MAX_TYPED,
     live: bool = False,
 ) -> None:
     key = f"list-{name}"
@@ -148,7 +148,7 @@ def _day(text: str) -> date | None:
 
 
 def _typed(name: str, key: str) -> None:
-    address.ask(**{name: one_line(str(st.session_state[key] or ""))[: address.MOST_LETTERS]})
+    address.ask(**{name: one_line(str(st.session_state[key] or ""))[: address.MAX_LETTERS]})
 
 
 def _switched() -> None:

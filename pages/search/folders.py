@@ -34,7 +34,7 @@ _OF_THE_LOOK = ("columns", "exact")
 _TOP = "すべてのサーバー"
 _FIRST, _LAST = 3, 5
 """Folders of a very long way that are shown."""
-_MOST_LETTERS = 60
+_MAX_LETTERS = 60
 """Of a name on the way."""
 
 
@@ -117,7 +117,7 @@ def _above(place: int, folder: Folder) -> None:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _MOST_LETTERS else f"{name[:_MOST_LETTERS]}…"
+    return name if len(name) <= _MAX_LETTERS else f"{name[:_MAX_LETTERS]}…"
 
 
 def _to_the_list(found: Folder) -> None:

@@ -17,7 +17,7 @@ from core.export.disk_quota import KEPT
 from core.export.job import Export, ExportState
 from core.export.queue import Asker
 from core.export.writer import Form
-from core.model import MOST_TYPED, Entry, ListSource, Order, RunRequest, SearchQuery
+from core.model import MAX_TYPED, Entry, ListSource, Order, RunRequest, SearchQuery
 from pages import services
 from pages.auth import guard, session
 from pages.http.export_routes import export_address
@@ -222,8 +222,8 @@ def _ask(export_id: str) -> None:
     guard.require_operator()
     with st.form("takeaway-request", border=False, enter_to_submit=False):
         left, right = st.columns(2)
-        request_id = left.text_input("依頼ID（必須）", max_chars=MOST_TYPED, key="takeaway-id")
-        requester = right.text_input("依頼者（必須）", max_chars=MOST_TYPED, key="takeaway-who")
+        request_id = left.text_input("依頼ID（必須）", max_chars=MAX_TYPED, key="takeaway-id")
+        requester = right.text_input("依頼者（必須）", max_chars=MAX_TYPED, key="takeaway-who")
         comment = st.text_input("コメント（任意）", max_chars=2000, key="takeaway-comment")
         st.caption("次の画面で一覧を照合します。結果を見てから、要求するかどうかを決められます。")
         pressed = st.form_submit_button("内容を確認する", type="primary", key="takeaway-check")

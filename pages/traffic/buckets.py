@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from core.auth.throttle import network
 
-_MOST_ADDRESSES = 4096
+_MAX_ADDRESSES = 4096
 """Addresses that are remembered; beyond, the one that was longest silent is forgotten."""
 
 
@@ -76,7 +76,7 @@ class Address:
 class Addresses:
     """The addresses that came lately, a bounded number of them."""
 
-    def __init__(self, make: Callable[[], Address], most: int = _MOST_ADDRESSES) -> None:
+    def __init__(self, make: Callable[[], Address], most: int = _MAX_ADDRESSES) -> None:
         """``make`` returns what is known of an address that is not known."""
         self._make = make
         self._most = most

@@ -24,7 +24,7 @@ from core.auth.throttle import network
 from core.config.limits import BACKLOG, Limits
 from pages.traffic.bounds import bounds
 from pages.traffic.buckets import Bucket
-from pages.traffic.messages import MOST_BYTES
+from pages.traffic.messages import MAX_BYTES
 from pages.traffic.websocket import BINARY_ONLY, BUSY, LONGER, POLICY, TOO_BIG
 
 REQUEST_SECONDS = 20.0
@@ -298,6 +298,6 @@ def _bound(config: uvicorn.Config, limits: Limits) -> None:
     shared = {"table": Table(limits, trusted)}
     config.http_protocol_class = type("Http", (_Http,), shared)
     config.ws_protocol_class = type("WebSocket", (_WebSocket,), shared)
-    config.ws_max_size = MOST_BYTES[Role.ANYONE]
+    config.ws_max_size = MAX_BYTES[Role.ANYONE]
     # asyncio accepts as many as this before it looks at anything else.
     config.backlog = BACKLOG

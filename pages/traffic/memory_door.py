@@ -14,14 +14,14 @@ from core.resources.memory_budget import MIB, MemoryBudgetError
 from pages import services, uploads
 from pages.base_path import base_path
 
-MOST_UPLOAD = 26 * MIB
+MAX_UPLOAD = 26 * MIB
 """Bytes of one request with a list: what ``maxUploadSize`` lets through, and its frame."""
-MOST_FILES, MOST_BYTES = 20, 80 * MIB
+MAX_FILES, MAX_BYTES = 20, 80 * MIB
 """Of the lists that one session has sent and no check has taken."""
 SESSION_BYTES = 400 * 1024
 """Of one session: twice what the archive list with a hundred rows takes, measured."""
 _TOO_MANY = (
-    f"一度に送れる一覧は{MOST_FILES}個、合計{MOST_BYTES // MIB} MBまでです。"
+    f"一度に送れる一覧は{MAX_FILES}個、合計{MAX_BYTES // MIB} MBまでです。"
     "不要な一覧を「×」で取り除くか、何回かに分けてください。"
 )
 _RETRY_SECONDS = "120"
@@ -67,9 +67,9 @@ class MemoryDoor:
     async def _upload(self, scope: Scope, receive: Receive, send: Send, *, session_id: str) -> None:
         length = Headers(scope=scope).get("content-length", "")
         # Without a length it may have as many as Streamlit takes.
-        size = min(int(length), MOST_UPLOAD) if length.isdecimal() else MOST_UPLOAD
+        size = min(int(length), MAX_UPLOAD) if length.isdecimal() else MAX_UPLOAD
         files, held = uploads.of_session(session_id)
-        if files >= MOST_FILES or held + size > MOST_BYTES:
+        if files >= MAX_FILES or held + size > MAX_BYTES:
             uploads.refuse(session_id, _TOO_MANY)
             await _answer(_TOO_MANY, 413)(scope, receive, send)
             return

@@ -19,7 +19,7 @@ from streamlit.runtime.state.common import GENERATED_ELEMENT_ID_PREFIX
 
 from core.auth.accounts import Role
 
-MOST_BYTES = {
+MAX_BYTES = {
     Role.ANYONE: 64 * 1024,
     Role.OPERATOR: 640 * 1024,
     Role.ADMINISTRATOR: 640 * 1024,
@@ -27,10 +27,10 @@ MOST_BYTES = {
 """Of one message from a browser, by role: what a page sends at most. A letter of a search goes out
 three times, in its field and twice in the page's address, and has 21 bytes then; an operator may
 paste 200,000 letters of three bytes instead of uploading a list."""
-LONGEST = max(MOST_BYTES.values())
-MOST_WIDGETS = 200
+LONGEST = max(MAX_BYTES.values())
+MAX_WIDGETS = 200
 """Widget states in a message, and hashes of messages that the browser has kept."""
-MOST_NAMES = 100
+MAX_NAMES = 100
 """Files that an uploader asks addresses for at once."""
 
 RERUN, STOP, UPLOAD = "rerun_script", "stop_script", "file_urls_request"
@@ -84,14 +84,14 @@ def check(kind: str, data: bytes) -> None:
 
 
 def _check_names(data: bytes, begin: int, end: int) -> None:
-    numbers = [number for number, _, _ in _fields(data, begin, end, MOST_NAMES + 2)]
-    if numbers.count(FileURLsRequest.FILE_NAMES_FIELD_NUMBER) > MOST_NAMES:
+    numbers = [number for number, _, _ in _fields(data, begin, end, MAX_NAMES + 2)]
+    if numbers.count(FileURLsRequest.FILE_NAMES_FIELD_NUMBER) > MAX_NAMES:
         raise NotAllowed("too many file names")
 
 
 def _check_state(data: bytes, begin: int, end: int) -> None:
-    left = MOST_WIDGETS
-    most = len(ClientState.DESCRIPTOR.fields) + MOST_WIDGETS
+    left = MAX_WIDGETS
+    most = len(ClientState.DESCRIPTOR.fields) + MAX_WIDGETS
     for number, first, last in _fields(data, begin, end, most):
         if number == ClientState.WIDGET_STATES_FIELD_NUMBER:
             for inner, from_, to in _fields(data, first, last, left):

@@ -27,7 +27,7 @@ from pages.auth import session
 from pages.traffic import messages
 from pages.traffic.bounds import bounds
 from pages.traffic.buckets import Address, Addresses, Bucket
-from pages.traffic.messages import LONGEST, MOST_BYTES, NEEDED, NotAllowed
+from pages.traffic.messages import LONGEST, MAX_BYTES, NEEDED, NotAllowed
 
 BUSY = "ただいま混み合っています。しばらくしてからもう一度開いてください。"
 POLICY, TOO_BIG, BINARY_ONLY, TRY_LATER = 1008, 1009, 1003, 1013
@@ -40,7 +40,7 @@ _PATIENCE = 5.0
 """Seconds that a message, or an opened page, waits for its turn at most."""
 _ARRIVALS, _ARRIVALS_AT_ONCE = 5.0, 100.0
 """WebSockets that an address may open, a second and at once."""
-_OFFENCE, _MOST_DEBT = 4.0, 5.0
+_OFFENCE, _MAX_DEBT = 4.0, 5.0
 """What it costs an address, in opened WebSockets, when one had to be closed, and how many it may
 owe: whoever floods and comes again at once is let in once a second, and others of his address
 wait for a second longer."""
@@ -156,7 +156,7 @@ class _Stream:
         of a message that never ends."""
         longer = self._scope.get("extensions", {}).get(LONGER)
         if longer is not None and Request(self._http()).cookies:
-            longer(MOST_BYTES[await run_in_threadpool(self._role)])
+            longer(MAX_BYTES[await run_in_threadpool(self._role)])
 
     async def pump(self) -> None:
         """Take in what comes, until the browser has gone or has to go."""
@@ -177,7 +177,7 @@ class _Stream:
         except _End as end:
             message = await self._closed(end)
         self._put(message)
-        while self._bytes > MOST_BYTES[Role.ANYONE]:
+        while self._bytes > MAX_BYTES[Role.ANYONE]:
             self._changed.clear()
             await self._changed.wait()
         await self._read.wait()
@@ -250,7 +250,7 @@ class _Stream:
     async def _passes(self, message: Message) -> bool:
         """Return whether Streamlit gets a message, when its turn has come."""
         data = message["bytes"]
-        is_long = len(data) > MOST_BYTES[Role.ANYONE]
+        is_long = len(data) > MAX_BYTES[Role.ANYONE]
         needed = Role.OPERATOR if is_long else NEEDED[messages.kind_of(data)]
         if needed > Role.ANYONE and await run_in_threadpool(self._role) < needed:
             if is_long:
@@ -279,7 +279,7 @@ class _Stream:
         """Close the WebSocket; return what Streamlit is told."""
         client = self._scope["client"][0] if self._scope.get("client") else ""
         self._traffic.refused(client, self._address, str(end))
-        self._address.arrivals.spend(_OFFENCE, self._traffic.clock(), _MOST_DEBT)
+        self._address.arrivals.spend(_OFFENCE, self._traffic.clock(), _MAX_DEBT)
         self._waiting.clear()
         self._bytes = 0
         if not self._ended:

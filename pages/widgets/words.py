@@ -9,7 +9,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from core.errors import Severity
-from core.model import MOST_TYPED, Problem, Progress, RunRecord, RunState
+from core.model import MAX_TYPED, Problem, Progress, RunRecord, RunState
 from core.restore.model import Stage, Tier
 from core.restore.status import KIND as RESTORE
 from core.units import human_size, local
@@ -117,7 +117,7 @@ def count(number: int) -> str:
 
 def shortened(text: str) -> str:
     """Return the beginning of a text that is longer than a request ID may be."""
-    return text if len(text) <= MOST_TYPED else f"{text[:MOST_TYPED]}…（全{len(text):,}文字）"
+    return text if len(text) <= MAX_TYPED else f"{text[:MAX_TYPED]}…（全{len(text):,}文字）"
 
 
 def duration(seconds: float) -> str:

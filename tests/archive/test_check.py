@@ -15,7 +15,7 @@ from core.concurrency.parallel import Cancelled, parallel
 from core.config.settings import ShareSetting
 from core.errors import Code, FatalError, Severity
 from core.lists.parser import parse
-from core.model import ListKind, ListSource, ParsedList, ShareDirectory, Standing
+from core.model import ArchiveStatus, ListKind, ListSource, ParsedList, ShareDirectory
 from core.share.resolver import Resolver
 from core.share.shares import FileSystem, Kind, Shares
 from tests.support.arrange import UNC, Desk
@@ -289,9 +289,9 @@ def test_archived_and_changed_files_are_told_apart(desk: Desk) -> None:
     desk.write("new.txt", "new")
     plan = desk.check(UNC)
     assert {i.name: i.standing for i in plan.items} == {
-        "same.txt": Standing.ARCHIVED,
-        "changed.txt": Standing.CHANGED,
-        "new.txt": Standing.NEW,
+        "same.txt": ArchiveStatus.ARCHIVED,
+        "changed.txt": ArchiveStatus.CHANGED,
+        "new.txt": ArchiveStatus.NEW,
     }
     assert same.exists()
     assert not plan.refused

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from core.archive.check import ArchiveCheck
 from core.config.settings import ShareSetting
 from core.lists.parser import parse
-from core.model import Entry, ListKind, ListSource, Plan, ShareDirectory, Standing
+from core.model import ArchiveStatus, Entry, ListKind, ListSource, Plan, ShareDirectory
 from core.paths.normalization import identity, search_key
 from core.share.resolver import Listing
 from core.share.shares import FileSystem, Kind, Shares
@@ -24,7 +24,7 @@ from tests.support.entries import entry
 from tests.support.fakes import MemoryCatalogue
 
 SOME, MANY = 2_000, 4_000
-MOST_BYTES = 900
+MAX_BYTES = 900
 """A file: 180 MB for the 200,000 that one run takes."""
 FOLDER = "営業部の見積書と請求書の控え"
 
@@ -87,8 +87,8 @@ def test_a_check_keeps_little_of_each_file(tmp_path: Path, form: str) -> None:
         assert len(plan.problems) == MANY
     else:
         assert len(plan.items) == MANY
-        assert plan.count(Standing.NEW) == (0 if form == "archived" else MANY)
-    assert (many - some) / (MANY - SOME) < MOST_BYTES
+        assert plan.count(ArchiveStatus.NEW) == (0 if form == "archived" else MANY)
+    assert (many - some) / (MANY - SOME) < MAX_BYTES
 
 
 NAMES = st.lists(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.auth.sessions import LONGEST_SECONDS, Client, Refusal, Sessions
-from core.auth.signed_tokens import Seals
+from core.auth.signed_tokens import SignedTokens
 from core.auth.user_agents import in_words
 from core.errors import FatalError
 
@@ -284,27 +284,27 @@ def test_an_end_that_cannot_be_written_holds_all_the_same(
     assert "sessions cannot be kept" in caplog.text
 
 
-# Seals
+# SignedTokens
 
 
 @pytest.fixture
-def seals(tmp_path: Path) -> Seals:
-    return Seals(tmp_path / "session.key")
+def seals(tmp_path: Path) -> SignedTokens:
+    return SignedTokens(tmp_path / "session.key")
 
 
 VALUE = {"id": "x" * 43, "account": "tanaka"}
 
 
-def test_what_is_sealed_can_be_opened_after_a_restart(seals: Seals, tmp_path: Path) -> None:
+def test_what_is_sealed_can_be_opened_after_a_restart(seals: SignedTokens, tmp_path: Path) -> None:
     sealed = seals.seal("session.1", VALUE)
     assert seals.open("session.1", sealed) == VALUE
-    assert Seals(tmp_path / "session.key").open("session.1", sealed) == VALUE
+    assert SignedTokens(tmp_path / "session.key").open("session.1", sealed) == VALUE
     if os.name == "posix":
         assert (tmp_path / "session.key").stat().st_mode & 0o777 == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["session.key"]
 
 
-def test_no_letter_can_be_changed(seals: Seals) -> None:
+def test_no_letter_can_be_changed(seals: SignedTokens) -> None:
     """The last letter of the signature has two unused bits; no other has any."""
     sealed = seals.seal("session.1", VALUE)
     for place in range(len(sealed) - 1):
@@ -315,11 +315,11 @@ def test_no_letter_can_be_changed(seals: Seals) -> None:
         assert seals.open("session.1", sealed[:cut]) is None
 
 
-def test_made_up_cookies(seals: Seals, tmp_path: Path) -> None:
+def test_made_up_cookies(seals: SignedTokens, tmp_path: Path) -> None:
     sealed = seals.seal("session.1", VALUE)
     payload, _, signature = sealed.rpartition(".")
     other = base64.urlsafe_b64encode(json.dumps({**VALUE, "account": "kanri"}).encode()).decode()
-    foreign = Seals(tmp_path / "other.key").seal("session.1", VALUE)
+    foreign = SignedTokens(tmp_path / "other.key").seal("session.1", VALUE)
     for made_up in (
         other.rstrip("=") + "." + signature,
         payload + ".",
@@ -337,7 +337,7 @@ def test_made_up_cookies(seals: Seals, tmp_path: Path) -> None:
         assert seals.open("session.1", made_up) is None, made_up[:80]
 
 
-def test_one_kind_is_no_other(seals: Seals) -> None:
+def test_one_kind_is_no_other(seals: SignedTokens) -> None:
     assert seals.open("device.2", seals.seal("session.1", VALUE)) is None
     assert seals.open("form.1", seals.seal("session.1", VALUE)) is None
 
@@ -348,7 +348,7 @@ def test_two_processes_agree_on_the_first_key(tmp_path: Path) -> None:
 
     def first() -> None:
         start.wait()
-        sealed.append(Seals(tmp_path / "session.key").seal("form.1", "x"))
+        sealed.append(SignedTokens(tmp_path / "session.key").seal("form.1", "x"))
 
     threads = [threading.Thread(target=first) for _ in range(8)]
     for thread in threads:
@@ -361,12 +361,12 @@ def test_two_processes_agree_on_the_first_key(tmp_path: Path) -> None:
 def test_a_truncated_key_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "session.key"
     path.write_bytes(b"")
-    sealed = Seals(path).seal("form.1", "x")
+    sealed = SignedTokens(path).seal("form.1", "x")
     assert len(path.read_bytes()) == 32
-    assert Seals(path).open("form.1", sealed) == "x"
+    assert SignedTokens(path).open("form.1", sealed) == "x"
 
 
 def test_a_key_that_cannot_be_read_opens_nothing(tmp_path: Path) -> None:
     (tmp_path / "session.key").mkdir()
     with pytest.raises(FatalError):
-        Seals(tmp_path / "session.key").open("form.1", "x.y")
+        SignedTokens(tmp_path / "session.key").open("form.1", "x.y")

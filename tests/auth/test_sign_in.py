@@ -330,7 +330,7 @@ def test_no_password_is_in_any_file(door: Door) -> None:
 
 
 def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.auth.audit_log._MOST_BYTES", 500)
+    monkeypatch.setattr("core.auth.audit_log._MAX_BYTES", 500)
     log = SignInLog(tmp_path / "signin.log", load_settings({}).timezone, lambda: 0.0)
     for n in range(200):
         log.write(Event.SIGNED_IN, f"n{n}", HOME)

@@ -25,9 +25,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from core.auth.accounts import Role
 from core.config.limits import BACKLOG
-from core.model import MOST_TYPED
+from core.model import MAX_TYPED
 from pages.search.filters import LONGEST_PATH
-from pages.traffic.messages import MOST_BYTES, MOST_NAMES, MOST_WIDGETS
+from pages.traffic.messages import MAX_BYTES, MAX_NAMES, MAX_WIDGETS
 from pages.traffic.websocket import BUSY
 from tests.support.environment import CHECKOUT, free_port
 from tests.support.people import OPERATOR, Person, signed_in, write_accounts
@@ -208,11 +208,11 @@ def test_strangers_are_given_no_address_for_uploads(running: Console) -> None:
 def test_operators_are_given_addresses_for_some_uploads(running: Console) -> None:
     cookies = signed_in(running.url, OPERATOR)
     with page(running.url, cookies) as stream:
-        sent(stream, wants_to_upload(*["a.csv"] * MOST_NAMES))
+        sent(stream, wants_to_upload(*["a.csv"] * MAX_NAMES))
         told = ForwardMsg.FromString(stream.recv(timeout=60, decode=False))
-        assert len(told.file_urls_response.file_urls) == MOST_NAMES
+        assert len(told.file_urls_response.file_urls) == MAX_NAMES
     with page(running.url, cookies) as stream:
-        sent(stream, wants_to_upload(*["a.csv"] * (MOST_NAMES + 1)))
+        sent(stream, wants_to_upload(*["a.csv"] * (MAX_NAMES + 1)))
         assert closed_with(stream) == 1008
 
 
@@ -223,14 +223,14 @@ def with_widgets(count: int, text: str = "") -> BackMsg:
 
 def test_a_message_holds_so_many_widgets(running: Console) -> None:
     with page(running.url) as stream:
-        sent(stream, with_widgets(MOST_WIDGETS))
+        sent(stream, with_widgets(MAX_WIDGETS))
         assert "navigation" in kinds(answers(stream))
-        sent(stream, with_widgets(MOST_WIDGETS + 1))
+        sent(stream, with_widgets(MAX_WIDGETS + 1))
         assert closed_with(stream) == 1008
 
 
 def test_a_message_has_so_many_bytes_by_role(running: Console) -> None:
-    strangers, operators = MOST_BYTES[Role.ANYONE], MOST_BYTES[Role.OPERATOR]
+    strangers, operators = MAX_BYTES[Role.ANYONE], MAX_BYTES[Role.OPERATOR]
     cookies = signed_in(running.url, OPERATOR)
     large = with_widgets(1, "あ" * (strangers // 3))
     assert strangers < large.ByteSize() < operators
@@ -276,11 +276,11 @@ def test_the_longest_messages_of_the_pages_pass(running: Console, browser: Brows
         None: {
             ".st-key-list-q input": LONGEST_PATH,
             ".st-key-list-directory input": LONGEST_PATH,
-            **{f".st-key-list-{name} input": MOST_TYPED for name in others},
+            **{f".st-key-list-{name} input": MAX_TYPED for name in others},
         },
         OPERATOR: {
-            ".st-key-request-id input": MOST_TYPED,
-            ".st-key-requester input": MOST_TYPED,
+            ".st-key-request-id input": MAX_TYPED,
+            ".st-key-requester input": MAX_TYPED,
             ".st-key-comment input": 2000,
             "textarea": 200_000,
         },
@@ -308,8 +308,8 @@ def test_the_longest_messages_of_the_pages_pass(running: Console, browser: Brows
                 window.press("内容を確認する")
                 window.settle()
             longest[who] = max(sizes)
-    assert MOST_BYTES[Role.ANYONE] / 2 < longest[None] <= MOST_BYTES[Role.ANYONE]
-    assert MOST_BYTES[Role.OPERATOR] * 0.9 < longest[OPERATOR] <= MOST_BYTES[Role.OPERATOR]
+    assert MAX_BYTES[Role.ANYONE] / 2 < longest[None] <= MAX_BYTES[Role.ANYONE]
+    assert MAX_BYTES[Role.OPERATOR] * 0.9 < longest[OPERATOR] <= MAX_BYTES[Role.OPERATOR]
 
 
 # What strangers are told
@@ -397,7 +397,7 @@ def test_a_message_in_endless_pieces_ends_its_connection(running: Console) -> No
 
 
 def test_an_unfinished_frame_holds_no_more_than_a_message_of_a_page(running: Console) -> None:
-    head = struct.pack("!BBQ", 0x80 | Opcode.BINARY, 0x80 | 127, MOST_BYTES[Role.ANYONE] + 1)
+    head = struct.pack("!BBQ", 0x80 | Opcode.BINARY, 0x80 | 127, MAX_BYTES[Role.ANYONE] + 1)
     head += b"mask"
     with closing(raw_page(running.url)) as stream:
         stream.sendall(head)

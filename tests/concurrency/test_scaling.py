@@ -1,15 +1,15 @@
-"""When a crew grows: pure values, seconds of a clock that the test moves."""
+"""When a pool grows: pure values, seconds of a clock that the test moves."""
 
 from __future__ import annotations
 
 import pytest
 
-from core.concurrency.scaling import Growth
+from core.concurrency.scaling import PoolScaling
 
 
 def looks(*seen: tuple[float, float, float]) -> list[bool]:
     """Return what each look says: seconds, processor seconds so far, work so far."""
-    growth = Growth()
+    growth = PoolScaling()
     return [growth.is_due(*look) for look in seen]
 
 
@@ -40,7 +40,7 @@ def test_what_follows_a_growth_is_not_judged_at_once() -> None:
 @pytest.mark.parametrize(("done", "grows"), [(30.9, False), (31.1, True)])
 def test_growth_that_brought_less_than_a_tenth_is_the_last(done: float, grows: bool) -> None:
     """Ten in a quarter of a second before; 20 at the second look, so 11 more are a tenth."""
-    growth = Growth()
+    growth = PoolScaling()
     for look in ((0, 0, 0), (0.25, 0, 10), (0.5, 0, 20)):
         growth.is_due(*look)
     assert growth.is_due(0.75, 0, done) is grows

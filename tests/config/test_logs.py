@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from core.config import logs
 from core.config.database_url import hide_password, read_url
 from core.config.logs import OneRecord, without_secrets
-from core.config.repeated_lines import MOST_LINES, Repeats
+from core.config.repeated_lines import MAX_LINES, Repeats
 from core.config.settings import load_settings
 from core.errors import HimuroError, SettingsError
 from core.files.zip_stream import zip_blocks
@@ -102,11 +102,11 @@ def test_a_traceback_is_written_once_as_well() -> None:
 
 def test_lines_that_differ_in_one_letter_are_all_written() -> None:
     pen = Pen()
-    for number in range(3 * MOST_LINES):
+    for number in range(3 * MAX_LINES):
         pen.write("file %d", number)
         pen.write("file %d", number)
     pen.repeats.flush()
-    written = [f"ERROR asyncio: file {n}" for n in range(3 * MOST_LINES)]
+    written = [f"ERROR asyncio: file {n}" for n in range(3 * MAX_LINES)]
     assert sorted(line for line in pen.lines if "同じ行" not in line) == sorted(written)
     assert sorted(line for line in pen.lines if "同じ行" in line) == sorted(
         f"{line}（同じ行がほかに1回）" for line in written

@@ -15,7 +15,7 @@ from core.errors import FatalError
 from core.model import SearchPage, SearchQuery
 from db import SqlCatalogue
 from db.catalogue import SEARCHES_AT_ONCE
-from db.connection.fair_semaphore import Turns
+from db.connection.fair_semaphore import FairSemaphore
 from db.search.selectivity import Sample
 from db.search.terms import Group
 from tests.support.entries import entry
@@ -29,7 +29,7 @@ def until(is_so: Callable[[], bool]) -> None:
 
 
 def test_turns_come_in_the_order_of_asking() -> None:
-    turns = Turns(1, 60)
+    turns = FairSemaphore(1, 60)
     came: list[int] = []
 
     def ask(number: int) -> None:
@@ -47,7 +47,7 @@ def test_turns_come_in_the_order_of_asking() -> None:
 
 
 def test_as_many_as_are_allowed_are_at_it_together() -> None:
-    turns = Turns(3, 60)
+    turns = FairSemaphore(3, 60)
     together = threading.Barrier(3)
 
     def ask() -> None:
@@ -61,7 +61,7 @@ def test_as_many_as_are_allowed_are_at_it_together() -> None:
 
 
 def test_who_gave_up_takes_no_place() -> None:
-    turns = Turns(1, 0)
+    turns = FairSemaphore(1, 0)
     with turns.turn(), pytest.raises(TimeoutError), turns.turn():
         pass
     with turns.turn():
@@ -69,7 +69,7 @@ def test_who_gave_up_takes_no_place() -> None:
 
 
 def test_a_place_is_free_again_after_a_failure() -> None:
-    turns = Turns(1, 0)
+    turns = FairSemaphore(1, 0)
     with pytest.raises(ValueError, match="no"), turns.turn():
         raise ValueError("no")
     with turns.turn():
@@ -122,7 +122,7 @@ def test_a_run_stores_its_rows_however_many_people_search(
 def test_a_search_without_a_turn_says_so(
     catalogue: SqlCatalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "_turns", Turns(0, 0))
+    monkeypatch.setattr(catalogue, "_semaphore", FairSemaphore(0, 0))
     with pytest.raises(FatalError, match="検索する人が多く、順番が来ませんでした"):
         catalogue.search(SearchQuery())
 

@@ -298,8 +298,8 @@ def test_what_would_take_too_long_is_said_instead(
     far_apart: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("db.search.indexed.MOST_COUNTED", 5)
-    monkeypatch.setattr("db.search.indexed.MOST_SORTED", 5)
+    monkeypatch.setattr("db.search.indexed.MAX_COUNTED", 5)
+    monkeypatch.setattr("db.search.indexed.MAX_SORTED", 5)
     monkeypatch.setattr("db.search.block_walk.FIRST_ROWS", 2)
     rows = [entry(f"見積{n}.txt", archived_at=WHEN + timedelta(hours=n)) for n in range(9)]
     for start in (0, 3, 6):

@@ -201,7 +201,7 @@ def test_a_large_one_leaves_a_turn_to_small_ones(
 
 
 def test_a_line_that_is_too_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 1)
+    monkeypatch.setattr(module, "MAX_WAITING", 1)
     with bench.held(), bench.held():
         waiting = bench.exports.start(SearchQuery(), Form.CSV)
         with pytest.raises(ListError, match="混み合っています"):
@@ -237,7 +237,7 @@ def test_a_full_disk_takes_the_oldest_files_and_then_nothing(bench: Bench) -> No
 def test_all_files_together_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     first = bench.make()
     assert first.written is not None
-    monkeypatch.setattr(room, "MOST_BYTES", first.written.size * 2 - 1)
+    monkeypatch.setattr(room, "MAX_BYTES", first.written.size * 2 - 1)
     bench.now += timedelta(minutes=3)
     second = bench.make()
     assert second.state is ExportState.DONE
@@ -356,7 +356,7 @@ def test_closing_while_hits_are_looked_for(
 def test_of_too_many_the_ones_without_a_file_are_forgotten(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_KNOWN", 2)
+    monkeypatch.setattr(module, "MAX_KNOWN", 2)
     first = bench.make()
     with bench.held() as stopped:
         bench.exports.cancel(stopped)
@@ -472,7 +472,7 @@ def test_who_has_left_is_in_nobodys_way(bench: Bench) -> None:
 
 
 def test_one_machines_files_displace_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_KNOWN", 3)
+    monkeypatch.setattr(module, "MAX_KNOWN", 3)
     other = bench.make(asker=Page("192.0.2.2").asker)
     mine = [bench.make(asker=Page("192.0.2.1").asker) for _ in range(6)]
     assert bench.exports.file(other.export_id) is not None
@@ -482,7 +482,7 @@ def test_one_machines_files_displace_its_own(bench: Bench, monkeypatch: pytest.M
 def test_room_is_made_by_who_has_most_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     other = bench.make(asker=Page("192.0.2.2").asker)
     assert other.written is not None
-    monkeypatch.setattr(room, "MOST_BYTES", other.written.size * 3)
+    monkeypatch.setattr(room, "MAX_BYTES", other.written.size * 3)
     for _ in range(2):
         bench.now += timedelta(minutes=3)
         mine = bench.make(asker=Page("192.0.2.1").asker)
@@ -500,7 +500,7 @@ def test_what_is_too_large_for_now_says_when_to_come_back(
 ) -> None:
     first = bench.make()
     assert first.written is not None
-    monkeypatch.setattr(room, "MOST_BYTES", first.written.size * 2 - 1)
+    monkeypatch.setattr(room, "MAX_BYTES", first.written.size * 2 - 1)
     bench.now += timedelta(seconds=30)
     refused = bench.make()
     assert (refused.state, bench.files[1:]) == (ExportState.FAILED, [])
@@ -511,7 +511,7 @@ def test_what_is_too_large_for_now_says_when_to_come_back(
 
 
 def test_what_is_too_large_for_ever_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "MOST_BYTES", 10)
+    monkeypatch.setattr(room, "MAX_BYTES", 10)
     refused = bench.make()
     assert refused.state is ExportState.FAILED
     assert "条件で絞り込んでください" in refused.message

@@ -152,10 +152,10 @@ def test_checks_that_wait_are_bounded_in_bytes_and_in_time(
 ) -> None:
     for number in range(10):
         office.desk.write(f"{number}.txt", "x")
-    monkeypatch.setattr("core.jobs.pending_checks._MOST_BYTES", 20_000)  # two such plans
+    monkeypatch.setattr("core.jobs.pending_checks._MAX_BYTES", 20_000)  # two such plans
     drafts = [office.checked(UNC).draft_id for _ in range(4)]
     assert [office.jobs.draft(draft) is not None for draft in drafts] == [False, False, True, True]
-    monkeypatch.setattr("core.jobs.pending_checks._MOST_BYTES", 10)
+    monkeypatch.setattr("core.jobs.pending_checks._MAX_BYTES", 10)
     largest = office.checked(UNC)  # never so large that it cannot be shown at all
     assert (largest.state, office.jobs.draft(drafts[-1])) == (DraftState.READY, None)
 
@@ -185,7 +185,7 @@ def test_the_queue_is_bounded_by_the_files_that_wait(
 ) -> None:
     for number in range(3):
         office.desk.write(f"{number}.txt", "x")
-    monkeypatch.setattr("core.jobs.queue._MOST_FILES", 5)
+    monkeypatch.setattr("core.jobs.queue._MAX_FILES", 5)
     gate = Gate()
     office.desk.store.before = gate
     first = office.jobs.start(office.checked(UNC).draft_id)

@@ -28,7 +28,7 @@ from core.lists.delimited import Splitter
 from core.lists.lines import Encoding, Lines
 from core.lists.number_formats import LONGEST_CODE, Kind, style
 from core.lists.parser import parse
-from core.lists.table import MAX_BYTES, MOST_SECONDS, Effort
+from core.lists.table import MAX_BYTES, MAX_SECONDS, Effort
 from core.model import ListKind, ListSource, ParsedList
 from core.restore.folder import RestoreFolder
 from core.runs.folder import RunFolder
@@ -398,7 +398,7 @@ def test_processor_time_has_a_bound(form: str) -> None:
     assert parse([ListSource("x", content)], ListKind.ARCHIVE, TOKYO, effort=whole).rows or (
         form == "blank rows"
     )
-    for _ in range(MOST_SECONDS):
+    for _ in range(MAX_SECONDS):
         next(ticks)
     (problem,) = parse([ListSource("x", content)], ListKind.ARCHIVE, TOKYO, effort=effort).problems
     assert problem.code is Code.LIST_TOO_LARGE

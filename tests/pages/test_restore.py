@@ -364,7 +364,7 @@ def test_the_list_asks_for_no_more_than_it_may_hold(
     for paths in ((QUOTE, PLAN), (LOG,), (PLAN,)):
         runs.append(office.requested(*paths))
         office.store.now += timedelta(minutes=1)
-    monkeypatch.setattr("pages.restore.status.MOST_TOGETHER", 2)
+    monkeypatch.setattr("pages.restore.status.MAX_TOGETHER", 2)
     app = page()
     for run_id in runs[1:]:
         office.known(run_id)

@@ -72,7 +72,7 @@ def logs(desk: Desk) -> str:
 
 def test_forged_cookies_push_nothing_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of 1 kB instead of 5 MB: 200 lines would push everything out of all six."""
-    monkeypatch.setattr("core.auth.audit_log._MOST_BYTES", 1000)
+    monkeypatch.setattr("core.auth.audit_log._MAX_BYTES", 1000)
     file = run_of(desk)
     assert sign_in(browser()).status_code == 303
     stranger = from_address("203.0.113.9")

@@ -14,7 +14,7 @@ import pytest
 
 from core.concurrency.background import Lookups
 from core.concurrency.parallel import parallel
-from core.concurrency.worker_pool import MOST_UNSETTLED
+from core.concurrency.worker_pool import MAX_UNSETTLED
 from core.errors import Code, FatalError
 from core.export.job import ExportState
 from core.export.writer import Form
@@ -46,13 +46,13 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def test_a_commit_that_hangs_holds_uploads_back(desk: Desk) -> None:
-    for number in range(MOST_UNSETTLED + 200):
+    for number in range(MAX_UNSETTLED + 200):
         desk.write(f"{number}.txt", str(number))
     full, beyond = threading.Event(), threading.Event()
 
     def count(call: str, _key: str) -> None:
-        if call == "create" and len(desk.store.objects) >= MOST_UNSETTLED:
-            (beyond if len(desk.store.objects) > MOST_UNSETTLED else full).set()
+        if call == "create" and len(desk.store.objects) >= MAX_UNSETTLED:
+            (beyond if len(desk.store.objects) > MAX_UNSETTLED else full).set()
 
     def hang_and_fail(_entries: Sequence[Entry]) -> None:
         assert full.wait(SECONDS)
@@ -62,17 +62,17 @@ def test_a_commit_that_hangs_holds_uploads_back(desk: Desk) -> None:
     desk.store.after, desk.catalogue.before_add = count, hang_and_fail
     done = desk.archive(UNC)
     assert done.record.state is RunState.ERROR
-    assert len(desk.store.objects) == MOST_UNSETTLED == 1000
-    assert len(done.failed) == MOST_UNSETTLED + 200
+    assert len(desk.store.objects) == MAX_UNSETTLED == 1000
+    assert len(done.failed) == MAX_UNSETTLED + 200
 
 
 def test_uploads_go_on_after_a_commit_that_took_its_time(desk: Desk) -> None:
-    for number in range(2 * MOST_UNSETTLED):
+    for number in range(2 * MAX_UNSETTLED):
         desk.write(f"{number}.txt", str(number))
     full = threading.Event()
 
     def count(call: str, _key: str) -> None:
-        if call == "create" and len(desk.store.objects) == MOST_UNSETTLED:
+        if call == "create" and len(desk.store.objects) == MAX_UNSETTLED:
             full.set()
 
     def hang(_entries: Sequence[Entry]) -> None:
@@ -80,8 +80,8 @@ def test_uploads_go_on_after_a_commit_that_took_its_time(desk: Desk) -> None:
 
     desk.store.after, desk.catalogue.before_add = count, hang
     done = desk.archive(UNC)
-    assert (done.record.state, done.record.archived_files) == (RunState.DONE, 2 * MOST_UNSETTLED)
-    assert len(desk.markers()) == len(desk.catalogue.rows) == 2 * MOST_UNSETTLED
+    assert (done.record.state, done.record.archived_files) == (RunState.DONE, 2 * MAX_UNSETTLED)
+    assert len(desk.markers()) == len(desk.catalogue.rows) == 2 * MAX_UNSETTLED
 
 
 @pytest.fixture

@@ -305,12 +305,12 @@ def test_a_session_that_does_not_fit_is_refused_and_its_page_says_so(desk: Desk)
 
 def test_lists_of_one_session_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     put = _scope("PUT", "/_stcore/upload_file/s1/x", content_length="100")
-    monkeypatch.setattr(uploads, "of_session", lambda _id: (memory_door.MOST_FILES, 0))
+    monkeypatch.setattr(uploads, "of_session", lambda _id: (memory_door.MAX_FILES, 0))
     status, sentence = _status(asyncio.run(_through(put)))
     assert (status, "20個" in sentence) == (413, True)
-    monkeypatch.setattr(uploads, "of_session", lambda _id: (1, memory_door.MOST_BYTES - 99))
+    monkeypatch.setattr(uploads, "of_session", lambda _id: (1, memory_door.MAX_BYTES - 99))
     assert _status(asyncio.run(_through(put)))[0] == 413
-    monkeypatch.setattr(uploads, "of_session", lambda _id: (1, memory_door.MOST_BYTES - 100))
+    monkeypatch.setattr(uploads, "of_session", lambda _id: (1, memory_door.MAX_BYTES - 100))
     assert _status(asyncio.run(_through(put)))[0] == 204
 
 

@@ -263,7 +263,7 @@ def test_no_more_files_are_held_at_once_than_a_restore_may_have(
 
     many_restores(counter, 12)
     looks = Looks(counter, monkeypatch)
-    monkeypatch.setattr(run, "MOST_TOGETHER", 10)
+    monkeypatch.setattr(run, "MAX_TOGETHER", 10)
     shown = list(run.statuses(restores(counter.settings, None), counter.store))
     assert len(shown) == 12
     assert looks.passes == [9, 9, 9, 9]

@@ -38,7 +38,7 @@ from core.runs.history import (
     run_of,
 )
 from core.runs.index import RunIndex
-from core.runs.record import MOST_BYTES, dump_record
+from core.runs.record import MAX_BYTES, dump_record
 from tests.support.arrange import UNC, Desk
 
 TOKYO_DAY = datetime(2026, 11, 23, tzinfo=UTC) - timedelta(hours=9)
@@ -161,7 +161,7 @@ def _damage(settings: Settings) -> dict[str, str]:
     (folder(12) / "run.json").write_bytes(good.decode().encode("utf-16"))
     (folder(13) / "run.json").write_bytes(b"")
     with (folder(14) / "run.json").open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     folder(15)
     (folder(16) / "run.json").mkdir()
     (folder(17) / "run.json").symlink_to(runs / name_of(1) / "run.json")
@@ -421,7 +421,7 @@ def test_the_newest_runs_are_kept_and_the_others_counted(
 ) -> None:
     for number in range(5):
         write_run(settings, number)
-    monkeypatch.setattr(run_index, "MOST_BYTES", 5000)
+    monkeypatch.setattr(run_index, "MAX_BYTES", 5000)
     index = RunIndex(settings)
     for _ in range(2):
         listing = index.listing()

@@ -34,7 +34,7 @@ from core.paths.normalization import search_key
 from core.restore.check import RestoreCheck
 from core.runs.folder import RunFolder
 from core.runs.history import newest, record_of, records
-from core.runs.record import MOST_BYTES, dump_record, load_record
+from core.runs.record import MAX_BYTES, dump_record, load_record
 from tests.support.arrange import REQUEST, UNC, Desk, Done, archive_list
 from tests.support.fakes import MemoryCatalogue
 
@@ -178,9 +178,9 @@ def test_a_huge_run_json_is_not_read(desk: Desk) -> None:
     desk.write("a.txt", "x")
     done = desk.archive(UNC)
     path = done.folder / "run.json"
-    path.write_bytes(path.read_bytes().ljust(MOST_BYTES))
+    path.write_bytes(path.read_bytes().ljust(MAX_BYTES))
     assert record_of(desk.settings, done.record.run_id) == done.record
-    os.truncate(path, MOST_BYTES + 1)
+    os.truncate(path, MAX_BYTES + 1)
     assert record_of(desk.settings, done.record.run_id) is None
 
 
@@ -461,7 +461,7 @@ def test_typos_side_by_side_cost_one_question(tmp_path: Path) -> None:
 def test_a_directory_too_large_to_look_through_is_asked_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.restore.check._MOST_SIBLINGS", 2)
+    monkeypatch.setattr("core.restore.check._MAX_SIBLINGS", 2)
     catalogue = _Asked()
     desk = Desk(tmp_path, catalogue=catalogue)
     for name in ("d/a.txt", "d/b.txt", "e/c.txt"):

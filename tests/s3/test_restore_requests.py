@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from core.concurrency.rate_limiter import Pacer
+from core.concurrency.rate_limiter import RateLimiter
 from core.config.settings import load_settings
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.restore.model import Answer, ObjectState, Thaw, Tier
@@ -280,7 +280,7 @@ def test_requests_keep_below_the_quota(bucket: Bucket) -> None:
     """Each attempt counts, of either client."""
     turns: list[None] = []
 
-    class Counting(Pacer):
+    class Counting(RateLimiter):
         def wait(self) -> None:
             turns.append(None)
 
@@ -300,10 +300,10 @@ def test_no_second_has_more_turns_than_allowed(clock: list[float]) -> None:
     def sleep(seconds: float) -> None:
         clock[0] += seconds
 
-    pacer, given = Pacer(3, lambda: clock[0], sleep), []
+    limiter, given = RateLimiter(3, lambda: clock[0], sleep), []
     for step in (0.0, 0.0, 0.4, 0.0, 0.0, 0.1, 0.0, 5.0, 0.0, 0.0, 0.0):
         clock[0] += step
-        pacer.wait()
+        limiter.wait()
         given.append(round(clock[0] - 1000, 6))
     assert given == [0, 0, 0.4, 1, 1, 1.4, 2, 7, 7, 7, 8]
 
@@ -311,9 +311,9 @@ def test_no_second_has_more_turns_than_allowed(clock: list[float]) -> None:
 def test_turns_of_waiting_threads_are_handed_out_in_advance(clock: list[float]) -> None:
     """The clock stands still: each caller is told how long to sleep."""
     pauses: list[float] = []
-    pacer = Pacer(2, lambda: clock[0], pauses.append)
+    limiter = RateLimiter(2, lambda: clock[0], pauses.append)
     for _ in range(6):
-        pacer.wait()
+        limiter.wait()
     assert pauses == [1, 1, 2, 2]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.errors import ListError
 from core.model import SearchPage, SearchQuery
 from core.search.spelling_variants import near
-from core.search.suggestions import MOST_SEARCHES, Advice, advise
+from core.search.suggestions import MAX_SEARCHES, Advice, advise
 from core.search.typed_query import TypedQuery
 from tests.support.entries import entry
 from tests.support.fakes import MemoryCatalogue
@@ -33,7 +33,7 @@ def advice(typed: TypedQuery, *names: str) -> Advice:
     catalogue = Counting()
     catalogue.add([entry(name) for name in names])
     given = advise(catalogue, typed, TOKYO, TODAY, clock=lambda: 0.0)
-    assert catalogue.searches <= MOST_SEARCHES
+    assert catalogue.searches <= MAX_SEARCHES
     return given
 
 

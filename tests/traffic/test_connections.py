@@ -22,7 +22,7 @@ from pages.traffic import connections
 from pages.traffic.connections import ConnectionLimits
 from pages.traffic.websocket import BUSY
 
-MOST, MOST_OF_ONE = 12, 8
+MOST, MAX_OF_ONE = 12, 8
 
 
 async def _hello(request: Request) -> PlainTextResponse:
@@ -77,7 +77,7 @@ def serving(*, trusted: str = "127.0.0.1") -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "bounds", lambda: Limits(MOST, MOST_OF_ONE))
+    monkeypatch.setattr(connections, "bounds", lambda: Limits(MOST, MAX_OF_ONE))
 
 
 def dialled(port: int) -> socket.socket:
@@ -134,7 +134,7 @@ def test_whoever_only_holds_connections_keeps_nobody_out() -> None:
 
 def test_one_address_is_held_to_its_own_number() -> None:
     with serving(trusted="192.0.2.1") as port, ExitStack() as stack:
-        pages = [stack.enter_context(closing(upgraded(port))) for _ in range(MOST_OF_ONE)]
+        pages = [stack.enter_context(closing(upgraded(port))) for _ in range(MAX_OF_ONE)]
         with closing(dialled(port)) as stream:
             told = answer(stream)
         assert told.startswith("HTTP/1.1 503 ")

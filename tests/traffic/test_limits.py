@@ -18,7 +18,7 @@ from core.config.settings import load_settings
 from core.errors import SettingsError
 from pages.traffic import messages
 from pages.traffic.buckets import Address, Addresses, Bucket
-from pages.traffic.messages import MOST_NAMES, MOST_WIDGETS, NotAllowed
+from pages.traffic.messages import MAX_NAMES, MAX_WIDGETS, NotAllowed
 from tests.support.environment import CHECKOUT, clean_environment
 
 
@@ -154,7 +154,7 @@ def test_what_passes_is_what_streamlit_reads(data: bytes) -> None:
     assert read.WhichOneof("type") in (kind, None)
 
 
-@given(st.integers(0, 2 * MOST_WIDGETS), st.integers(1, 3))
+@given(st.integers(0, 2 * MAX_WIDGETS), st.integers(1, 3))
 def test_widgets_are_counted_however_they_are_split(count: int, parts: int) -> None:
     """Protobuf adds up fields that come several times."""
     data = b""
@@ -167,7 +167,7 @@ def test_widgets_are_counted_however_they_are_split(count: int, parts: int) -> N
     assert len(whole.rerun_script.widget_states.widgets) == count
     head = b"\x5a" + _varint(len(data))
     assert BackMsg.FromString(head + data) == whole
-    if count > MOST_WIDGETS:
+    if count > MAX_WIDGETS:
         with pytest.raises(NotAllowed):
             messages.check(messages.RERUN, head + data)
     else:
@@ -182,7 +182,7 @@ def _varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-@pytest.mark.parametrize(("count", "passes"), [(MOST_NAMES, True), (MOST_NAMES + 1, False)])
+@pytest.mark.parametrize(("count", "passes"), [(MAX_NAMES, True), (MAX_NAMES + 1, False)])
 def test_names_are_counted(count: int, *, passes: bool) -> None:
     data = back(file_urls_request={"file_names": ["a"] * count, "session_id": "s"})
     try:

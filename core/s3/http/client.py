@@ -28,7 +28,7 @@ from core.s3.http.sigv4 import Endpoint, Signer
 A = TypeVar("A")
 T = TypeVar("T")
 
-MOST_HEADER_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 64 * 1024
 """Of an answer; S3's have less than four KiB."""
 _CONNECT_SECONDS = 3.0
 _BLOCK = 1024 * 1024
@@ -125,7 +125,7 @@ class LeanClient:
             send_all(connection, head, data, self.moved)
             answer = b""
             while (reply := parse_answer(answer)) is None:
-                block = connection.recv(MOST_HEADER_BYTES)
+                block = connection.recv(MAX_HEADER_BYTES)
                 if not block:
                     raise AnswerError("no answer")
                 answer += block
@@ -362,7 +362,7 @@ def parse_answer(answer: bytes | bytearray) -> Reply | None:
     """Return an answer; None while more is to come. Raises ``AnswerError``."""
     end = answer.find(b"\r\n\r\n")
     if end < 0:
-        if len(answer) > MOST_HEADER_BYTES:
+        if len(answer) > MAX_HEADER_BYTES:
             raise AnswerError("too long")
         return None
     head = bytes(answer[: end + 4])

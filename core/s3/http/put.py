@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from core.s3.http.client import (
-    MOST_HEADER_BYTES,
+    MAX_HEADER_BYTES,
     AnswerError,
     Exchange,
     LeanClient,
@@ -81,7 +81,7 @@ class PutLane(WireLane[T, Reply]):
         exchange.answer = bytearray()
 
     def _receive(self, exchange: Exchange[T]) -> bool:
-        block = exchange.connection.recv(MOST_HEADER_BYTES)
+        block = exchange.connection.recv(MAX_HEADER_BYTES)
         exchange.moved_at = time.monotonic()
         exchange.answer += block
         reply = parse_answer(exchange.answer)

@@ -25,7 +25,7 @@ SILENT_SECONDS = 45.0
 
 QUIET_SECONDS = 300.0
 """What was found out is forgotten when nobody has asked anything for so long."""
-MOST_IN_VAIN = 3
+MAX_IN_VAIN = 3
 """So many large objects in a row may fail at their end, which time alone does not show."""
 _TOLD_BYTES = 1024 * 1024
 """Of a large request are told at a time."""
@@ -153,7 +153,7 @@ class Watch:
     def require(self) -> None:
         """Raise ``FatalError(S3_STALLED)`` when nothing has succeeded for too long."""
         with self._lock:
-            hopeless = self._in_vain >= MOST_IN_VAIN and not self._is_quiet(self._clock())
+            hopeless = self._in_vain >= MAX_IN_VAIN and not self._is_quiet(self._clock())
         if hopeless:
             raise FatalError(Code.S3_STALLED, f"{self._in_vain}件続けて")
         if self.is_stalled:

@@ -31,7 +31,7 @@ SECONDS = 60
 AT_ONCE = (1, 5, 10, 20, 50, 100, 200)
 """How many search without any pause, to see where it ends."""
 AT_ONCE_SECONDS = 12
-MOST_SECONDS = 1
+MAX_SECONDS = 1
 
 
 def visitors(big: BigList, directory: Path, rounds: int) -> list[Row]:
@@ -107,13 +107,13 @@ def _line(part: str, what: str, phase: Phase) -> Row:
 
 def _end(part: str, phases: Sequence[Phase]) -> Row:
     """Return how many may search without a pause, and what is used up then."""
-    within = [p for p in phases if p.taken and p95(p.taken) <= MOST_SECONDS]
+    within = [p for p in phases if p.taken and p95(p.taken) <= MAX_SECONDS]
     most = max((p for p in phases if p.taken), key=lambda p: len(p.taken) / p.seconds)
     cores = f"{most.console_cpu / most.seconds:.1f} + {most.database_cpu / most.seconds:.1f}"
     people = max((p.people for p in within), default=0)
     return Row(
         part,
-        f"p95 within {MOST_SECONDS} s without a pause: up to",
+        f"p95 within {MAX_SECONDS} s without a pause: up to",
         f"{people} people",
         rounds=f"at most {len(most.taken) / most.seconds:.0f} searches/s",
         cpu=f"{cores} cores",
