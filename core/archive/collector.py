@@ -18,12 +18,12 @@ from core.archive.generations import with_history
 from core.archive.ports import ObjectStore
 from core.archive.workers import ArchiveWorkers, Done, Mark, failure
 from core.concurrency.cancellation import StopSignal
-from core.concurrency.worker_pool import STALLED_DRAIN_SECONDS, THREADS
 from core.errors import Code, FatalError, HimuroError, Severity
 from core.model import ArchiveItem, Entry, Outcome, Plan, Progress, Result
 from core.ports import Catalogue, ProgressSink, silent
 from core.resources.shortage import patiently, unexpected
 from core.runs.folder import RunFolder
+from core.runs.workers import STALLED_DRAIN_SECONDS, THREADS
 
 BATCH_ROWS = 200
 BATCH_SECONDS = 0.3

@@ -12,11 +12,12 @@ from core.archive.archiver import Archiver
 from core.archive.generations import with_history
 from core.archive.sender import Sender
 from core.concurrency.cancellation import StopSignal
-from core.concurrency.worker_pool import REST_SECONDS, Tally, WorkerPool
+from core.concurrency.worker_pool import REST_SECONDS, Tally
 from core.errors import FatalError, ItemError
 from core.model import ArchiveItem, Entry, Outcome, Result
 from core.ports import Catalogue
 from core.resources.shortage import patiently, unexpected
+from core.runs.workers import RunWorkers
 
 MARKS_TOGETHER = 50
 """Markers that one worker makes in a row. Several workers at one directory of a local disk only
@@ -39,7 +40,7 @@ Mark = tuple[ArchiveItem, Outcome]
 """A marker to be made, and the outcome of its file once it is there."""
 
 
-class ArchiveWorkers(WorkerPool[ArchiveItem, Done]):
+class ArchiveWorkers(RunWorkers[ArchiveItem, Done]):
     """Worker threads over the files of one plan. A halted pool still makes markers."""
 
     def __init__(
@@ -77,7 +78,7 @@ class ArchiveWorkers(WorkerPool[ArchiveItem, Done]):
                     self._halted.set()
                 value = result if isinstance(result, Entry | FatalError) else failure(item, result)
                 self.results.append(Done(item, value))
-                tally.end_file()
+                tally.end_files()
         while (marks := self._marks.get()) is not None:
             self._make(marks)
 

@@ -1,29 +1,22 @@
-"""Threads for work that waits on the network: one helper, so that nothing else starts any."""
+"""Calls that wait on the network, made by a pool of threads, as one iterator."""
 
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Generic, TypeVar
 
-from core.concurrency.threads import start_thread
-from core.errors import FatalError
+from core.concurrency.scaling import PoolScaling
+from core.concurrency.worker_pool import Tally, WorkerPool
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_BATCH = 8
-"""Items that a thread takes at a time, when there are plenty."""
 _HAND_OVER_SECONDS = 0.005
 """How long finished items may lie with their thread: each hand-over wakes the caller."""
 _LOOK_SECONDS = 0.02
-_BUSY_CORES = 0.5
-"""While the threads use less of the processor, more of them are worth their cost: they wait.
-On a local disk one thread keeps busy, and more of them only fight over the interpreter lock; a
-network share with 2 ms a call needs all of them."""
+"""Between two looks whether more threads are worth their cost: people wait for a check."""
 _LOOK_UP_SECONDS = 0.2
 """How long a wait for a result may keep a request to stop waiting."""
 
@@ -41,106 +34,72 @@ def parallel(
 ) -> Iterator[tuple[T, R]]:
     """Yield ``(item, work(item))`` as they finish, in no particular order.
 
-    Begins with one thread and takes up to ``threads`` while the answers come slowly. An
-    error of ``work`` is raised here and ends the rest. Raises ``FatalError(MACHINE_SHORT)``
-    when not one thread can be started, ``Cancelled`` when
-    ``cancelled()`` turns true, even while every thread hangs; threads are daemons, so that
-    a hanging network mount cannot keep the process from ending.
+    Begins with one thread and takes up to ``threads`` while the answers come slowly. At most
+    ``MAX_UNSETTLED`` items have been begun that were not yielded yet. An error of ``work`` is
+    raised here and ends the rest. Raises ``FatalError(MACHINE_SHORT)`` when not one thread can
+    be started, ``Cancelled`` when ``cancelled()`` turns true, even while every thread hangs;
+    threads are daemons, so that a hanging network mount cannot keep the process from ending.
     """
     pool = _Calls(work, list(items), threads)
+    yielded = 0
     try:
-        while not pool.finished:
+        pool.begin()
+        while not pool.is_done(yielded):
             for pair in pool.wait():
                 yield pair
+                yielded += 1
                 if cancelled():
                     raise Cancelled
+            pool.settled(yielded)
             if cancelled():
                 raise Cancelled
     finally:
-        pool.halted.set()
+        pool.dismiss()
 
 
-class _Calls(Generic[T, R]):
-    """Threads that share one pile of work; grows when it is slow."""
+class _Calls(WorkerPool[T], Generic[T, R]):
+    """Hands over what ``work`` returned of each item, some at a time."""
 
     def __init__(self, work: Callable[[T], R], items: list[T], threads: int) -> None:
-        self.halted = threading.Event()
-        self._work = work
-        self._size = min(_BATCH, max(1, len(items) // threads))
-        self._left = iter(items)
-        self._taking = threading.Lock()
-        self._done: queue.SimpleQueue[list[tuple[T, R]] | BaseException | None]
-        self._done = queue.SimpleQueue()
-        self._most = min(threads, -(-len(items) // self._size))
-        self._started = self._ended = 0
-        self._busy: dict[int, float] = {}
-        """Processor seconds that each thread has used."""
-        self._looked_at, self._busy_then = time.monotonic(), 0.0
-        if self._most:
-            self._grow()
+        scaling = PoolScaling(_LOOK_SECONDS, worth=0)
+        super().__init__(
+            iter(items), len(items), threads=threads, name="himuro-check", scaling=scaling
+        )
+        self._call = work
+        self._results: queue.SimpleQueue[list[tuple[T, R]] | BaseException] = queue.SimpleQueue()
 
-    @property
-    def finished(self) -> bool:
-        return self._ended == self._started
+    def is_done(self, yielded: int) -> bool:
+        return yielded == self._total
 
     def wait(self) -> list[tuple[T, R]]:
         """Return what has been finished, nothing when that takes long; raises what the work
         raised."""
-        if self._started < self._most and self._is_slow():
-            self._grow()
-        growing = self._started < self._most
+        self.grow(time.monotonic())
+        timeout = _HAND_OVER_SECONDS if self._may_grow else _LOOK_UP_SECONDS
         try:
-            result = self._done.get(timeout=_HAND_OVER_SECONDS if growing else _LOOK_UP_SECONDS)
+            result = self._results.get(timeout=timeout)
         except queue.Empty:
             return []
         if isinstance(result, BaseException):
             raise result
-        if result is None:
-            self._ended += 1
-            return []
         return result
 
-    def _is_slow(self) -> bool:
-        now = time.monotonic()
-        elapsed = now - self._looked_at
-        if elapsed < _LOOK_SECONDS:
-            return False
-        busy = sum(self._busy.copy().values())
-        cores = (busy - self._busy_then) / elapsed
-        self._looked_at, self._busy_then = now, busy
-        return cores < _BUSY_CORES
+    # In the threads
 
-    def _grow(self) -> None:
-        """Double the threads; with one at least, as many as there can be do the work."""
-        more = min(max(1, self._started), self._most - self._started)
-        for _ in range(more):
-            number = self._started
-            try:
-                name, first = f"himuro-check-{number}", not self._started
-                start_thread(self._run, number, name=name, patient=first)
-            except FatalError:
-                if not self._started:
-                    raise
-                self._most = self._started
-                return
-            self._started += 1
+    def _work(self, tally: Tally) -> None:
+        while self._has_more():
+            finished: list[tuple[T, R]] = []
+            since = time.monotonic()
+            for item in self._items():
+                finished.append((item, self._call(item)))
+                if time.monotonic() - since >= _HAND_OVER_SECONDS:
+                    self._hand_over(tally, finished)
+                    finished, since = [], time.monotonic()
+            self._hand_over(tally, finished)
 
-    def _run(self, number: int) -> None:
-        finished: list[tuple[T, R]] = []
-        since = time.monotonic()
-        try:
-            while not self.halted.is_set() and (some := self._take()):
-                for item in some:
-                    finished.append((item, self._work(item)))
-                    if time.monotonic() - since >= _HAND_OVER_SECONDS:
-                        self._done.put(finished)
-                        self._busy[number] = time.thread_time()
-                        finished, since = [], time.monotonic()
-            self._done.put(finished)
-        except BaseException as exc:  # noqa: BLE001 - handed to the caller's thread
-            self._done.put(exc)
-        self._done.put(None)
+    def _hand_over(self, tally: Tally, finished: list[tuple[T, R]]) -> None:
+        tally.end_files(len(finished))
+        self._results.put(finished)
 
-    def _take(self) -> list[T]:
-        with self._taking:
-            return list(islice(self._left, self._size))
+    def _failed(self, exc: BaseException) -> None:
+        self._results.put(exc)

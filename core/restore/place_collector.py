@@ -13,7 +13,7 @@ from datetime import datetime
 
 from core.clock import utc_now
 from core.concurrency.cancellation import StopSignal
-from core.concurrency.worker_pool import STALLED_DRAIN_SECONDS, THREADS, Tally, WorkerPool
+from core.concurrency.worker_pool import Tally
 from core.errors import Code, FatalError, HimuroError, ItemError
 from core.model import Progress
 from core.ports import ProgressSink, silent
@@ -25,6 +25,7 @@ from core.restore.placer import Placed, Placer
 from core.restore.ports import RestoreStore
 from core.restore.requester import log_failures
 from core.restore.target import Directory, Target
+from core.runs.workers import STALLED_DRAIN_SECONDS, THREADS, RunWorkers
 
 POLL_SECONDS, REPORT_SECONDS = 0.02, 0.3
 _ADOPTED = "同じ内容のファイルが既にありました"
@@ -173,7 +174,7 @@ class PlaceRunner:
             self._progress = silent
 
 
-class _PlaceWorkers(WorkerPool[RestoreItem, tuple[RestoreItem, Placed | HimuroError]]):
+class _PlaceWorkers(RunWorkers[RestoreItem, tuple[RestoreItem, Placed | HimuroError]]):
     """Worker threads, each with a placer of its own."""
 
     def __init__(
@@ -199,4 +200,4 @@ class _PlaceWorkers(WorkerPool[RestoreItem, tuple[RestoreItem, Placed | HimuroEr
                 if isinstance(result, FatalError):
                     self._halted.set()
                 self.results.append((item, result))
-                tally.end_file()
+                tally.end_files()

@@ -162,6 +162,25 @@ def test_a_check_works_with_one_thread_and_says_when_there_is_none(
     assert list(parallel(slow, [])) == []
 
 
+def test_a_check_whose_caller_stops_for_a_while_is_held_back() -> None:
+    items, done = 5 * MAX_UNSETTLED, 0
+    full, beyond = threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        nonlocal done
+        done += 1
+        if done >= MAX_UNSETTLED:
+            (beyond if done > MAX_UNSETTLED else full).set()
+        return number * number
+
+    pairs = parallel(work, range(items), threads=1)
+    first = next(pairs)
+    assert full.wait(SECONDS)
+    beyond.wait(0.2)
+    assert done == MAX_UNSETTLED
+    assert sorted([first, *pairs]) == [(n, n * n) for n in range(items)]
+
+
 def test_a_list_that_cannot_be_checked_now_is_told_and_recorded(
     tmp_path: Path, few_threads: Callable[[str, int], None]
 ) -> None:
