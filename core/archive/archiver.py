@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import count, islice
 from zoneinfo import ZoneInfo
 
-from core.archive.content import MEMORY_BYTES, Content, MemoryBudget, parts_of, read
+from core.archive.content import MEMORY_BYTES, ByteSemaphore, Content, parts_of, read
 from core.archive.orphans import Unlisted
 from core.archive.ports import STORAGE_CLASS, Lane, NewObject, ObjectStore, StoredObject
 from core.errors import Code, ItemError, os_reason
@@ -62,7 +62,7 @@ class Archiver:
         self._timezone = timezone
         self._request = request
         self._now = now
-        self._memory = MemoryBudget(MEMORY_BYTES)
+        self._memory = ByteSemaphore(MEMORY_BYTES)
         self.unlisted = Unlisted()
 
     def lane(self) -> Lane[Ready] | None:

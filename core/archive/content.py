@@ -22,8 +22,8 @@ MEMORY_BYTES = 192 * 1024 * 1024
 _BLOCK = 1024 * 1024
 
 
-class MemoryBudget:
-    """Lets threads hold so many bytes at a time; the others wait, in the order in which they came.
+class ByteSemaphore:
+    """A FIFO semaphore over bytes: threads hold so many at a time, the others wait in their order.
 
     Parts of large files may wait for S3 for long while they are held. All of them together get
     no more than leaves room for one file that goes whole: such a file never waits for a large one.
@@ -131,7 +131,7 @@ def _hash(
 def parts_of(
     file: OpenFile,
     content: Content,
-    memory: MemoryBudget,
+    memory: ByteSemaphore,
     sent: Callable[[int], None],
     cancelled: Callable[[], bool],
 ) -> Generator[Part, None, None]:

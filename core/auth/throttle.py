@@ -143,10 +143,5 @@ class Throttle:
     def _counters(self, account: str, address: str, device: str) -> list[tuple[_Counts, str]]:
         if device:
             return [(self._seats, f"{account}\n\n{device}")]
-        place = network(address)
+        place = networks(address).own
         return [(self._seats, f"{account}\n{place}"), (self._addresses, place)]
-
-
-def network(address: str) -> str:
-    """Return what one customer of a network has: an IPv4 address, 64 bits of an IPv6 one."""
-    return networks(address).own

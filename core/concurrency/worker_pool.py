@@ -1,9 +1,9 @@
 """A pool of worker threads over one pile of items; checks and runs have no other.
 
-One rule for all of them: threads are added while they wait for answers (``PoolScaling``); a pool works
-with as many as this machine can start; and only so many items may be begun whose results nobody
-has dealt with yet. Beyond that the threads wait, so that a consumer who is slow, or a commit that
-hangs, does not fill the memory.
+One rule for all of them: threads are added while they wait for answers (``PoolScaling``); a pool
+works with as many as this machine can start; and only so many items may be begun whose results
+nobody has dealt with yet. Beyond that the threads wait, so that a consumer who is slow, or a
+commit that hangs, does not fill the memory.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Asker:
     """Who asks for a file."""
 
     address: str = ""
-    """What one customer of a network has (``core.auth.throttle.network``)."""
+    """What one customer of a network has (``core.auth.waiting_line.Networks.own``)."""
     is_there: Callable[[], bool] = lambda: True
     """Whether the page that asked is still open. Called from any thread; must not wait."""
 

@@ -16,14 +16,14 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from core.clock import utc_now
-from core.errors import Code, FatalError, os_reason
-from core.files.private_file import make_private_directory, replace_private
+from core.errors import Code, FatalError
+from core.files.private_file import replace_private
 from core.files.regular_file import open_plain
 from core.paths.normalization import printable
-from core.resources.shortage import patiently
+from core.runs.locks import acquire, file_lock
 
 LOCK, NOTE = "console.lock", "console.json"
 _MAX_BYTES = 4096
@@ -46,18 +46,15 @@ def hold(data_dir: Path, timezone: ZoneInfo) -> None:
         if path in _held:
             return
         try:
-            make_private_directory(data_dir)
-            lock = FileLock(path, mode=0o600, thread_local=False)
-            patiently(lock.acquire, timeout=0)
-        except Timeout as exc:
-            detail = f"{data_dir}: {_noted(data_dir / NOTE, timezone)}"
-            raise FatalError(Code.DATA_DIR_IN_USE, detail) from exc
+            lock = file_lock(path)
+            mine = acquire(lock, 0)
         except NotImplementedError as exc:
             # A network drive without locks: the check-up warns of such a place.
             _logger.warning("%s: nothing keeps a second console away: %s", data_dir, exc)
             return
-        except OSError as exc:
-            raise FatalError(Code.DATA_DIR_UNWRITABLE, f"{path}: {os_reason(exc)}") from exc
+        if not mine:
+            detail = f"{data_dir}: {_noted(data_dir / NOTE, timezone)}"
+            raise FatalError(Code.DATA_DIR_IN_USE, detail)
         _held[path] = lock
         _note(data_dir / NOTE)
 

@@ -19,11 +19,12 @@ from core.paths.unc import forbidden
 from core.ports import Catalogue, ProgressSink, silent
 from core.restore.match import (
     Ambiguous,
+    Folder,
     candidates,
     file_of,
     folder_of,
-    has_exact_folder,
     is_exact,
+    is_exact_folder,
     named,
     original_of,
     readings,
@@ -95,14 +96,17 @@ class RestoreCheck:
                 )
             if self._has_lost_letters(row):
                 self._problem(row, Code.PATH_SYNTAX, forbidden(row.path))
-            elif file and unsure[number] and has_exact_folder(row, below.under):
-                self._take_folder(row, known[number], below)
+                continue
+            as_folder = unsure[number] and row.archived_at is None
+            folder = folder_of(row, below.under) if as_folder else None
+            if folder and (file is None or is_exact_folder(row, folder)):
+                self._take_folder(row, folder)
             elif isinstance(file, Entry):
                 self._take(row, [file])
             elif file:
                 self._problem(row, Code.RESTORE_AMBIGUOUS, str(file))
             else:
-                self._take_folder(row, known[number], below)
+                self._left_out(row, known[number], below)
         self._mention_others()
         items = tuple(self._items.values())
         if len(items) > MAX_ROWS:
@@ -123,11 +127,8 @@ class RestoreCheck:
         exact = row.archived_at is not None and row.precision < _SECOND
         return "?" in row.path and row.source in self._lossy and not exact
 
-    def _take_folder(self, row: ListRow, known: Sequence[Entry], below: _Below) -> None:
-        folder = None if row.archived_at else folder_of(row, below.under)
-        if folder is None:
-            self._left_out(row, known, below)
-        elif isinstance(folder, Ambiguous):
+    def _take_folder(self, row: ListRow, folder: Folder | Ambiguous) -> None:
+        if isinstance(folder, Ambiguous):
             self._problem(row, Code.RESTORE_AMBIGUOUS, str(folder))
         else:
             self._take(row, folder.newest)

@@ -208,14 +208,12 @@ def folder_of(row: ListRow, below: Callable[[str], Iterable[Entry]]) -> Folder |
     return Ambiguous(tuple(sorted(s.path for s in found.values())))
 
 
-def has_exact_folder(row: ListRow, below: Callable[[str], Iterable[Entry]]) -> bool:
-    """Return whether anything was archived below the very folder that a row names; ``below`` as
-    for ``folder_of``."""
-    for path in dict.fromkeys((row.exact or row.path, row.path)):
-        inside = spelled(path) + "\\"
-        if any(spelled(entry.path).startswith(inside) for entry in below(path)):
-            return True
-    return False
+def is_exact_folder(row: ListRow, folder: Folder | Ambiguous) -> bool:
+    """Return whether what ``folder_of`` returned for a row is, or holds, the very folder that the
+    row names."""
+    paths = folder.candidates if isinstance(folder, Ambiguous) else (folder.path,)
+    exact = {spelled(row.exact or row.path), spelled(row.path)}
+    return any(spelled(path) in exact for path in paths)
 
 
 def _others(found: Mapping[str, _Spelling]) -> tuple[tuple[str, int], ...]:

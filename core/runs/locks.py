@@ -33,7 +33,9 @@ def _unusable(path: Path, exc: OSError) -> FatalError:
     return FatalError(Code.DATA_DIR_UNWRITABLE, f"{path}: {os_reason(exc)}")
 
 
-def _lock(path: Path) -> FileLock:
+def file_lock(path: Path) -> FileLock:
+    """Return a lock of the kernel's at a path, not taken yet; makes the directory that it is in.
+    Raises ``FatalError(DATA_DIR_UNWRITABLE)``."""
     try:
         make_private_directory(path.parent)
     except OSError as exc:
@@ -41,8 +43,11 @@ def _lock(path: Path) -> FileLock:
     return FileLock(path, mode=0o600, thread_local=False)
 
 
-def _acquire(lock: FileLock, seconds: float) -> bool:
-    """Take a lock; False when somebody else had it all the time."""
+def acquire(lock: FileLock, seconds: float) -> bool:
+    """Take a lock; False when somebody else had it all the time.
+
+    Raises ``FatalError`` when the place or this machine does not allow it.
+    """
     try:
         insistently(lock.acquire, timeout=seconds)
     except Timeout:
@@ -71,8 +76,8 @@ class RunLock:
     def try_acquire(self) -> bool:
         """Take the lock; False when another process lives with it."""
         keep_spares()
-        lock = _lock(self._path)
-        if not _acquire(lock, 0):
+        lock = file_lock(self._path)
+        if not acquire(lock, 0):
             return False
         self._lock = lock
         return True
@@ -99,10 +104,10 @@ def wait_for_turn(data_dir: Path, stop: StopSignal, progress: ProgressSink) -> I
     if stop.requested:
         yield False
         return
-    lock = _lock(data_dir / "locks" / "archive.lock")
+    lock = file_lock(data_dir / "locks" / "archive.lock")
     mine = False
     while not mine and not stop.requested:
-        mine = _acquire(lock, _LOOK_UP_SECONDS)
+        mine = acquire(lock, _LOOK_UP_SECONDS)
         if not mine:
             _tell(progress)
     try:

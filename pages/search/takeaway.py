@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from core.auth.throttle import network
+from core.auth.waiting_line import networks
 from core.config.settings import RESTORE_NEEDS
 from core.errors import HimuroError, ListError, for_strangers
 from core.export.disk_quota import KEPT
@@ -88,7 +88,7 @@ def _asker() -> Asker:
     WebSocket is."""
     context = get_script_run_ctx()
     session_id = context.session_id if context else ""
-    return Asker(network(session.client_of_page()), lambda: _is_open(session_id))
+    return Asker(networks(session.client_of_page()).own, lambda: _is_open(session_id))
 
 
 def _is_open(session_id: str) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 
-from core.auth.throttle import network
+from core.auth.waiting_line import networks
 
 _MAX_ADDRESSES = 4096
 """Addresses that are remembered; beyond, the one that was longest silent is forgotten."""
@@ -84,7 +84,7 @@ class Addresses:
 
     def of(self, client: str) -> Address:
         """Return what is known of an address; of IPv6, of the 64 bits that one customer has."""
-        key = network(client)
+        key = networks(client).own
         found = self._known.pop(key, None) or self._make()
         self._known[key] = found
         if len(self._known) > self._most:

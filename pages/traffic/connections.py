@@ -20,7 +20,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from core.auth.accounts import Role
-from core.auth.throttle import network
+from core.auth.waiting_line import networks
 from core.config.limits import BACKLOG, Limits
 from pages.traffic.bounds import bounds
 from pages.traffic.buckets import Bucket
@@ -72,7 +72,7 @@ class Table:
         holds connections open never keeps others out. A proxy that is trusted stands for many
         people; nginx counts those.
         """
-        key = "" if host in self._trusted else network(host)
+        key = "" if host in self._trusted else networks(host).own
         if key and self._of.get(key, 0) >= self._limits.connections_per_address:
             same = (t for t in self._silent if self._open.get(t) == key)
             if not self._displaced(next(same, None)):

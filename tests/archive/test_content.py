@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.archive.archiver import Archiver
-from core.archive.content import MemoryBudget
+from core.archive.content import ByteSemaphore
 from core.errors import Code, ItemError
 from core.model import ArchiveItem
 from core.share.shares import Shares
@@ -132,13 +132,13 @@ def test_a_large_file_that_only_hashed_when_a_stop_came_is_not_begun(desk: Desk)
 class Holder:
     """A thread that holds memory until it is told to let go."""
 
-    def __init__(self, budget: MemoryBudget, size: int, *, part: bool = False) -> None:
+    def __init__(self, budget: ByteSemaphore, size: int, *, part: bool = False) -> None:
         self.has = threading.Event()
         self._let_go = threading.Event()
         self._thread = threading.Thread(target=self._hold, args=(budget, size, part), daemon=True)
         self._thread.start()
 
-    def _hold(self, budget: MemoryBudget, size: int, part: bool) -> None:
+    def _hold(self, budget: ByteSemaphore, size: int, part: bool) -> None:
         with budget.hold(size, part=part):
             self.has.set()
             assert self._let_go.wait(LONG)
@@ -148,14 +148,14 @@ class Holder:
         self._thread.join(LONG)
 
 
-def waiting(budget: MemoryBudget, number: int) -> None:
+def waiting(budget: ByteSemaphore, number: int) -> None:
     """Return once so many threads wait for memory."""
     with budget._changed:
         assert budget._changed.wait_for(lambda: len(budget._waiting) == number, LONG)
 
 
 def test_memory_is_given_in_the_order_in_which_it_was_asked_for() -> None:
-    budget = MemoryBudget(100, parts=60)
+    budget = ByteSemaphore(100, parts=60)
     first = Holder(budget, 50)
     assert first.has.wait(LONG)
     large = Holder(budget, 80)
@@ -171,7 +171,7 @@ def test_memory_is_given_in_the_order_in_which_it_was_asked_for() -> None:
 
 
 def test_a_part_that_waits_for_other_parts_holds_nobody_up() -> None:
-    budget = MemoryBudget(100, parts=60)
+    budget = ByteSemaphore(100, parts=60)
     parts = [Holder(budget, 30, part=True) for _ in range(2)]
     for part in parts:
         assert part.has.wait(LONG)
@@ -187,7 +187,7 @@ def test_a_part_that_waits_for_other_parts_holds_nobody_up() -> None:
 
 
 def test_never_more_is_held_than_allowed_and_everybody_gets_some() -> None:
-    budget, lock = MemoryBudget(100, parts=60), threading.Lock()
+    budget, lock = ByteSemaphore(100, parts=60), threading.Lock()
     held = {True: 0, False: 0}
     most = {True: 0, False: 0, None: 0}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.auth.throttle import Throttle, network
+from core.auth.throttle import Throttle
+from core.auth.waiting_line import networks
 
 
 class Clock:
@@ -121,9 +122,9 @@ def test_memory_is_bounded(throttle: Throttle) -> None:
     ],
 )
 def test_one_customer_is_one_place(address: str, same: str) -> None:
-    assert network(address) == network(same)
+    assert networks(address).own == networks(same).own
 
 
 def test_different_customers_are_not() -> None:
     places = ["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8:0:1::1", "?"]
-    assert len({network(place) for place in places}) == len(places)
+    assert len({networks(place).own for place in places}) == len(places)
