@@ -10,8 +10,6 @@ from __future__ import annotations
 import selectors
 import socket
 import ssl
-import struct
-import sys
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -297,21 +295,6 @@ def _close_all(connections: deque[socket.socket]) -> None:
     with suppress(IndexError):
         while True:
             connections.pop().close()
-
-
-def wait_for_all(connection: socket.socket, seconds: float) -> int:
-    """Let the kernel fill a whole block at a time; return the flags for receiving one.
-
-    Otherwise Python takes each piece by itself and asks before each whether there is one, a
-    fifth of the time that a large object takes. A receive then ends after ``seconds``, with
-    what has come by then or ``BlockingIOError``. Not for TLS, whose records come one by one.
-    """
-    if sys.platform != "linux" or isinstance(connection, ssl.SSLSocket):
-        return 0
-    limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
-    connection.setblocking(True)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    return socket.MSG_WAITALL
 
 
 def send_all(

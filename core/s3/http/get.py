@@ -16,7 +16,6 @@ from core.s3.http.client import (
     WireLane,
     send_all,
     status_of,
-    wait_for_all,
 )
 
 T = TypeVar("T")
@@ -119,11 +118,10 @@ class Stream:
             send_all(connection, head, b"")
             with memoryview(bytearray(_BLOCK)) as room:
                 filled = self._begin(connection, room)
-                flags = wait_for_all(connection, self._client.seconds / 4)
                 while left:
                     wanted = min(len(room), left)
                     while filled < wanted:
-                        filled += self._more(connection, room[filled:wanted], flags)
+                        filled += _received(connection, room[filled:wanted])
                     yield room[:filled]
                     left -= filled
                     filled = 0
@@ -132,16 +130,6 @@ class Stream:
         finally:
             if connection is not None:
                 connection.close()
-
-    def _more(self, connection: socket.socket, room: memoryview, flags: int) -> int:
-        """Receive at least something; raises ``TimeoutError`` when nothing comes in time."""
-        until = time.monotonic() + self._client.seconds
-        while True:
-            try:
-                return _received(connection, room, flags)
-            except BlockingIOError as exc:  # nothing yet (``wait_for_all``)
-                if time.monotonic() >= until:
-                    raise TimeoutError from exc
 
     def _begin(self, connection: socket.socket, room: memoryview) -> int:
         """Receive the head of the answer; return how much of the body has come into ``room``."""
@@ -168,8 +156,8 @@ class Stream:
         return filled - end
 
 
-def _received(connection: socket.socket, room: memoryview, flags: int = 0) -> int:
-    count = connection.recv_into(room, 0, flags)
+def _received(connection: socket.socket, room: memoryview) -> int:
+    count = connection.recv_into(room)
     if not count:
         raise AnswerError("the end came early")
     return count
