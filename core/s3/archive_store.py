@@ -29,6 +29,7 @@ from core.paths.normalization import decode_metadata
 from core.s3.connection import ERRORS, S3Connection, error_code
 from core.s3.denials import ACTIONS
 from core.s3.error_codes import EXISTS_CODES
+from core.s3.http.client import Reply
 from core.s3.http.fast_put import S3Lane, lean_put, user_metadata
 from core.s3.http.proof import FOREIGN, checksum, checksum_of, is_s3s, proves_content, proves_parts
 from core.s3.http.put import PutClient, is_proof
@@ -93,13 +94,20 @@ class S3ObjectStore:
         """Return whether the object is stored; False: something has its key, None: S3 has not
         said anything that counts."""
         put = lean_put(new, data)
+        lean = self._lean if len(data) <= SMALL_BYTES else self._lean_large
+
+        def proven(reply: Reply) -> bool | None:
+            if reply.status == HTTPStatus.PRECONDITION_FAILED:
+                return False
+            return is_proof(put, reply) or None
+
+        return self._s3.ask(
+            (lambda: lean.put(put)) if lean else None, proven, lambda: self._put(new, data)
+        )
+
+    def _put(self, new: NewObject, data: bytes) -> bool | None:
+        """Create an object with boto3; returns as ``_created``."""
         small = len(data) <= SMALL_BYTES
-        lean = self._lean if small else self._lean_large
-        reply = self._s3.attempt(lambda: lean.put(put)) if lean else None
-        if reply is not None and is_proof(put, reply):
-            return True
-        if reply is not None and reply.status == HTTPStatus.PRECONDITION_FAILED:
-            return False
         try:
             answer = (self._client if small else self._large).put_object(
                 Bucket=self._bucket,
@@ -133,7 +141,7 @@ class S3ObjectStore:
     def lane(self) -> Lane[T] | None:
         if not self._lean:
             return None
-        return S3Lane(self._lean, self._s3.check_again, self._watch, self._stored)
+        return S3Lane(self._lean, self._s3.gone, self._watch, self._stored)
 
     def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
         with self._watch.call():

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from core.config.settings import Settings
 
 L = TypeVar("L", bound=LeanClient)
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -118,31 +119,49 @@ class S3Connection:
     def _look_before_retry(
         self, caught_exception: Exception | None, response: Any = None, **_: object
     ) -> None:
-        """Called by botocore after each attempt: retries of a dead endpoint take minutes.
+        """Called by botocore after each of its attempts."""
+        self.after_try(caught_exception, response[0].status_code if response else None)
 
-        Only a time-out is looked into. A reset or a refused connection costs nothing, so the
-        retries may bridge it.
+    def after_try(self, exc: BaseException | None, status: int | None = None) -> None:
+        """Take in how one try of either client ended, before another one is made.
+
+        ``exc``: what broke it; ``status``: of the answer, None when there was none. Raises
+        ``FatalError`` when there is no use in another one. Only a time-out is looked into: tries
+        of an endpoint that is dead take minutes; a reset or a refused connection costs nothing,
+        so further tries may bridge it.
         """
-        if timed_out(caught_exception):
+        if timed_out(exc):
             self.check_again()
-        if response is None or response[0].status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             try_failed()
 
-    def attempt(self, call: Callable[[], Reply]) -> Reply | None:
-        """Return what S3 said to a lean client; None when that cannot be known.
+    def ask(
+        self,
+        lean: Callable[[], Reply] | None,
+        proven: Callable[[Reply], T | None],
+        again: Callable[[], T],
+    ) -> T:
+        """Make one request with the two clients: the lean one tries once, boto3 does the rest.
 
-        Raises ``FatalError`` when nobody answers any more.
+        ``lean``: makes the request; None where the lean client cannot stand in. ``proven``:
+        returns what an answer to it proves, None when it proves nothing. Whatever is not proven
+        (a lost answer, a refusal, a gateway's page) is asked ``again`` with boto3, which knows
+        every answer, retries and explains: so there is one table of errors, and the lean client
+        knows only success. A request has to be one that may be made twice. Raises
+        ``FatalError`` when nobody answers any more, and as ``again`` does.
         """
-        reply = None
-        try:
-            reply = call()
-        except TimeoutError:
-            self.check_again()
-        except (OSError, AnswerError) as exc:
-            _logger.debug("asking again: %s", type(exc).__name__)
-        if reply is None or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            try_failed()
-        return reply
+        if lean is not None:
+            reply, broken = None, None
+            try:
+                reply = lean()
+            except (OSError, AnswerError) as exc:
+                broken = exc
+                _logger.debug("asking again: %s", type(exc).__name__)
+            self.after_try(broken, reply.status if reply else None)
+            told = proven(reply) if reply else None
+            if told is not None:
+                return told
+        return again()
 
     def cause(self, exc: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> HimuroError:
         """Return what a failure means; one that may be everybody's is looked into.
@@ -157,7 +176,7 @@ class S3Connection:
             cause = explain(exc, otherwise)
         else:
             cause = ItemError(otherwise, FOREIGN)
-        return cause if isinstance(cause, FatalError) else self._gone() or cause
+        return cause if isinstance(cause, FatalError) else self.gone() or cause
 
     def _refused(self, exc: ClientError, otherwise: Code) -> HimuroError:
         """Return what a refusal of S3's means."""
@@ -169,10 +188,11 @@ class S3Connection:
         if exc.operation_name in ACTIONS and code in OBJECT_CODES and same:
             return self.denials.meaning(exc.operation_name, code, otherwise)
         if code in HIDDEN_CODES:
-            return self._gone() or ItemError(otherwise, code)
+            return self.gone() or ItemError(otherwise, code)
         return cause
 
-    def _gone(self) -> FatalError | None:
+    def gone(self) -> FatalError | None:
+        """Return what is wrong when S3 is out of reach; None while it is there."""
         try:
             self.check_again()
         except FatalError as gone:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -24,10 +24,10 @@ from core.concurrency.rate_limiter import RateLimiter
 from core.errors import Code, FatalError, ItemError
 from core.restore.model import Answer, ObjectState, Thaw, Tier
 from core.restore.ports import FetchLane
-from core.s3.connection import ERRORS, S3Connection, error_code, timed_out
+from core.s3.connection import ERRORS, S3Connection, error_code
 from core.s3.denials import ACTIONS
 from core.s3.http.client import LeanClient, Reply
-from core.s3.http.fast_put import LANE_BYTES, LANE_CONNECTIONS, out_of_reach
+from core.s3.http.fast_put import LANE_BYTES, LANE_CONNECTIONS, wait_for_lane
 from core.s3.http.get import BrokenStreamError, GetLane, Stream
 from core.s3.http.proof import FOREIGN, checksum, is_s3s
 from core.s3.http.stall_watch import Watch
@@ -45,7 +45,10 @@ _REQUEST = (
     '<RestoreRequest xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Days>{days}</Days>'
     "<GlacierJobParameters><Tier>{tier}</Tier></GlacierJobParameters></RestoreRequest>"
 )
-_ANSWERS = {HTTPStatus.ACCEPTED: Answer.ACCEPTED, HTTPStatus.OK: Answer.EXTENDED}
+_ANSWERS: Mapping[int, Answer] = {
+    HTTPStatus.ACCEPTED: Answer.ACCEPTED,
+    HTTPStatus.OK: Answer.EXTENDED,
+}
 _REPLACED_CODES = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
 
 T = TypeVar("T")
@@ -101,11 +104,19 @@ class S3RestoreStore:
         return answer
 
     def _thawed(self, key: str, tier: Tier, days: int) -> Answer:
-        reply = self._asked(key, tier, days)
-        if reply is not None and reply.status in _ANSWERS:
-            said = _ANSWERS[HTTPStatus(reply.status)]
-            if _is_plain(reply) or self._is_under_way(key):
-                return said
+        def proven(reply: Reply) -> Answer | None:
+            said = _ANSWERS.get(reply.status)
+            return said if said and (_is_plain(reply) or self._is_under_way(key)) else None
+
+        lean = self._lean
+        return self._s3.ask(
+            (lambda: self._asked(lean, key, tier, days)) if lean else None,
+            proven,
+            lambda: self._restored(key, tier, days),
+        )
+
+    def _restored(self, key: str, tier: Tier, days: int) -> Answer:
+        """Ask for a copy with boto3."""
         try:
             answer = self._client.restore_object(
                 Bucket=self._s3.bucket,
@@ -131,11 +142,8 @@ class S3RestoreStore:
         ((_, state),) = self._states.of([key], lambda: False)
         return isinstance(state, ObjectState) and state.thaw in (Thaw.THAWING, Thaw.READABLE)
 
-    def _asked(self, key: str, tier: Tier, days: int) -> Reply | None:
-        """Return what S3 says to the lean client; None when that cannot be known."""
-        lean = self._lean
-        if lean is None:
-            return None
+    def _asked(self, lean: LeanClient, key: str, tier: Tier, days: int) -> Reply:
+        """Ask for a copy with the lean client; raises as ``LeanClient.exchange``."""
         body = _REQUEST.format(days=days, tier=tier.value).encode()
         digest = sha256(body)
         # boto3 sends a checksum as well, and older S3 documentation demands one.
@@ -147,7 +155,7 @@ class S3RestoreStore:
             "POST", key, headers, size=len(body), sha256=digest.hexdigest(), query="restore="
         )
         self._limiter.wait()
-        return self._s3.attempt(lambda: lean.exchange(head, body))
+        return lean.exchange(head, body)
 
     def fetch(self, key: str, size: int, write: Write) -> None:
         def moved(block: memoryview) -> None:
@@ -169,13 +177,10 @@ class S3RestoreStore:
             place, broken = _poured(answer["Body"], place, size, write)
             if broken is None:
                 return
-            if timed_out(broken):
-                self._s3.check_again()
             breaks = 1 if place > before else breaks + 1
             if place > before:
                 self._fetches.answered()
-            else:
-                self._fetches.try_failed()
+            self._s3.after_try(broken)
             if breaks > _MAX_BREAKS:
                 raise self._s3.cause(broken, Code.DOWNLOAD_FAILED) from broken
             self._sleep(0.1 * 2 ** (breaks - 1))
@@ -194,8 +199,7 @@ class S3RestoreStore:
                     write(block)
                     place += len(block)
             except BrokenStreamError as exc:
-                if timed_out(exc):
-                    self._s3.check_again()
+                self._s3.after_try(exc)
         if 0 < place < size and not stream.etag:
             raise ItemError(Code.CONTENT_MISMATCH)  # nobody could tell what the rest belongs to
         return place, stream.etag
@@ -226,7 +230,7 @@ class S3RestoreStore:
     def fetch_lane(self) -> FetchLane[T] | None:
         if not self._lean:
             return None
-        return S3FetchLane(self._lean, self._s3.check_again, self._fetches, self._fetched)
+        return S3FetchLane(self._lean, self._s3.gone, self._fetches, self._fetched)
 
     def _fetched(self) -> None:
         self._fetches.answered()
@@ -265,15 +269,15 @@ class S3FetchLane(Generic[T]):
     def __init__(
         self,
         client: LeanClient,
-        check: Callable[[], None],
+        gone: Callable[[], FatalError | None],
         watch: Watch,
         fetched: Callable[[], None],
     ) -> None:
-        """``check`` raises ``FatalError`` when S3 is gone; ``fetched`` hears of successes."""
+        """``gone`` tells what is wrong when S3 is out of reach; ``fetched`` hears of successes."""
         self._watch = watch
         self._fetched = fetched
         self._lane = GetLane[T](client, LANE_CONNECTIONS)
-        self._check = check
+        self._gone = gone
         self.begin = self._lane.begin
         self.close = self._lane.close
 
@@ -286,15 +290,7 @@ class S3FetchLane(Generic[T]):
         return self._lane.is_full
 
     def wait(self) -> list[tuple[T, bytes | None | FatalError]]:
-        self._watch.begin()
-        try:
-            ended = self._lane.wait()
-            if any(isinstance(data, bytes) for _, data in ended):
-                self._fetched()
-        finally:
-            self._watch.end()
-        gone: FatalError | None = None
-        if any(answer == HTTPStatus.REQUEST_TIMEOUT for _, answer in ended):
-            # Once for all of them: to find out that S3 is gone takes seconds.
-            gone = out_of_reach(self._check)
+        ended, gone = wait_for_lane(self._lane, self._watch, self._gone)
+        if any(isinstance(data, bytes) for _, data in ended):
+            self._fetched()
         return [(token, data if isinstance(data, bytes) else gone) for token, data in ended]

@@ -14,7 +14,7 @@ from botocore.utils import get_environ_proxies
 from core.archive.ports import STORAGE_CLASS, NewObject
 from core.errors import FatalError
 from core.paths.normalization import encode_metadata
-from core.s3.http.client import Reply
+from core.s3.http.client import Reply, WireLane
 from core.s3.http.proof import checksum_of
 from core.s3.http.put import Put, PutClient, PutLane, is_proof
 from core.s3.http.sigv4 import Endpoint
@@ -29,6 +29,7 @@ METADATA_BYTES = 2048
 _CHECKSUM = "x-amz-checksum-sha256"
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]*/([^/,]+)/s3/aws4_request,")
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -98,13 +99,14 @@ class S3Lane(Generic[T]):
     def __init__(
         self,
         client: PutClient,
-        check: Callable[[], None],
+        gone: Callable[[], FatalError | None],
         watch: Watch,
         stored: Callable[[], None],
     ) -> None:
-        """``check`` raises ``FatalError`` when S3 is gone; ``stored`` hears of each success."""
+        """``gone`` tells what is wrong when S3 is out of reach; ``stored`` hears of each
+        success."""
         self._lane = PutLane[tuple[T, Put]](client, LANE_CONNECTIONS)
-        self._check = check
+        self._gone = gone
         self._stored = stored
         self._watch = watch
 
@@ -122,18 +124,7 @@ class S3Lane(Generic[T]):
 
     def wait(self) -> list[tuple[T, bool | FatalError]]:
         # What is under way while the thread reads its next file is not waited for.
-        self._watch.begin()
-        try:
-            return self._wait()
-        finally:
-            self._watch.end()
-
-    def _wait(self) -> list[tuple[T, bool | FatalError]]:
-        ended = self._lane.wait()
-        gone: FatalError | None = None
-        if any(reply == HTTPStatus.REQUEST_TIMEOUT for _, reply in ended):
-            # Once for all of them: to find out that S3 is gone takes seconds.
-            gone = out_of_reach(self._check)
+        ended, gone = wait_for_lane(self._lane, self._watch, self._gone)
         told: list[tuple[T, bool | FatalError]] = []
         for (token, put), reply in ended:
             stored = isinstance(reply, Reply) and is_proof(put, reply)
@@ -146,10 +137,15 @@ class S3Lane(Generic[T]):
         self._lane.close()
 
 
-def out_of_reach(check: Callable[[], None]) -> FatalError | None:
-    """Return what ``check`` raises when S3 is gone; None while it is there."""
+def wait_for_lane(
+    lane: WireLane[T, A], watch: Watch, gone: Callable[[], FatalError | None]
+) -> tuple[list[tuple[T, A | int | None]], FatalError | None]:
+    """Return what ended, and what ``gone`` says where nobody answered in time."""
+    watch.begin()
     try:
-        check()
-    except FatalError as exc:
-        return exc
-    return None
+        ended = lane.wait()
+        silent = any(answer == HTTPStatus.REQUEST_TIMEOUT for _, answer in ended)
+        # Once for all of them: to find out that S3 is gone takes seconds.
+        return ended, gone() if silent else None
+    finally:
+        watch.end()
