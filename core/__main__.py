@@ -1,4 +1,4 @@
-"""The commands (contract, "Commands"): ``python -m core …``.
+"""The commands (``docs/contract.md``, "Commands"): ``python -m core …``.
 
 The one module of ``core`` that knows ``db`` and ``core/s3``: it wires the commands, as
 ``pages/services.py`` wires the pages.

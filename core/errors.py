@@ -459,7 +459,7 @@ class ItemError(HimuroError):
 
 
 class FatalError(HimuroError):
-    """The environment is broken: the run stops at once (contract, invariant 7)."""
+    """The environment is broken: the run stops at once (``docs/contract.md``, "Invariants", 7)."""
 
     def __init__(self, code: Code, detail: str = "") -> None:
         self.code = code

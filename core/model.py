@@ -14,10 +14,10 @@ from enum import StrEnum
 from core.errors import Code, Severity, sentence
 
 MARKER_SUFFIX = "_archived.txt"
-"""What is added to an original's name to make its marker's name (contract, "decisions")."""
+"""What is added to an original's name to make its marker's (``docs/contract.md``, "Decisions")."""
 
 MAX_TYPED = 255
-"""Longest request ID and requester, in characters (contract, "Table")."""
+"""Longest request ID and requester, in characters (``docs/contract.md``, "Table archive_list")."""
 
 
 class ListKind(StrEnum):
@@ -363,7 +363,7 @@ class Outcome:
 
 
 class RunState(StrEnum):
-    """States of a run (contract, "Run folder")."""
+    """States of a run (``docs/contract.md``, "Run folder")."""
 
     RUNNING = "running"
     WAITING = "waiting"

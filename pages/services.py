@@ -1,7 +1,8 @@
 """The one place that wires the pages to ``core`` and ``db``.
 
 The registry is a module global: ``st.cache_resource`` is emptied by a message that any
-anonymous client can send, and would take the running jobs with it (FACTS, "Streamlit").
+anonymous client can send, and would take the running jobs with it (``docs/facts.md``,
+"Streamlit").
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One file: read and hash → upload → (the collector commits its row) → marker.
 
-The order is the contract's first invariant. Nothing here writes to the archive list: what is
-stored comes back as an ``Entry`` for the one collector that does.
+A row never comes before its object (``docs/contract.md``, "Invariants", 1). Nothing here writes
+to the archive list: what is stored comes back as an ``Entry`` for the one collector that does.
 """
 
 from __future__ import annotations

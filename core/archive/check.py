@@ -1,4 +1,5 @@
-"""The check before anything is touched: rows of a list → ``Plan`` (contract, "decisions").
+"""The check before anything is touched: rows of a list → ``Plan`` (``docs/contract.md``,
+"Decisions").
 
 Reads the shares and the archive list, writes nothing, and reports every problem at once.
 Network mounts are slow per call, so each directory is read once, each file is opened once,

@@ -2,7 +2,7 @@
 
 Only the collector (the thread that calls ``execute``) touches the archive list, the run
 folder and the progress. A file's failure is a value; what concerns every file stops the run
-(contract, invariant 7).
+(``docs/contract.md``, "Invariants", 7).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 STORAGE_CLASS = "DEEP_ARCHIVE"
-"""Given on the put itself (contract, "S3 objects")."""
+"""Given on the put itself (``docs/contract.md``, "S3 objects")."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Settings from the environment, read once and frozen (contract, "Configuration")."""
+"""Settings from the environment, read once and frozen (``docs/contract.md``, "Settings")."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ COLUMNS = (
     "SHA256",
     "更新日時",
 )
-"""As in the contract (table ``archive_list``)."""
+"""Those of the table, the time first (``docs/contract.md``, "Searching")."""
 
 _MAX_DAYS = 20_000
 _TWO = [f"{number:02}" for number in range(60)]

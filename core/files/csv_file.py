@@ -19,7 +19,8 @@ _MARKED = re.compile(f"'*[{re.escape(''.join(sorted(FORMULA)))}]")
 
 
 def safe_cell(value: object) -> str:
-    """Return a cell's text; one that Excel would run gets an apostrophe in front (FACTS)."""
+    """Return a cell's text; one that Excel would run gets an apostrophe in front
+    (``docs/facts.md``, "Excel")."""
     text = str(value)
     return "'" + text if text[:1] in FORMULA else text
 

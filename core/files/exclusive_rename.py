@@ -1,10 +1,12 @@
-"""Giving a finished file its name without ever replacing anything (contract, invariant 5).
+"""Giving a finished file its name without ever replacing anything (``docs/contract.md``,
+"Invariants", 5).
 
 Which call does that is decided by the file system, not by the system. ``renameat2`` with
 ``RENAME_NOREPLACE`` is exclusive where this kernel alone changes the directory. Over a network
 it is not: the kernel's CIFS client looks whether the name is free and then sends a rename that
-replaces (87 of 300 aimed races replaced another client's file; FACTS). A second name, ``link``,
-is made by the server, which refuses one that is taken, like the exclusive creation of a file.
+replaces (87 of 300 aimed races replaced another client's file: ``docs/facts.md``, "CIFS"). A
+second name, ``link``, is made by the server, which refuses one that is taken, like the exclusive
+creation of a file.
 """
 
 from __future__ import annotations

@@ -421,7 +421,7 @@ class Jobs:
         return history.record_of(self._settings, run_id)
 
     def file(self, run_id: str, name: str) -> Path | None:
-        """Return a file of a run folder; None when it is absent or no contract file."""
+        """Return a file of a run folder; None when it is absent or not one of its files."""
         return history.file_of(self._settings, run_id, name)
 
     def listing(self) -> Listing:

@@ -31,9 +31,9 @@ def recover(
 
     Every job and console begins with it: it closes the data directory to other users as well.
 
-    Its error file list is the plan minus what is settled (contract, "Run folder"). Runs that
-    are still alive in another process are left alone. A folder that cannot be read or written
-    harms no other: it stays ``running`` and is tried again by the next call.
+    Its error file list is the plan minus what is settled (``docs/contract.md``, "Run folder").
+    Runs that are still alive in another process are left alone. A folder that cannot be read or
+    written harms no other: it stays ``running`` and is tried again by the next call.
 
     ``thorough``: read every record, also of folders that were put there by hand. Else only of
     runs that left their lock behind, as all that are killed do.

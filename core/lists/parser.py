@@ -1,4 +1,4 @@
-"""Uploaded lists → rows and problems (contract, "Lists").
+"""Uploaded lists → rows and problems (``docs/contract.md``, "Lists").
 
 Nothing here looks at the share or at the archive list. Every fault of every list is found in
 one go and returned as a value.

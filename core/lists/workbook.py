@@ -1,6 +1,6 @@
 """An Excel workbook as a package of XML parts (ECMA-376): its sheets and their rows.
 
-Read here and not with a library; ``docs/architecture.md`` says why.
+Read here and not with a library; ``docs/decisions/0008-lists-are-read-with-expat.md`` says why.
 """
 
 from __future__ import annotations

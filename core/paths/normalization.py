@@ -1,7 +1,8 @@
 """Names and paths: one normal form for each kind of comparison.
 
 Windows compares names without regard to letter case; Japanese text arrives composed or
-decomposed, full or half width, with either wave dash (FACTS, "Windows and Japanese text").
+decomposed, full or half width, with either wave dash (``docs/facts.md``, "Windows and Japanese
+text").
 Only the comparison is normalised: what is stored is always the spelling on the server.
 """
 
@@ -84,7 +85,7 @@ def object_key(prefix: str, path: str) -> str:
 
 
 MAX_KEY_BYTES = 1024
-"""S3's limit for a key in UTF-8 (FACTS, "S3 and Deep Archive")."""
+"""S3's limit for a key in UTF-8 (``docs/facts.md``, "S3 and Deep Archive")."""
 _GENERATION = re.compile(r"_\d{5,8}-\d{6}(_\d+)?\Z")
 
 

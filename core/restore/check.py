@@ -1,6 +1,7 @@
 """The check of a restore list against the archive list, before anything is asked of S3.
 
-A row that matches nothing is left out and said; the others go on (contract, "decisions").
+A row that matches nothing is left out and said; the others go on (``docs/contract.md``,
+"Decisions").
 """
 
 from __future__ import annotations

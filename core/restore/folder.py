@@ -1,4 +1,4 @@
-"""The files of one restore (contract, "Run folder"), from its request to its last file.
+"""The files of one restore (``docs/contract.md``, "Run folder"), from first request to last file.
 
 ``plan.csv`` is frozen before the first request and never changes; ``outcomes.csv`` grows by a
 flushed line per event over all steps, days apart. The lists are made again from these two at

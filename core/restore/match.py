@@ -1,7 +1,7 @@
 """What a row of a restore list means among the rows of the archive list; never a guess.
 
 The exact path decides. Only where no row has it, names are compared as Windows does; what then
-is several files is the sender's to tell apart (contract, "What the contract gains").
+is several files is the sender's to tell apart (``docs/contract.md``, "Restores").
 """
 
 from __future__ import annotations

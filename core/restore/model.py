@@ -14,7 +14,8 @@ from core.model import DetectedList, Entry, Problem
 
 
 class Tier(StrEnum):
-    """How fast S3 makes a readable copy. Deep Archive has no Expedited (FACTS)."""
+    """How fast S3 makes a readable copy. Deep Archive has no Expedited (``docs/facts.md``, "S3 and
+    Deep Archive")."""
 
     BULK = "Bulk"
     STANDARD = "Standard"
@@ -98,7 +99,7 @@ class RestorePlan:
 
     @property
     def refused(self) -> bool:
-        """Rows that are left out do not stop the others (contract, "decisions")."""
+        """Rows that are left out do not stop the others (``docs/contract.md``, "Decisions")."""
         return not self.items or self.undecided
 
     @property
@@ -230,7 +231,7 @@ def copy_expires(requested_at: datetime, days: int) -> datetime:
     """Return until when a copy that was asked for at some time can be read.
 
     S3 adds the days to the time of the request and rounds up to the next midnight of UTC
-    (FACTS): the wait is part of them.
+    (``docs/facts.md``, "S3 and Deep Archive"): the wait is part of them.
     """
     end = (requested_at + timedelta(days=days)).astimezone(UTC)
     midnight = datetime.combine(end.date(), time(), UTC)

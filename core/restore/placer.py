@@ -2,7 +2,7 @@
 
 A file is fetched under a temporary name in the target itself. Only when its size and SHA-256
 are those of the archive list, and its modification time is set, it gets the name that people
-see; nothing that has a name is ever replaced (contract, invariant 5).
+see; nothing that has a name is ever replaced (``docs/contract.md``, "Invariants", 5).
 """
 
 from __future__ import annotations

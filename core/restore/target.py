@@ -369,7 +369,7 @@ def temporary_name(run_id: str, number: int) -> str:
 
 
 def candidate(name: str, day: str, number: int) -> str:
-    """Return the name that a file may get, 0 the best (contract, invariant 5).
+    """Return the name that a file may get, 0 the best (``docs/contract.md``, "Invariants", 5).
 
     ``day``: ``yyyymmdd``. A stem is cut where the name would not fit.
     """

@@ -1,4 +1,4 @@
-"""The files of one run (contract, "Run folder"), written so that a crash leaves the truth.
+"""The files of one run (``docs/contract.md``, "Run folder"): a crash leaves the truth.
 
 ``run.json`` and ``plan.csv`` are replaced atomically; ``outcomes.csv`` grows by one flushed
 line per finished file. Everything else can be made again from these three.

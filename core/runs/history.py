@@ -121,7 +121,7 @@ def run_of(settings: Settings, run_id: str) -> PastRun | None:
 
 
 def file_of(settings: Settings, run_id: str, name: str) -> Path | None:
-    """Return a file of a run; None for anything but the contract's names, and for links."""
+    """Return a file of a run; None for names that no run folder has, and for links."""
     if not _RUN_ID.fullmatch(run_id) or not _is_ours(name):
         return None
     folder = settings.runs_dir / run_id
@@ -130,7 +130,7 @@ def file_of(settings: Settings, run_id: str, name: str) -> Path | None:
 
 
 def files_of(settings: Settings, run_id: str) -> list[tuple[Path, int]]:
-    """Return the files of a run with their sizes in bytes, in the contract's order, the
+    """Return the files of a run with their sizes in bytes, in the order of ``CONTRACT_FILES``, the
     uploaded lists first. Empty when the folder cannot be read; links are left out."""
     folder = settings.runs_dir / run_id
     if not _RUN_ID.fullmatch(run_id) or not _is_folder(folder):

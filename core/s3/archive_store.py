@@ -1,6 +1,6 @@
 """The object store on S3; ``error_codes.py`` says what its error codes mean.
 
-Two clients share the work, chosen by measurement (docs/architecture.md):
+Two clients share the work, chosen by measurement (``docs/decisions/0003-two-s3-clients.md``):
 ``core/s3/http/fast_put.py`` creates objects of a single request with a fraction of boto3's work;
 boto3 does all the rest, explains failures, and does again whatever the other one could not simply
 do.

@@ -49,7 +49,8 @@ DAMAGED_CODES = frozenset(
 )
 """S3 received other bytes than were hashed: the file changed between the two readings."""
 EXISTS_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
-"""``If-None-Match: *`` found an object, or another writer was at it (FACTS)."""
+"""``If-None-Match: *`` found an object, or another writer was at it (``docs/facts.md``, "S3 and
+Deep Archive")."""
 
 _KMS_STATES = {
     "Disabled": "鍵が無効にされています",

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from core.config.settings import Settings
 
 MAX_A_SECOND = 900
-"""Requests for copies; S3 takes 1,000 for each account and Region (FACTS)."""
+"""Requests for copies; S3 takes 1,000 for each account and Region (``docs/facts.md``, "S3 and Deep
+Archive")."""
 _SECONDS = 8.0
 _BLOCK = 1024 * 1024
 _MAX_BREAKS = 5

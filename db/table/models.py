@@ -1,4 +1,5 @@
-"""Table ``archive_list`` (contract, "Table archive_list"): Japanese columns, English attributes.
+"""Table ``archive_list``: Japanese columns, English attributes (``docs/contract.md``, "Table
+archive_list").
 
 Nothing here changes alone: every difference needs a revision in ``db/migrations/versions``,
 and a test compares the two.

@@ -1,4 +1,4 @@
-"""Archive runs against a strict bucket in memory: the contract's invariants."""
+"""Archive runs against a strict bucket in memory: ``docs/contract.md``, "Invariants"."""
 
 from __future__ import annotations
 

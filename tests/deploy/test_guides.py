@@ -18,6 +18,7 @@ from tests.support.environment import CHECKOUT
 
 OPERATORS, REQUESTERS = GUIDES
 README = CHECKOUT / "README.md"
+DOCUMENTS = sorted({*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")})
 _LINK = r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)"
 
 
@@ -104,7 +105,7 @@ def test_pictures_are_whole_windows_in_little_room() -> None:
     assert sum(sizes.values()) < 3_000_000
 
 
-@pytest.mark.parametrize("guide", [*GUIDES, README], ids=lambda path: path.name)
+@pytest.mark.parametrize("guide", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(guide: Path) -> None:
     text = guide.read_text("utf-8")
     for link in re.findall(_LINK, text):

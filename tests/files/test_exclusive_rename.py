@@ -2,8 +2,8 @@
 # ruff: noqa: F811
 """Nothing that another client puts on a file server is replaced: aimed races, lost answers.
 
-The stand-in behaves as the kernel's CIFS client was seen to (FACTS): it looks whether a name
-is free, and then sends a rename that replaces. In between somebody else's file appears.
+The stand-in behaves as the kernel's CIFS client (``docs/facts.md``, "CIFS"): it looks whether a
+name is free, and then sends a rename that replaces. In between somebody else's file appears.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Requests to S3 with the least work that HTTP allows: signed heads on kept connections.
 
 A client library spends several times more processor time on a small object than S3's protocol
-needs (docs/architecture.md, "Two clients"). This one knows only the plain good case: whatever
+needs (``docs/decisions/0003-two-s3-clients.md``). This one knows only the plain good case: whatever
 S3 does not simply do is told to the caller, who asks again with boto3.
 """
 

@@ -24,7 +24,8 @@ LANE_BYTES = 256 * 1024
 LANE_CONNECTIONS = 16
 """Objects of up to so many bytes go so many at a time from one thread."""
 METADATA_BYTES = 2048
-"""S3's limit for all user metadata, names and values together (FACTS)."""
+"""S3's limit for all user metadata, names and values together (``docs/facts.md``, "S3 and Deep
+Archive")."""
 
 _CHECKSUM = "x-amz-checksum-sha256"
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]*/([^/,]+)/s3/aws4_request,")

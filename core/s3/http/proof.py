@@ -2,7 +2,8 @@
 
 A gateway between here and S3 may answer anything with 200, an HTML page or nothing at all. So
 an object counts as stored when the answer carries the checksum, or else the ETag, that belongs
-to what was sent (contract, "S3"). Whatever is not proven is asked again by HEAD.
+to what was sent (``docs/contract.md``, "What counts as stored"). Whatever is not proven is asked
+again by HEAD.
 """
 
 from __future__ import annotations

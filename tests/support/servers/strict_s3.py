@@ -1,7 +1,7 @@
 """An S3 server for tests and demo that thaws as S3 does: moto, less kind.
 
 ``python -m tests.support.servers.strict_s3 --port N --thaw-seconds N``, on 127.0.0.1. What moto is
-too kind about (FACTS, "moto is kinder than S3"):
+too kind about (``docs/facts.md``, "moto is kinder than S3"):
 
 - a copy takes ``--thaw-seconds`` to become readable and expires at the next midnight of UTC
   after the time of the request and its days; ``GET`` is refused before and after;
