@@ -19,6 +19,7 @@ from core.model import Entry, SearchPage, SearchQuery
 from db import SqlCatalogue, open_catalogue
 from pages import services
 from pages.search import ticks
+from pages.search.address import COLUMNS
 from pages.services import Services
 from tests.support.arrange import Desk, no_restores
 from tests.support.entries import WHEN, entry, stored
@@ -251,6 +252,11 @@ def test_columns_are_hidden_and_values_exact(catalogue: SqlCatalogue) -> None:
     exact = opened(columns="date,modified", exact="1").dataframe[0].value
     assert list(exact["アーカイブ日時"])[2] == "2026/11/23 18:30:15"
     assert list(exact["更新日時"])[2] == "2020/03/01 08:59:59"
+
+
+def test_every_column_is_drawn(catalogue: SqlCatalogue) -> None:
+    shown = opened(columns=",".join(COLUMNS)).dataframe[0].value
+    assert list(shown.columns) == list(COLUMNS.values())
 
 
 def test_ticks_stay_over_searches(catalogue: SqlCatalogue) -> None:

@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from core.auth.accounts import Role
 from core.errors import Code
 from core.model import Problem, Progress, RunRequest, RunState
+from pages.auth import guard
 from pages.http import routes
 from pages.jobs.upload import missing_words
 from pages.widgets import words
@@ -27,6 +29,10 @@ WHEN = datetime(2026, 11, 23, 1, 5, tzinfo=UTC)
 )  # fmt: skip
 def test_sizes(number: int, text: str) -> None:
     assert words.size(number) == text
+
+
+def test_every_role_has_its_word() -> None:
+    assert list(guard.ROLE_WORDS) == list(Role)
 
 
 @pytest.mark.parametrize(

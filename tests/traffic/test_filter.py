@@ -14,6 +14,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from core.auth.accounts import Role
 from core.config.limits import Limits
 from pages.auth import session
+from pages.traffic.messages import MAX_BYTES
 from pages.traffic.websocket import Traffic, WebSocketFilter
 
 SCOPE: Scope = {"type": "websocket", "path": "/_stcore/stream", "headers": [], "client": None}
@@ -34,6 +35,10 @@ def one_of_each() -> list[BackMsg]:
             getattr(message, field.name).SetInParent()
         found.append(message)
     return found
+
+
+def test_every_role_has_a_longest_message() -> None:
+    assert list(MAX_BYTES) == list(Role)
 
 
 class Line:
