@@ -23,8 +23,8 @@ Forged = Literal[False]
 class Devices:
     """Makes and reads the cookies; ``clock`` returns seconds since 1970."""
 
-    def __init__(self, seals: SignedTokens, clock: Callable[[], float]) -> None:
-        self._seals = seals
+    def __init__(self, tokens: SignedTokens, clock: Callable[[], float]) -> None:
+        self._tokens = tokens
         self._clock = clock
 
     def cookie(self, device_id: str, key: str, account: Account) -> str:
@@ -36,14 +36,14 @@ class Devices:
             "since": int(self._clock()),
             "password": fingerprint(account)[:32],
         }
-        return self._seals.seal("device.2", fresh)
+        return self._tokens.seal("device.2", fresh)
 
     def id_of(self, cookie: str, key: str, account: Account | None) -> str | Forged:
         """Return the id of a browser that is known; empty for any other, and False for a cookie
         that is not ours. ``account`` is None for a name that does not exist."""
         if not cookie:
             return ""
-        opened = self._seals.open("device.2", cookie)
+        opened = self._tokens.open("device.2", cookie)
         if opened is None:
             return False
         age = self._clock() - opened["since"]

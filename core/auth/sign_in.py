@@ -77,8 +77,8 @@ class SignIn:
     ) -> None:
         data = settings.data_dir
         self.kind = settings.signin
-        self.seals = SignedTokens(data / "session.key")
-        self._devices = Devices(self.seals, clock)
+        self.tokens = SignedTokens(data / "session.key")
+        self._devices = Devices(self.tokens, clock)
         self._file = AccountsFile(settings.accounts_file)
         self._changes = AccountChanges(data / "accounts.seen.json")
         self._throttle = Throttle(steady)
@@ -166,7 +166,7 @@ class SignIn:
         self._throttle.succeeded(key, address, device_id)
         session_id = self._sessions.begin(key, fingerprint(account), Client(address, browser))
         self._log.write(Event.SIGNED_IN, who, address)
-        token = self.seals.seal("session.1", {"id": session_id, "account": key})
+        token = self.tokens.seal("session.1", {"id": session_id, "account": key})
         return Attempt(token, self._devices.cookie(device_id, key, account))
 
     def _usable(self) -> Accounts:
@@ -178,7 +178,7 @@ class SignIn:
 
         Raises ``FatalError`` when the key cannot be read.
         """
-        opened = self.seals.open("session.1", token)
+        opened = self.tokens.open("session.1", token)
         if opened is None:
             self._failures.count(Failure.COOKIE, address)
             return None

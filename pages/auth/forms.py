@@ -60,7 +60,7 @@ class Form(NamedTuple):
 
 
 def page(
-    request: Request, seals: SignedTokens, form: Form, note: str = "", status: int = 200
+    request: Request, tokens: SignedTokens, form: Form, note: str = "", status: int = 200
 ) -> Response:
     """Return a page with a form that only this browser can send, and only from this page.
 
@@ -76,7 +76,7 @@ def page(
         note=shown,
         action=at(form.path),
         fields=form.fields.format(**{k: escape(v) for k, v in form.values.items()}),
-        token=seals.seal("form.1", value),
+        token=tokens.seal("form.1", value),
         button=escape(form.button),
         home=at("/"),
     )
@@ -111,7 +111,7 @@ async def fields(request: Request) -> dict[str, str]:
         return {}
 
 
-def is_ours(request: Request, seals: SignedTokens, sent: Mapping[str, str]) -> bool:
+def is_ours(request: Request, tokens: SignedTokens, sent: Mapping[str, str]) -> bool:
     """Return whether a form was filled in on our own page in this browser.
 
     The browser says so (``Origin``, ``Sec-Fetch-Site``) unless it is old, and the form holds
@@ -124,7 +124,7 @@ def is_ours(request: Request, seals: SignedTokens, sent: Mapping[str, str]) -> b
     if site is not None and site not in ("same-origin", "none"):
         return False
     value = cookies.value_of(request.cookies, cookies.FORM)
-    return bool(value) and seals.open("form.1", sent.get("token", "")) == value
+    return bool(value) and tokens.open("form.1", sent.get("token", "")) == value
 
 
 def _netloc(origin: str) -> str:

@@ -92,7 +92,7 @@ def _ask(request: Request, here: SignIn) -> Response:
         return forms.to(wanted)
     notes = {Access.BROKEN: _BROKEN, Access.NO_ACCOUNTS: _NOBODY}
     done = _DONE if "done" in request.query_params else ""
-    response = forms.page(request, here.seals, _form(wanted), notes.get(here.access(), done))
+    response = forms.page(request, here.tokens, _form(wanted), notes.get(here.access(), done))
     if cookies.value_of(request.cookies, cookies.SESSION):
         cookies.forget(request, response, cookies.SESSION)
     return response
@@ -110,8 +110,8 @@ def _form(wanted: str, name: str = "") -> forms.Form:
 
 def _sign_in(request: Request, here: SignIn, sent: Mapping[str, str]) -> Response:
     wanted = own_place(sent.get("next", "/"))
-    again = partial(forms.page, request, here.seals, _form(wanted, sent.get("name", "")))
-    if not forms.is_ours(request, here.seals, sent):
+    again = partial(forms.page, request, here.tokens, _form(wanted, sent.get("name", "")))
+    if not forms.is_ours(request, here.tokens, sent):
         here.failed(Failure.FORM, session.client_of(request))
         return again(_STALE, 403)
     try:
@@ -149,10 +149,10 @@ def _signout(request: Request, sent: Mapping[str, str] | None) -> Response:
     here = services.current().signin
     form = forms.Form("サインアウト", "/signout", "", {}, "サインアウトする")
     if sent is None:
-        return forms.page(request, here.seals, form)
-    if not forms.is_ours(request, here.seals, sent):
+        return forms.page(request, here.tokens, form)
+    if not forms.is_ours(request, here.tokens, sent):
         here.failed(Failure.FORM, session.client_of(request))
-        return forms.page(request, here.seals, form, _STALE, 403)
+        return forms.page(request, here.tokens, form, _STALE, 403)
     user = session.user_of_request(request)
     if user:
         here.sign_out(user, session.client_of(request))

@@ -1,4 +1,4 @@
-"""Sessions and seals: what ends a session, and what a browser cannot make up."""
+"""Sessions and tokens: what ends a session, and what a browser cannot make up."""
 
 from __future__ import annotations
 
@@ -284,39 +284,39 @@ def test_an_end_that_cannot_be_written_holds_all_the_same(
     assert "sessions cannot be kept" in caplog.text
 
 
-# SignedTokens
+# Signed tokens
 
 
 @pytest.fixture
-def seals(tmp_path: Path) -> SignedTokens:
+def tokens(tmp_path: Path) -> SignedTokens:
     return SignedTokens(tmp_path / "session.key")
 
 
 VALUE = {"id": "x" * 43, "account": "tanaka"}
 
 
-def test_what_is_sealed_can_be_opened_after_a_restart(seals: SignedTokens, tmp_path: Path) -> None:
-    sealed = seals.seal("session.1", VALUE)
-    assert seals.open("session.1", sealed) == VALUE
+def test_what_is_sealed_can_be_opened_after_a_restart(tokens: SignedTokens, tmp_path: Path) -> None:
+    sealed = tokens.seal("session.1", VALUE)
+    assert tokens.open("session.1", sealed) == VALUE
     assert SignedTokens(tmp_path / "session.key").open("session.1", sealed) == VALUE
     if os.name == "posix":
         assert (tmp_path / "session.key").stat().st_mode & 0o777 == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["session.key"]
 
 
-def test_no_letter_can_be_changed(seals: SignedTokens) -> None:
+def test_no_letter_can_be_changed(tokens: SignedTokens) -> None:
     """The last letter of the signature has two unused bits; no other has any."""
-    sealed = seals.seal("session.1", VALUE)
+    sealed = tokens.seal("session.1", VALUE)
     for place in range(len(sealed) - 1):
         for letter in {"A", "b", "9", ".", "é"} - {sealed[place]}:
             changed = sealed[:place] + letter + sealed[place + 1 :]
-            assert seals.open("session.1", changed) is None, (place, letter)
+            assert tokens.open("session.1", changed) is None, (place, letter)
     for cut in range(len(sealed)):
-        assert seals.open("session.1", sealed[:cut]) is None
+        assert tokens.open("session.1", sealed[:cut]) is None
 
 
-def test_made_up_cookies(seals: SignedTokens, tmp_path: Path) -> None:
-    sealed = seals.seal("session.1", VALUE)
+def test_made_up_cookies(tokens: SignedTokens, tmp_path: Path) -> None:
+    sealed = tokens.seal("session.1", VALUE)
     payload, _, signature = sealed.rpartition(".")
     other = base64.urlsafe_b64encode(json.dumps({**VALUE, "account": "kanri"}).encode()).decode()
     foreign = SignedTokens(tmp_path / "other.key").seal("session.1", VALUE)
@@ -334,12 +334,12 @@ def test_made_up_cookies(seals: SignedTokens, tmp_path: Path) -> None:
         "A" * 1_000_000,
         sealed * 40,
     ):
-        assert seals.open("session.1", made_up) is None, made_up[:80]
+        assert tokens.open("session.1", made_up) is None, made_up[:80]
 
 
-def test_one_kind_is_no_other(seals: SignedTokens) -> None:
-    assert seals.open("device.2", seals.seal("session.1", VALUE)) is None
-    assert seals.open("form.1", seals.seal("session.1", VALUE)) is None
+def test_one_kind_is_no_other(tokens: SignedTokens) -> None:
+    assert tokens.open("device.2", tokens.seal("session.1", VALUE)) is None
+    assert tokens.open("form.1", tokens.seal("session.1", VALUE)) is None
 
 
 def test_two_processes_agree_on_the_first_key(tmp_path: Path) -> None:
