@@ -27,9 +27,7 @@ MAX_MB = 200
 """1,000,000 bytes each, above the idle console."""
 _ROWS = 199_990
 _MINUTES = 10 * 60_000
-_ENDED = re.compile(
-    "実行できます|要求できます|誤りがあるため|確認できませんでした|一致する"
-)
+_ENDED = re.compile("実行できます|要求できます|誤りがあるため|確認できませんでした|一致する")
 _STRINGS = "xl/sharedStrings.xml"
 _TITLES = "ディレクトリパス,ファイル名\r\n"
 
