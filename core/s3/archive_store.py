@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from core.archive.ports import STORAGE_CLASS, Lane, NewObject, Part, StoredObject
 from core.errors import Code, HimuroError, ItemError
 from core.paths.normalization import decode_metadata
-from core.s3.connection import ERRORS, S3Connection, error_code
+from core.s3.connection import S3Connection
 from core.s3.denials import ACTIONS
 from core.s3.error_codes import EXISTS_CODES
+from core.s3.failures import ERRORS, error_code
 from core.s3.http.client import Reply
 from core.s3.http.fast_put import S3Lane, lean_put, user_metadata
 from core.s3.http.proof import FOREIGN, checksum, checksum_of, is_s3s, proves_content, proves_parts

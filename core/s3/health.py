@@ -33,7 +33,8 @@ from core.config.settings import Settings
 from core.errors import Code, FatalError, sentence
 from core.health.findings import Finding, Status
 from core.paths.normalization import object_key
-from core.s3.connection import ERRORS, client_config, error_code, fatal, refusal
+from core.s3.connection import client_config
+from core.s3.failures import ERRORS, error_code, fatal, refusal
 from core.s3.health_answers import clock, encryption, object_lock, region, versioning
 from core.s3.http.proof import FOREIGN
 from core.s3.lifecycle import judge

@@ -19,8 +19,9 @@ from botocore.exceptions import ClientError
 from core.concurrency.parallel import Cancelled, parallel
 from core.errors import Code, FatalError, ItemError
 from core.restore.model import ObjectState, Thaw
-from core.s3.connection import ERRORS, S3Connection, error_code
+from core.s3.connection import S3Connection
 from core.s3.denials import ACTIONS
+from core.s3.failures import ERRORS, error_code
 from core.s3.http.proof import FOREIGN, is_s3s
 from core.s3.http.stall_watch import Watch
 

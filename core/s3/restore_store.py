@@ -24,8 +24,9 @@ from core.concurrency.rate_limiter import RateLimiter
 from core.errors import Code, FatalError, ItemError
 from core.restore.model import Answer, ObjectState, Thaw, Tier
 from core.restore.ports import FetchLane
-from core.s3.connection import ERRORS, S3Connection, error_code
+from core.s3.connection import S3Connection
 from core.s3.denials import ACTIONS
+from core.s3.failures import ERRORS, error_code
 from core.s3.http.client import LeanClient, Reply
 from core.s3.http.fast_put import LANE_BYTES, LANE_CONNECTIONS, wait_for_lane
 from core.s3.http.get import BrokenStreamError, GetLane, Stream

@@ -27,7 +27,7 @@ from core.errors import Code, FatalError, HimuroError, ItemError
 from core.s3 import connection
 from core.s3 import session as aws_session
 from core.s3.archive_store import MAX_PARTS, PART_BYTES, S3ObjectStore
-from core.s3.connection import explain
+from core.s3.failures import explain
 from core.s3.http.fast_put import bucket_endpoint
 from tests.support.environment import aws_environment
 from tests.support.fakes import MemoryStore

@@ -14,7 +14,8 @@ from botocore.utils import get_environ_proxies
 from core.archive.ports import STORAGE_CLASS, NewObject
 from core.errors import FatalError
 from core.paths.normalization import encode_metadata
-from core.s3.http.client import Reply, WireLane
+from core.s3.http.client import Reply
+from core.s3.http.lane import WireLane
 from core.s3.http.proof import checksum_of
 from core.s3.http.put import Put, PutClient, PutLane, is_proof
 from core.s3.http.sigv4 import Endpoint

@@ -9,14 +9,8 @@ from collections.abc import Generator, Mapping
 from http import HTTPStatus
 from typing import TypeVar
 
-from core.s3.http.client import (
-    AnswerError,
-    Exchange,
-    LeanClient,
-    WireLane,
-    send_all,
-    status_of,
-)
+from core.s3.http.client import AnswerError, LeanClient, send_all, status_of
+from core.s3.http.lane import Exchange, WireLane
 
 T = TypeVar("T")
 

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
 
-from core.s3.http.client import (
-    MAX_HEADER_BYTES,
-    AnswerError,
-    Exchange,
-    LeanClient,
-    Reply,
-    WireLane,
-    parse_answer,
-)
+from core.s3.http.client import MAX_HEADER_BYTES, AnswerError, LeanClient, Reply, parse_answer
+from core.s3.http.lane import Exchange, WireLane
 from core.s3.http.proof import checksum_of, proves_content
 
 T = TypeVar("T")
