@@ -87,10 +87,9 @@ class ArchiveWorkers(RunWorkers[ArchiveItem, Done]):
         while True:
             with suppress(queue.Empty):
                 self._make_or_return(self._marks.get_nowait())
-            item = self._take()
-            if item is None:
+            if not (some := self._take()):
                 return
-            yield item
+            yield from some
 
     def _rest(self) -> None:
         """Make markers meanwhile: they are what makes room."""

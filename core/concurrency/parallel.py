@@ -13,6 +13,8 @@ from core.concurrency.worker_pool import Tally, WorkerPool
 T = TypeVar("T")
 R = TypeVar("R")
 
+_BATCH = 8
+"""Items that a thread takes at a time, when there are plenty: each taking costs a lock."""
 _HAND_OVER_SECONDS = 0.005
 """How long finished items may lie with their thread: each hand-over wakes the caller."""
 _LOOK_SECONDS = 0.02
@@ -63,7 +65,12 @@ class _Calls(WorkerPool[T], Generic[T, R]):
     def __init__(self, work: Callable[[T], R], items: list[T], threads: int) -> None:
         scaling = PoolScaling(_LOOK_SECONDS, worth=0)
         super().__init__(
-            iter(items), len(items), threads=threads, name="himuro-check", scaling=scaling
+            iter(items),
+            len(items),
+            threads=threads,
+            name="himuro-check",
+            scaling=scaling,
+            batch=_BATCH,
         )
         self._call = work
         self._results: queue.SimpleQueue[list[tuple[T, R]] | BaseException] = queue.SimpleQueue()

@@ -66,16 +66,24 @@ class WorkerPool(ABC, Generic[T]):
     """
 
     def __init__(
-        self, items: Iterator[T], total: int, *, threads: int, name: str, scaling: PoolScaling
+        self,
+        items: Iterator[T],
+        total: int,
+        *,
+        threads: int,
+        name: str,
+        scaling: PoolScaling,
+        batch: int = 1,
     ) -> None:
         """``items`` yields ``total`` of them. A thread asks it, which may take long; what it
         raises ends the pool. ``threads``: the most there may be; none runs before ``begin``.
-        ``name``: theirs."""
+        ``name``: theirs. ``batch``: how many items one takes at a time, when there are plenty."""
         self._source = items
         self._total = total
         self._threads = min(threads, total)
         self._name = name
         self._scaling = scaling
+        self._batch = min(batch, max(1, total // threads))
         self._todo: deque[T] = deque()
         self._preparing = threading.Lock()
         self._changed = threading.Condition(threading.Lock())
@@ -146,23 +154,27 @@ class WorkerPool(ABC, Generic[T]):
 
     def _items(self) -> Iterator[T]:
         """Yield what is to be done next; ends when there is nothing, or no room for it."""
-        while (item := self._take()) is not None:
-            yield item
+        while some := self._take():
+            yield from some
 
-    def _take(self) -> T | None:
+    def _take(self) -> list[T]:
+        """Return the next items, a batch at most; none when there is nothing, or no room."""
         while True:
             with self._changed:
-                if self._stopping() or self._taken - self._settled >= MAX_UNSETTLED:
-                    return None
-                if self._todo:
-                    self._taken += 1
-                    return self._todo.popleft()
+                room = MAX_UNSETTLED - (self._taken - self._settled)
+                if self._stopping() or room <= 0:
+                    return []
+                if some := [
+                    self._todo.popleft() for _ in range(min(self._batch, room, len(self._todo)))
+                ]:
+                    self._taken += len(some)
+                    return some
             # Apart from ``_changed``: the consumer must not wait for a database as well.
             with self._preparing:
                 if not self._todo:
                     self._todo.extend(islice(self._source, _PREPARED))
                 if not self._todo:
-                    return None
+                    return []
 
     def _stopping(self) -> bool:
         return self._halted.is_set()

@@ -105,11 +105,11 @@ class RunWorkers(WorkerPool[I], Generic[I, D]):
 
     # In the threads
 
-    def _take(self) -> I | None:
-        item = super()._take()
-        if item is not None:
-            self.current = item.path
-        return item
+    def _take(self) -> list[I]:
+        some = super()._take()
+        if some:
+            self.current = some[-1].path
+        return some
 
     def _cancelled(self) -> bool:
         """Tell a file under way to give up: its time is over, or nobody waits for it."""
