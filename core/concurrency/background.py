@@ -1,4 +1,4 @@
-"""Questions that take a moment, answered in the background and remembered for a while.
+"""A cache whose values are computed in a background thread and expire.
 
 A page asks, shows that an answer is on its way, and asks again; all sessions share an answer.
 """
@@ -20,7 +20,7 @@ from core.resources.shortage import unexpected
 T = TypeVar("T")
 
 _MOST = 100
-"""Answers that are kept."""
+"""Answers that are kept; beyond, the one that was asked for longest ago goes."""
 _FOR_EVER = float("inf")
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class _Entry(Generic[T]):
 
 
 class Lookups(Generic[T]):
-    """Answers by key. Any thread may ask."""
+    """LRU cache by key, filled in background threads. Safe in any thread; times in seconds."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 DRAIN_SECONDS = 20.0
-"""How long files under way may go on when the process is told to end (SIGTERM)."""
+"""How long files in flight may go on when the process is told to end (SIGTERM)."""
 
 
 class StopSignal:

@@ -1,4 +1,4 @@
-"""Keeps calls below a quota, however many threads make them."""
+"""A sliding-window rate limiter: calls stay below a quota, however many threads make them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class RateLimiter:
-    """At most ``most`` turns in any second. Safe in any thread."""
+    """At most ``most`` calls of ``wait`` return in any second. Safe in any thread."""
 
     def __init__(
         self,

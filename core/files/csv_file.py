@@ -26,7 +26,8 @@ def safe_cell(value: object) -> str:
 
 
 def marked_cell(value: object) -> str:
-    """The same for a file that is read back: apostrophes that were there are told apart."""
+    """Return ``safe_cell`` of a text so that ``unmarked_cell`` can undo it: an apostrophe that was
+    there already gets one in front as well."""
     text = str(value)
     # The look at the first letter alone settles nearly all of them.
     return "'" + text if text[:1] in _APOSTROPHE_OR_FORMULA and _MARKED.match(text) else text

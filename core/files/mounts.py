@@ -33,7 +33,7 @@ class Mount:
     """A line of proc(5), ``/proc/[pid]/mountinfo``."""
 
     number: str
-    """As ``mnt_id`` of a descriptor says which one it was opened in."""
+    """The mount's number, which ``mnt_id`` in ``/proc/self/fdinfo`` of an open file names."""
     point: str
     """Directory, without a separator at its end; empty for the root."""
     kind: str

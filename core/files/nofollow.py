@@ -144,7 +144,10 @@ def _open_part(name: str, flags: int, at: int, mode: int = 0) -> int:
 
 
 def _openat2(path: str, flags: int, mode: int) -> int | None:
-    """The same in one call; None where that is not known."""
+    """Open a path with ``openat2(RESOLVE_NO_SYMLINKS)``; None where this kernel lacks it.
+
+    Raises ``OSError``, with ``ELOOP`` when any part is a link.
+    """
     if _SYSCALL is None:
         return None
     how = _How(flags | _CLOSED_LATER, mode, _NO_SYMLINKS)

@@ -1,4 +1,4 @@
-"""How much memory the console may hold for people who ask for things: one number of bytes.
+"""Admission control by memory: how many bytes the console may hold for people's requests.
 
 Whatever keeps bytes for somebody (uploads, checks, files of hits in the making, sessions) asks
 here first. What is not granted is refused with a sentence; nothing is ever held beyond the
@@ -15,7 +15,7 @@ from core.errors import ListError
 
 MIB = 1024 * 1024
 _SESSIONS, _EXPORTS, _UPLOADS = 4, 8, 4
-"""Which part of the whole each may take at most: one in so many."""
+"""Divisors of the whole: sessions may take a quarter of it, files of hits an eighth."""
 
 
 class MemoryBudgetError(ListError):
@@ -30,7 +30,7 @@ class MemoryBudgetError(ListError):
 
 
 class MemoryBudget:
-    """Bytes that may be held, and those that are. Any thread may call it.
+    """Counts bytes against a limit and refuses what exceeds it. Any thread may call it.
 
     A part has a limit of its own and counts in the whole as well.
     """

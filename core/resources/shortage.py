@@ -20,7 +20,7 @@ from typing import ParamSpec, TypeVar
 from core.errors import Code, FatalError, HimuroError, os_reason
 
 WAIT_SECONDS = 30.0
-"""How long one call is tried again. Shorter than the silence after which S3 counts as stalled."""
+"""How long one call is retried. Shorter than the silence after which S3 counts as stalled."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 """Seconds between two tries; each pause is twice the one before."""
 SPARE_DESCRIPTORS = 4
@@ -113,7 +113,7 @@ def patiently(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 def insistently(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The same for what has to be recorded: gives up the descriptors that are kept back for it.
+    """``patiently`` for what has to be recorded: gives up the descriptors kept back for records.
 
     ``keep_spares`` has to have been called before there are none.
     """

@@ -24,7 +24,7 @@ begin at once, because what so few files an instant tell about growth is chance.
 FATAL_DRAIN_SECONDS = 30.0
 """How long files that are under way may go on after the environment broke."""
 STALLED_DRAIN_SECONDS = 5.0
-"""The same when nothing has succeeded for so long that nothing will."""
+"""How long they may go on after S3 was found stalled: nothing will succeed any more."""
 GIVE_UP_SECONDS = 2.0
 """How long a file that was told to give up may take to clear up behind it."""
 

@@ -64,7 +64,7 @@ def _conditions(connection: Connection, wanted: Sequence[int]) -> Iterator[Any]:
 
 
 def _entry(row: Row[*tuple[Any, ...]]) -> Entry:
-    """The same as ``db.table.columns.entry``, in a third of its time."""
+    """Return a row as an ``Entry``: ``db.table.columns.entry``, unrolled to a third of its time."""
     key, folder, name, bucket, object_key, at, request, comment, who, size, sha, changed, text = row
     return Entry(
         folder,

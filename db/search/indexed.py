@@ -49,7 +49,7 @@ means, and their terms would be computed anew."""
 COUNT_SECONDS = 0.05
 """After that no further piece is counted."""
 SORT_SECONDS = 0.2
-"""The same for hits that are to be sorted, which cannot be done before."""
+"""After that no further piece is counted of hits that have to be sorted first."""
 PIECE_MS = 150
 """How long the counting of one piece may take."""
 _SORTING = text("SET LOCAL statement_timeout = '300s'")

@@ -19,7 +19,7 @@ from core.resources.shortage import patiently
 from core.s3.http.sigv4 import Endpoint, Signer
 
 MAX_HEADER_BYTES = 64 * 1024
-"""Of an answer; S3's have less than four KiB."""
+"""The longest head of an answer; S3's have less than four KiB."""
 _CONNECT_SECONDS = 3.0
 BLOCK = 1024 * 1024
 """Bytes that are sent with one call, each with the time limit of its own."""
@@ -31,7 +31,7 @@ _GATHERS = hasattr(socket.socket, "sendmsg")
 
 
 def _nobody() -> None:
-    """Hear that bytes have gone, and do nothing."""
+    """Ignore that bytes have been sent."""
 
 
 class AnswerError(Exception):
@@ -68,7 +68,7 @@ class LeanClient:
         self.signer = signer
         self.seconds = seconds
         self.moved: Callable[[], None] = _nobody
-        """Hears that bytes of a large request have gone."""
+        """Called after each piece of a large request was sent."""
         self._idle: deque[socket.socket] = deque()
         # Nobody is asked to close a client: its connections go with it.
         weakref.finalize(self, _close_all, self._idle)
@@ -140,9 +140,9 @@ def _close_all(connections: deque[socket.socket]) -> None:
 def send_all(
     connection: socket.socket, head: bytes, data: bytes, moved: Callable[[], None] = _nobody
 ) -> None:
-    """Send a request over a connection that waits; raises ``OSError``.
+    """Send a request over a blocking connection; raises ``OSError``.
 
-    ``moved`` hears of every piece after the first, which the machine itself may still hold.
+    ``moved`` is called after every piece but the first, which may still lie in the send buffer.
     """
     rest = send_first(connection, head, data)
     while rest:

@@ -1,4 +1,4 @@
-"""The lean client as the store uses it: where it sends to, what it sends, several at once."""
+"""The lean client's puts for the archive store: endpoint, headers, and many small ones at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.s3.http.stall_watch import Watch
 
 LANE_BYTES = 256 * 1024
 LANE_CONNECTIONS = 16
-"""Objects of up to so many bytes go so many at a time from one thread."""
+"""Objects of up to ``LANE_BYTES`` are in flight ``LANE_CONNECTIONS`` at a time, from one thread."""
 METADATA_BYTES = 2048
 """S3's limit for all user metadata, names and values together (``docs/facts.md``, "S3 and Deep
 Archive")."""
@@ -142,7 +142,10 @@ class S3Lane(Generic[T]):
 def wait_for_lane(
     lane: WireLane[T, A], watch: Watch, gone: Callable[[], FatalError | None]
 ) -> tuple[list[tuple[T, A | int | None]], FatalError | None]:
-    """Return what ended, and what ``gone`` says where nobody answered in time."""
+    """Wait for requests of a lane as one call of ``watch``.
+
+    Returns those that ended, and what ``gone`` says when one of them timed out; else None.
+    """
     watch.begin()
     try:
         ended = lane.wait()

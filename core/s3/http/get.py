@@ -15,12 +15,12 @@ from core.s3.http.lane import Exchange, WireLane
 T = TypeVar("T")
 
 _HEAD_BYTES = 8 * 1024
-"""Room for the head of an answer: 2 KiB of user metadata, and what S3 adds."""
+"""The longest head of an answer: 2 KiB of user metadata, and what S3 adds."""
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+) *\r\n")
 _ETAG = re.compile(rb"\r\netag: *(\"[^\r\n\"]*\")", re.IGNORECASE)
 _NO_HEADERS: Mapping[str, str] = {}
 _BLOCK = 256 * 1024
-"""What is written and hashed at a time, while the processor still has it at hand."""
+"""Bytes that are written and hashed at a time: small enough to be in the processor's cache."""
 
 
 class GetLane(WireLane[T, bytes]):

@@ -1,4 +1,4 @@
-"""Several requests to S3 at once by one thread, which waits for all their connections together."""
+"""Many requests to S3 in flight from one thread: a selector over non-blocking connections."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Exchange(Generic[T]):
     connection: socket.socket
     token: T | None = None
     rest: memoryview = field(default_factory=lambda: memoryview(b""))
-    """Of the request, not sent yet."""
+    """What of the request has not been sent yet."""
     size: int = 0
-    """Of the body that is expected, in bytes."""
+    """Bytes of the body that is expected."""
     answer: bytearray = field(default_factory=bytearray)
     received: int = 0
     """How many bytes of ``answer`` have come, where it was made large enough for all."""
@@ -43,10 +43,10 @@ class Exchange(Generic[T]):
 
 
 class WireLane(ABC, Generic[T, A]):
-    """Several requests at once by one thread, which waits for all of them together.
+    """Requests in flight over up to ``connections`` non-blocking sockets, for one thread.
 
     Sixteen threads with one small object each spend most of their time on taking the
-    interpreter's lock from each other. For one thread only; ``close`` it in the end.
+    interpreter's lock from each other. ``close`` it in the end.
     """
 
     def __init__(self, client: LeanClient, connections: int) -> None:
@@ -123,7 +123,7 @@ class WireLane(ABC, Generic[T, A]):
 
     @abstractmethod
     def _prepare(self, exchange: Exchange[T]) -> None:
-        """Make room for the answer."""
+        """Make the buffer for the answer; a shortage of memory is retried."""
 
     @abstractmethod
     def _receive(self, exchange: Exchange[T]) -> bool:

@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 FOREIGN = "S3のものではない応答です"
-"""Said of an answer that proves nothing."""
+"""Japanese: what an error says of an answer that proves nothing."""
 
 
 def checksum(digest: bytes) -> str:
-    """Return a digest as S3's checksum headers want it."""
+    """Return a digest in base64, the form of S3's checksum headers."""
     return base64.b64encode(digest).decode()
 
 
 def checksum_of(sha256: str) -> str:
-    """The same of a hexadecimal one."""
+    """Return a hexadecimal SHA-256 in the form of S3's checksum headers."""
     return checksum(bytes.fromhex(sha256))
 
 

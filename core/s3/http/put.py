@@ -31,7 +31,7 @@ def is_proof(put: Put, reply: Reply) -> bool:
     """Return whether an answer says that S3 holds just what was sent."""
     if reply.status != HTTPStatus.OK:
         return False
-    # As S3 writes it; anything else is read header by header.
+    # A quick look for the line in S3's own spelling; other spellings are parsed.
     if b"\r\nx-amz-checksum-sha256: %s\r\n" % checksum_of(put.sha256).encode() in reply.head:
         return True
     return proves_content(

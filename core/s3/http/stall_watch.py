@@ -1,4 +1,4 @@
-"""Notices that nothing succeeds any more, however S3 goes about it.
+"""A watchdog over calls to S3: the run stops when nothing has succeeded for too long.
 
 A single call is patient: it bridges what passes. Where nothing passes (puts that hang while
 HEAD answers, 503 for ever) every file would cost that patience, one after another. So all
@@ -21,20 +21,21 @@ from contextlib import contextmanager
 from core.errors import Code, FatalError
 
 SILENT_SECONDS = 45.0
-"""With the few seconds in which calls under way may still end, less than a minute."""
+"""Seconds without a success; with those in which calls in flight may end, under a minute."""
 
 QUIET_SECONDS = 300.0
-"""What was found out is forgotten when nobody has asked anything for so long."""
+"""Seconds without any call after which failures of before no longer count."""
 MAX_IN_VAIN = 3
-"""So many large objects in a row may fail at their end, which time alone does not show."""
+"""Large objects that may fail in a row after their parts were stored: each part counted as a
+success, so the seconds above do not show it."""
 _TOLD_BYTES = 1024 * 1024
-"""Of a large request are told at a time."""
+"""Bytes of a large request after which ``Pieces`` tells that it moves."""
 
 _thread = threading.local()
 
 
 class Watch:
-    """Over the calls of one kind, by all threads of a run."""
+    """Watches the calls of one kind that all threads of a run make. Safe in any thread."""
 
     def __init__(
         self, limit: float = SILENT_SECONDS, clock: Callable[[], float] = time.monotonic
@@ -111,7 +112,7 @@ class Watch:
             self._in_vain += 1
 
     def moved(self) -> None:
-        """Bytes of this thread's call went on."""
+        """Tell that bytes of this thread's call were sent or received."""
         with self._lock:
             self._moved[threading.get_ident()] = self._clock()
 
@@ -173,7 +174,7 @@ class Pieces(io.BytesIO):
         self._told = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file. A piece is asked for when the one before it has gone."""
+        """Read like ``io.BytesIO``. botocore asks for a piece when the one before it was sent."""
         at = self.tell()
         if at >= self._told + _TOLD_BYTES or at < self._told:
             self._told = at
