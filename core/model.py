@@ -27,6 +27,18 @@ class ListKind(StrEnum):
     RESTORE = "restore"
 
 
+class RunKind(StrEnum):
+    """What a run is for; the words stand in ``run.json`` and in run ids (contract).
+
+    Where kinds are read, they stay text: a run of a later version may have another word.
+    """
+
+    ARCHIVE = "archive"
+    VALIDATE = "validate"
+    """A check of a list, of either kind, and nothing else."""
+    RESTORE = "restore"
+
+
 class HiddenRows(StrEnum):
     """What becomes of the rows of a list that Excel does not show; the operator decides."""
 
@@ -425,6 +437,7 @@ class RunRecord:
     run_id: str
     """Also the folder's name: ``<yyyymmdd-hhmmss>-<kind>-<short id>``."""
     kind: str
+    """A ``RunKind``, or a word of a later version."""
     state: RunState
     request: RunRequest
     created_at: datetime

@@ -22,6 +22,7 @@ from core.model import (
     ListKind,
     ListSource,
     Plan,
+    RunKind,
     RunRecord,
     RunRequest,
     RunState,
@@ -46,7 +47,7 @@ class ArchiveRun(Run[Plan, RunFolder]):
         shares: Shares | None = None,
         hidden_rows: HiddenRows = HiddenRows.ASK,
         now: Callable[[], datetime] = utc_now,
-        kind: str = "archive",
+        kind: RunKind = RunKind.ARCHIVE,
     ) -> None:
         super().__init__(settings, sources, request, kind=kind, folder=RunFolder, now=now)
         self._catalogue = catalogue

@@ -22,7 +22,7 @@ from core.config.settings import JOB_NEEDS, RESTORE_NEEDS, Settings, load_enviro
 from core.errors import FatalError, ListError, SettingsError
 from core.health.ports import Health
 from core.jobs.recovery import recover
-from core.model import HiddenRows, ListKind, ListSource, RunRequest
+from core.model import HiddenRows, ListKind, ListSource, RunKind, RunRequest
 from core.ports import Catalogue
 from core.resources.shortage import patiently, unexpected
 from core.restore.ports import RestoreStore
@@ -269,7 +269,7 @@ def _validate(options: argparse.Namespace, wiring: Wiring) -> int:
         sources,
         RunRequest("", "", "", _user()),
         hidden_rows=hidden_rows,
-        kind="validate",
+        kind=RunKind.VALIDATE,
     )
     with stoppable(catalogue.hurry) as stop, output.progress_bar() as bar:
         try:
@@ -298,7 +298,7 @@ def _validate_restore(
         sources,
         RunRequest("", "", "", _user()),
         hidden_rows=hidden_rows,
-        kind="validate",
+        kind=RunKind.VALIDATE,
     )
     with stoppable(catalogue.hurry) as stop, output.progress_bar() as bar:
         plan = run.check(announced(stop, bar, output.say), lambda: stop.requested)

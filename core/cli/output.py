@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from core.errors import Code, ListError, os_reason
-from core.model import EXIT_CODES, ArchiveStatus, Plan, Problem, Progress, RunRecord
+from core.model import EXIT_CODES, ArchiveStatus, Plan, Problem, Progress, RunKind, RunRecord
 from core.paths.normalization import printable
 from core.ports import ProgressSink, silent
 from core.restore.model import RestorePlan
-from core.restore.status import KIND
 from core.units import human_size
 
 _MAX_SHOWN = 50
@@ -161,7 +160,7 @@ def show_end(record: RunRecord, folder: Path, *, as_json: bool, code: int | None
 
 
 def _numbers(record: RunRecord) -> str:
-    if record.kind == KIND:
+    if record.kind == RunKind.RESTORE:
         unrequested = record.unrequested_files
         return (
             f"配置済み {record.placed_files:,}件 / 準備中 {record.thawing_files:,}件 / "
@@ -191,7 +190,7 @@ def run_summary(record: RunRecord, folder: Path) -> dict[str, Any]:
 
 def _counts(record: RunRecord) -> dict[str, int]:
     counts = {"total": record.total_files, "failed": record.failed_files}
-    if record.kind == KIND:
+    if record.kind == RunKind.RESTORE:
         return counts | {
             "bytes": record.total_bytes,
             "thawing": record.thawing_files,

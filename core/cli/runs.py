@@ -7,8 +7,7 @@ import argparse
 from core.cli import output
 from core.config.settings import Settings
 from core.errors import ListError
-from core.model import RunRecord, RunState
-from core.restore.status import KIND
+from core.model import RunKind, RunRecord, RunState
 from core.runs.filters import RunFilter
 from core.runs.history import past_runs
 from core.search.typed_query import day
@@ -70,7 +69,7 @@ def _found(options: argparse.Namespace, settings: Settings) -> tuple[list[RunRec
 
 def _row(record: RunRecord) -> tuple[str, ...]:
     # Of a restore what is placed has succeeded; nothing of it can have been archived before.
-    done = record.placed_files if record.kind == KIND else record.archived_files
+    done = record.placed_files if record.kind == RunKind.RESTORE else record.archived_files
     return (
         record.run_id,
         record.state.value,

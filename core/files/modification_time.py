@@ -21,9 +21,14 @@ def modified(nanoseconds: int) -> datetime:
     Raises ``ItemError(TIME_NOT_STORABLE)`` for one outside the years 1 to 9999.
     """
     try:
-        return _EPOCH + nanoseconds // 1000 * TICK
+        return _EPOCH + kept(nanoseconds) * TICK
     except OverflowError as exc:
         raise ItemError(Code.TIME_NOT_STORABLE) from exc
+
+
+def kept(nanoseconds: int) -> int:
+    """Return the whole microseconds of a file's modification time, which is what is kept of it."""
+    return nanoseconds // 1000
 
 
 def microseconds(moment: datetime) -> int:
@@ -33,4 +38,4 @@ def microseconds(moment: datetime) -> int:
 
 def is_modified_at(nanoseconds: int, moment: datetime) -> bool:
     """Return whether a file of this modification time is one of the archive list's."""
-    return nanoseconds // 1000 == microseconds(moment)
+    return kept(nanoseconds) == microseconds(moment)

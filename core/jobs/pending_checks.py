@@ -19,7 +19,7 @@ from core.concurrency.parallel import Cancelled
 from core.concurrency.threads import start_thread
 from core.config.settings import JOB_NEEDS, RESTORE_NEEDS, Settings
 from core.errors import FatalError, HimuroError, ListError
-from core.model import HiddenRows, ListSource, Plan, Progress, RunRequest
+from core.model import HiddenRows, ListSource, Plan, Progress, RunKind, RunRequest
 from core.ports import Catalogue
 from core.resources.memory_budget import MIB, MemoryBudget, MemoryBudgetError, Reservation
 from core.resources.shortage import unexpected
@@ -64,7 +64,7 @@ class Draft:
     """Names of the lists."""
     created_at: datetime
     """With time zone."""
-    kind: str = "archive"
+    kind: str = RunKind.ARCHIVE
     progress: Progress = Progress()
     plan: Plan | RestorePlan | None = None
     """Set when ``READY`` or ``REFUSED``; of a restore a ``RestorePlan``."""

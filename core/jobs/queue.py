@@ -27,14 +27,13 @@ from core.errors import HimuroError, ListError
 from core.jobs.pending_checks import ITEM_BYTES, Draft, Drafts
 from core.jobs.pending_checks import DraftState as DraftState
 from core.jobs.recovery import recover
-from core.model import HiddenRows, ListSource, Progress, RunRecord, RunRequest
+from core.model import HiddenRows, ListSource, Progress, RunKind, RunRecord, RunRequest
 from core.ports import Catalogue, ProgressSink
 from core.resources.memory_budget import ConsoleMemory, Reservation
 from core.resources.shortage import patiently
 from core.restore.model import Tier
 from core.restore.ports import RestoreStore
 from core.restore.run import OpenRestore, RestoreRun
-from core.restore.status import KIND as RESTORE
 from core.restore.target import find_target
 from core.runs import history
 from core.runs.base import AnyRun
@@ -197,7 +196,7 @@ class Jobs:
         if draft is None or not sources:
             raise ListError("一覧が残っていません。もう一度アップロードしてください")
         request = replace(draft.request, started_by=started_by)
-        check = self._drafts.check_restore if draft.kind == RESTORE else self._drafts.check
+        check = self._drafts.check_restore if draft.kind == RunKind.RESTORE else self._drafts.check
         again = check(sources, request, hidden_rows)
         self.discard(draft_id)
         return again

@@ -12,11 +12,11 @@ from core.clock import utc_now
 from core.config.settings import Settings
 from core.errors import Code, HimuroError, Severity
 from core.files.private_file import tighten
-from core.model import RunRecord, RunState
+from core.model import RunKind, RunRecord, RunState
 from core.resources.shortage import patiently
 from core.restore.folder import RestoreFolder
 from core.restore.model import Stage
-from core.restore.status import KIND, never_requested, status_of, summed_up
+from core.restore.status import never_requested, status_of, summed_up
 from core.runs.folder import RunFolder
 from core.runs.locks import RunLock
 from core.runs.record import counted
@@ -86,7 +86,7 @@ def _is_running(record: RunRecord | None) -> bool:
 
 
 def _interrupt(folder: RunFolder, record: RunRecord, when: datetime) -> RunRecord:
-    if record.kind == KIND:
+    if record.kind == RunKind.RESTORE:
         return _interrupt_restore(RestoreFolder(folder.path, folder.timezone), record, when)
     planned = dict.fromkeys(folder.read_plan())
     outcomes = {o.path: o for o in folder.read_outcomes() if o.path in planned}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader
 
-from core.files.modification_time import is_modified_at, microseconds
+from core.files.modification_time import is_modified_at, kept, microseconds
 from core.paths.normalization import identity
 from core.resources.shortage import patiently
 from core.restore.model import RestoreItem
@@ -166,7 +166,7 @@ class Names:
         for name in names:
             status = self._directory.stat(name) if self._directory else None
             if status is not None and stat.S_ISREG(status.st_mode):
-                key = (status.st_size, status.st_mtime_ns // 1000)
+                key = (status.st_size, kept(status.st_mtime_ns))
                 found.setdefault(key, _Alike()).unread.append(name)
         return found
 

@@ -15,12 +15,12 @@ from core.clock import utc_now
 from core.concurrency.cancellation import StopSignal
 from core.config.settings import Settings
 from core.errors import Code, ListError, os_reason, sentence
-from core.model import HiddenRows, ListKind, ListSource, RunRecord, RunRequest, RunState
+from core.model import HiddenRows, ListKind, ListSource, RunKind, RunRecord, RunRequest, RunState
 from core.ports import Catalogue, ProgressSink, silent
 from core.restore.folder import RestoreFolder
 from core.restore.model import RestoreEntry, RestorePlan, Tier, least_days
 from core.restore.ports import RestoreStore
-from core.restore.status import KIND, RestoreStatus, States, look, status_of
+from core.restore.status import RestoreStatus, States, look, status_of
 from core.restore.step import OpenStore, RestoreStep
 from core.restore.target import Target
 from core.runs.base import Run
@@ -73,7 +73,7 @@ class RestoreRun(Run[RestorePlan, RestoreFolder]):
         days: int | None = None,
         hidden_rows: HiddenRows = HiddenRows.ASK,
         now: Callable[[], datetime] = utc_now,
-        kind: str = KIND,
+        kind: RunKind = RunKind.RESTORE,
     ) -> None:
         """``days``: how long copies are to stay readable; None: as the settings say."""
         super().__init__(settings, sources, request, kind=kind, folder=RestoreFolder, now=now)
@@ -81,7 +81,7 @@ class RestoreRun(Run[RestorePlan, RestoreFolder]):
         self._hidden_rows = hidden_rows
         self._tier = tier
         self._days = settings.restore_days if days is None else days
-        if kind == KIND:
+        if kind is RunKind.RESTORE:
             require_days(tier, self._days)
             self.record = replace(self.record, tier=tier.value, days=self._days)
         self.plan = RestorePlan((), ())
@@ -158,11 +158,11 @@ class OpenRestore:
         self._now = now
         run_id = run_named(settings, run_id)
         path = settings.runs_dir / run_id
-        if f"-{KIND}-" not in run_id:
+        if f"-{RunKind.RESTORE}-" not in run_id:
             raise ListError(f"復元の実行番号ではありません: {run_id}。")
         self.folder = RestoreFolder(path, settings.timezone)
         record = self.folder.read_record()
-        if record is None or record.kind != KIND:
+        if record is None or record.kind != RunKind.RESTORE:
             raise ListError(f"復元の記録が見つかりません: {run_id}。実行番号を確認してください。")
         self.record = record
         self._lock = RunLock(path)

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.errors import Code, ItemError
-from core.model import RunRecord, RunState
+from core.model import RunKind, RunRecord, RunState
 from core.restore.model import ObjectState, RestoreEntry, RestoreItem, Stage, Thaw, stage
 from core.restore.ports import RestoreStore
 
-KIND = "restore"
-"""Of a run, in its name and in its record."""
 OPEN_STAGES = (Stage.REQUESTED, Stage.THAWING)
 """What becomes readable by itself, later."""
 READY_STAGES = (Stage.READY, Stage.EXPIRING)
@@ -112,7 +110,7 @@ def never_requested(number: int) -> str:
 def is_open(record: RunRecord) -> bool:
     """Return whether a run is a restore that has files to be placed, as far as is known."""
     going_on = record.state not in (RunState.DONE, RunState.REFUSED, RunState.FAILED_FILES)
-    return record.kind == KIND and going_on and record.placed_files < record.total_files
+    return record.kind == RunKind.RESTORE and going_on and record.placed_files < record.total_files
 
 
 def summed_up(record: RunRecord, status: RestoreStatus) -> RunRecord:

@@ -12,7 +12,7 @@ from core.concurrency.cancellation import StopSignal
 from core.config.settings import Settings
 from core.errors import Code, FatalError, Severity
 from core.files.mounts import mount_of
-from core.model import Progress, RunRecord, RunState
+from core.model import Progress, RunKind, RunRecord, RunState
 from core.ports import ProgressSink
 from core.resources.shortage import patiently
 from core.restore.folder import RestoreFolder
@@ -23,7 +23,6 @@ from core.restore.placer import clear_leftovers
 from core.restore.ports import RestoreStore
 from core.restore.requester import Requested, Requests
 from core.restore.status import (
-    KIND,
     OPEN_STAGES,
     READY_STAGES,
     RestoreStatus,
@@ -194,7 +193,10 @@ class RestoreStep:
         """Remove what runs that were killed have left half done in the target."""
         runs = self._settings.runs_dir
         # While this run has its turn no other one of this installation is placing anything.
-        known = {_short_id(path.name) for path in patiently(lambda: list(runs.glob(f"*-{KIND}-*")))}
+        known = {
+            _short_id(path.name)
+            for path in patiently(lambda: list(runs.glob(f"*-{RunKind.RESTORE}-*")))
+        }
         clear_leftovers(directory, known)
 
     def _started(self, **changes: object) -> None:

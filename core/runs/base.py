@@ -18,7 +18,7 @@ from core.clock import utc_now
 from core.concurrency.cancellation import StopSignal
 from core.config.settings import Settings
 from core.errors import FatalError, ListError, Severity
-from core.model import MAX_TYPED, ListSource, Problem, RunRecord, RunRequest, RunState
+from core.model import MAX_TYPED, ListSource, Problem, RunKind, RunRecord, RunRequest, RunState
 from core.paths.normalization import printable, typed
 from core.ports import ProgressSink
 from core.resources.shortage import unexpected
@@ -52,7 +52,7 @@ class Run(ABC, Generic[P, F]):
         sources: Sequence[ListSource],
         request: RunRequest,
         *,
-        kind: str,
+        kind: RunKind,
         folder: Callable[..., F],
         now: Callable[[], datetime] = utc_now,
     ) -> None:

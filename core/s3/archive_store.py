@@ -28,7 +28,7 @@ from core.errors import Code, HimuroError, ItemError
 from core.paths.normalization import decode_metadata
 from core.s3.connection import S3Connection
 from core.s3.denials import ACTIONS
-from core.s3.error_codes import EXISTS_CODES
+from core.s3.error_codes import EXISTS_CODES, MISSING_CODES
 from core.s3.failures import ERRORS, error_code
 from core.s3.http.client import Reply
 from core.s3.http.fast_put import S3Lane, lean_put, user_metadata
@@ -254,7 +254,7 @@ class S3ObjectStore:
                 storage_class=answer.get("StorageClass", "STANDARD"),
             )
         except ERRORS as exc:
-            if error_code(exc) in ("404", "NoSuchKey"):
+            if error_code(exc) in MISSING_CODES:
                 return None
             raise self._s3.cause(exc) from exc
 

@@ -37,7 +37,6 @@ DENIALS_IN_A_ROW = 50
 """After so many of one action without a success between them, the action itself is tried."""
 _REMEMBERED_SECONDS = 5.0
 """How long the bucket's word counts: ten thousand denied objects are no ten thousand questions."""
-_MISSING = frozenset({"404", "NoSuchKey"})
 
 
 class Denials:

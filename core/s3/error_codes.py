@@ -51,6 +51,9 @@ DAMAGED_CODES = frozenset(
 EXISTS_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 """``If-None-Match: *`` found an object, or another writer was at it (``docs/facts.md``, "S3 and
 Deep Archive")."""
+MISSING_CODES = frozenset({"NoSuchKey", "404"})
+"""There is no object with this key. A HEAD has no body: its code is the HTTP status, which may
+also be a gateway's between here and S3."""
 
 _KMS_STATES = {
     "Disabled": "鍵が無効にされています",

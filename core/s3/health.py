@@ -34,6 +34,7 @@ from core.errors import Code, FatalError, sentence
 from core.health.findings import Finding, Status
 from core.paths.normalization import object_key
 from core.s3.connection import client_config
+from core.s3.error_codes import MISSING_CODES
 from core.s3.failures import ERRORS, error_code, fatal, refusal
 from core.s3.health_answers import clock, encryption, object_lock, region, versioning
 from core.s3.http.proof import FOREIGN
@@ -43,7 +44,6 @@ from core.s3.session import open_session
 _DENIED = frozenset({"AccessDenied", "403"})
 _UNKNOWN = frozenset({"NotImplemented", "MethodNotAllowed", "405", "501"})
 """Other servers than Amazon's do not know every request."""
-_MISSING = frozenset({"404", "NoSuchKey"})
 _ODD = (*ERRORS, ParseError)
 """What a call raises that got an answer which is none of S3's, and what it raises otherwise."""
 _READ_SECONDS = 3.0
@@ -213,7 +213,7 @@ class S3Health:
                 return Finding(
                     name, Status.WARNING, what, "S3互換サーバーの対応状況を確認してください"
                 )
-            if code not in _MISSING:
+            if code not in MISSING_CODES:
                 return _broken(name, exc)
         except _ODD as exc:
             return _broken(name, exc)

@@ -21,6 +21,7 @@ from core.errors import Code, FatalError, ItemError
 from core.restore.model import ObjectState, Thaw
 from core.s3.connection import S3Connection
 from core.s3.denials import ACTIONS
+from core.s3.error_codes import MISSING_CODES
 from core.s3.failures import ERRORS, error_code
 from core.s3.http.proof import FOREIGN, is_s3s
 from core.s3.http.stall_watch import Watch
@@ -180,7 +181,7 @@ def is_missing(exc: Exception) -> bool:
     if not isinstance(exc, ClientError):
         return False
     code = error_code(exc)
-    return code == "NoSuchKey" or (code == "404" and is_s3s(exc.response))
+    return code in MISSING_CODES and (code != "404" or is_s3s(exc.response))
 
 
 def head_state(answer: Mapping[str, Any]) -> ObjectState:

@@ -11,7 +11,7 @@ from core.auth.sessions import SessionView
 from core.config.settings import SignInKind
 from pages import services
 from pages.auth import guard, session
-from pages.widgets import view
+from pages.widgets import view, words
 
 _NONE_ENDED = "もうサインアウトしています。"
 
@@ -80,8 +80,7 @@ def _session(each: SessionView) -> None:
 
 
 def _moment(seconds: float) -> str:
-    when = datetime.fromtimestamp(seconds, UTC).astimezone(services.timezone())
-    return f"{when:%Y/%m/%d %H:%M}"
+    return words.moment(datetime.fromtimestamp(seconds, UTC), services.timezone())
 
 
 def _end(handle: str) -> None:

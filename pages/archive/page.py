@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.restore.status import KIND as RESTORE
+from core.model import RunKind
 from pages import services
 from pages.archive import plan
 from pages.auth import guard
@@ -30,7 +30,7 @@ def render() -> None:
         if not any(job.run_id == run_id for job in active):
             result.render(here, run_id)
     elif draft_id:
-        check.render(here, draft_id, "archive", plan.outcome)
+        check.render(here, draft_id, RunKind.ARCHIVE, plan.outcome)
     if active:
         progress.render(here, active, run_id)
     else:
@@ -40,5 +40,5 @@ def render() -> None:
             st.button("新しい一覧をアップロードする", key="new", on_click=addresses.start_over)
     else:
         upload.render(here, upload.ARCHIVE)
-    ours = jobs.newest(recent.MOST, lambda kind: kind != RESTORE)
+    ours = jobs.newest(recent.MOST, lambda kind: kind != RunKind.RESTORE)
     recent.render(here, ours, PATH, {job.run_id for job in active if job.queued})

@@ -52,26 +52,20 @@ def browser_of(request: Request) -> str:
 
 def user_of_request(request: Request) -> User | None:
     """Return who sent a request. Raises ``HimuroError`` when that cannot be found out."""
-    signin = services.current().signin
-    if signin.kind is SignInKind.OIDC:
-        client = client_of(request)
-        claims = _claims_of_cookies(request.cookies)
-        if not claims:
-            _count_forged(signin, request.cookies, client)
-            return None
+    signin, client = services.current().signin, client_of(request)
+    if signin.kind is not SignInKind.OIDC:
+        return _user_of_cookie(signin, request.cookies, client)
+    claims = _claims_of_cookies(request.cookies)
+    if claims:
         return signin.user_of_claims(claims, client, browser_of(request))
-    return _user_of_cookie(signin, request.cookies, client_of(request))
+    if request.cookies.get(USER_COOKIE_NAME):
+        signin.failed(Failure.OIDC, client)  # forged, or for another address of the console
+    return None
 
 
 def role_of_request(request: Request) -> Role:
     user = user_of_request(request)
     return user.role if user else Role.ANYONE
-
-
-def _count_forged(signin: SignIn, sent: Mapping[str, str], client: str) -> None:
-    """Count a cookie of ``st.login`` that is not one, or is for another address of the console."""
-    if sent.get(USER_COOKIE_NAME) and not _claims_of_cookies(sent):
-        signin.failed(Failure.OIDC, client)
 
 
 def count_failed_callback(request: Request, answer: Headers) -> None:
@@ -141,16 +135,17 @@ def client_of_page() -> str:
 
 def user_of_page() -> User | None:
     """Return who looks at the page. Raises ``HimuroError`` when that cannot be found out."""
-    signin = services.current().signin
-    if signin.kind is SignInKind.OIDC:
-        client = client_of_page()
-        claims = _claims_of_page()
-        if not claims:
-            _count_forged(signin, st.context.cookies, client)
-            return None
+    signin, client, sent = services.current().signin, client_of_page(), st.context.cookies
+    if signin.kind is not SignInKind.OIDC:
+        return _user_of_cookie(signin, sent, client)
+    claims = _claims_of_page()
+    if claims:
         browser = user_agents.in_words(st.context.headers.get("User-Agent") or "")
         return signin.user_of_claims(claims, client, browser)
-    return _user_of_cookie(signin, st.context.cookies, client_of_page())
+    # ``st.logout`` empties ``st.user`` before the browser lets go of a good cookie.
+    if sent.get(USER_COOKIE_NAME) and not _claims_of_cookies(sent):
+        signin.failed(Failure.OIDC, client)
+    return None
 
 
 def is_without_role() -> bool:

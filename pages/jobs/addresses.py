@@ -7,8 +7,7 @@ from typing import Literal
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage as Page
 
-from core.model import RunRecord
-from core.restore.status import KIND as RESTORE
+from core.model import RunKind, RunRecord
 from pages.auth import guard
 
 ARCHIVE_LIST = ""
@@ -43,7 +42,7 @@ def start_over() -> None:
 
 def of_kind(kind: str) -> str:
     """Return the path of the page that drafts and runs of a kind belong to."""
-    return "restore" if kind == RESTORE else "archive"
+    return "restore" if kind == RunKind.RESTORE else "archive"
 
 
 def page(path: str) -> Page:

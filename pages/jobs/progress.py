@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from core.jobs.queue import Jobs, JobView
-from core.model import RunState
-from core.restore.status import KIND as RESTORE
+from core.model import RunKind, RunState
 from pages import services
 from pages.auth import guard
 from pages.jobs import addresses
@@ -30,7 +29,7 @@ def render(here: services.Services, active: Sequence[JobView], asked_for: str) -
     else:
         heading = "順番待ち" if number else "実行中"
         # A restore has several steps of this kind, so they have no number there.
-        heading = heading if active[number].kind == RESTORE else f"3. {heading}"
+        heading = heading if active[number].kind == RunKind.RESTORE else f"3. {heading}"
     st.subheader(heading, anchor=False)
     if number:
         st.info(
@@ -159,6 +158,6 @@ def _after_stop(job: JobView) -> str:
         when, rest = "この実行はまだ始まっていません。", "すべてのファイル"
     else:
         when, rest = "処理中のファイルが終わってから止まります。", "残り"
-    if job.kind == RESTORE:
+    if job.kind == RunKind.RESTORE:
         return f"{when}エラーファイル一覧は作りません。{rest}は復元の画面から続けられます。"
     return f"{when}{rest}はエラーファイル一覧に書き出され、後で再実行できます。"

@@ -8,8 +8,7 @@ import streamlit as st
 
 from core.errors import HimuroError
 from core.jobs.queue import Jobs
-from core.model import RunRecord
-from core.restore.status import KIND as RESTORE
+from core.model import RunKind, RunRecord
 from pages import services
 from pages.auth import guard
 from pages.http.routes import file_address
@@ -26,7 +25,7 @@ def render(here: services.Services, run_id: str) -> None:
     if record is None:
         view.notice("warning", "この実行は見つかりません。アドレスを確認してください。")
         return
-    if record.kind == RESTORE:
+    if record.kind == RunKind.RESTORE:
         view.notice("info", "これは復元の実行です。")
         addresses.link("restore", "復元の画面で見る", ":material/chevron_right:", run=run_id)
         return

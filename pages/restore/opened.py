@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from core.errors import HimuroError
-from core.model import RunRecord, RunState
+from core.model import RunKind, RunRecord, RunState
 from core.restore.model import STAGE_WORDS, Stage, Tier, copy_expires
-from core.restore.status import KIND, OPEN_STAGES, READY_STAGES, FileStatus, RestoreStatus
+from core.restore.status import OPEN_STAGES, READY_STAGES, FileStatus, RestoreStatus
 from pages import services
 from pages.auth import guard
 from pages.http.routes import file_address
@@ -52,7 +52,7 @@ def render(here: services.Services, run_id: str) -> None:
     if record is None:
         view.notice("warning", "この実行は見つかりません。アドレスを確認してください。")
         return
-    if record.kind != KIND:
+    if record.kind != RunKind.RESTORE:
         view.notice("info", f"これは{words.kind(record.kind)}の実行です。")
         path = addresses.of_kind(record.kind)
         addresses.link(path, "アーカイブの画面で見る", ":material/chevron_right:", run=run_id)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.restore.status import KIND, is_open
+from core.model import RunKind
+from core.restore.status import is_open
 from pages import services
 from pages.auth import guard
 from pages.jobs import addresses, check, progress, recent, upload
@@ -33,7 +34,7 @@ def render() -> None:
         if not any(job.run_id == run_id for job in active):
             opened.render(here, run_id)
     elif draft_id:
-        check.render(here, draft_id, KIND, plan.outcome)
+        check.render(here, draft_id, RunKind.RESTORE, plan.outcome)
     if active:
         progress.render(here, active, run_id)
     else:
@@ -48,7 +49,9 @@ def render() -> None:
         return
     if draft_id:
         return
-    records = [r.record for r in jobs.listing().runs if r.record and r.record.kind == KIND]
+    records = [
+        r.record for r in jobs.listing().runs if r.record and r.record.kind == RunKind.RESTORE
+    ]
     queued = {job.run_id for job in active if job.queued}
     overview.render(here, [r for r in records if is_open(r)], queued)
     addresses.link(

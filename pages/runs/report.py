@@ -5,8 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.errors import HimuroError
-from core.model import RunState
-from core.restore.status import KIND as RESTORE
+from core.model import RunKind, RunState
 from core.runs.history import PastRun
 from pages import services
 from pages.auth import guard
@@ -36,7 +35,7 @@ def render(here: services.Services, run_id: str) -> None:
         result.summary(record, here.settings.timezone)
         if record.state is RunState.RUNNING:
             _until_it_ends(run_id)
-        elif record.kind == RESTORE:
+        elif record.kind == RunKind.RESTORE:
             label = "復元の画面で見る（配置、再要求）"
             addresses.link("restore", label, ":material/chevron_right:", run=run_id)
         else:

@@ -9,9 +9,8 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from core.errors import Severity
-from core.model import MAX_TYPED, Problem, Progress, RunRecord, RunState
+from core.model import MAX_TYPED, Problem, Progress, RunKind, RunRecord, RunState
 from core.restore.model import Stage, Tier
-from core.restore.status import KIND as RESTORE
 from core.units import human_size, local
 
 UNKNOWN = "—"
@@ -75,7 +74,11 @@ ALL_BUT_LEFT_OUT = (
     "対象のファイルはすべて配置しました。対象外の行とその理由を、依頼者に伝えてください。"
 )
 DAMAGED = "破損"
-KIND_WORDS = {"archive": "アーカイブ", "validate": "確認のみ", "restore": "復元"}
+KIND_WORDS: dict[str, str] = {
+    RunKind.ARCHIVE: "アーカイブ",
+    RunKind.VALIDATE: "確認のみ",
+    RunKind.RESTORE: "復元",
+}
 FILE_WORDS = {
     "run.json": "実行の記録",
     "plan.csv": "対象の一覧",
@@ -153,7 +156,7 @@ def file_label(name: str) -> str:
 
 def is_check(record: RunRecord) -> bool:
     """Return whether a run touched nothing: a check, or one that was refused by it."""
-    return record.kind == "validate" or record.state is RunState.REFUSED
+    return record.kind == RunKind.VALIDATE or record.state is RunState.REFUSED
 
 
 def seconds(record: RunRecord) -> float | None:
@@ -172,18 +175,21 @@ def elapsed(record: RunRecord) -> str:
 def next_step(record: RunRecord) -> str:
     """Return what to do after a run that is over, one or two sentences; empty for kinds that
     are not known here."""
-    if record.kind == "validate" and record.state is not RunState.ERROR:
+    if record.kind == RunKind.VALIDATE and record.state is not RunState.ERROR:
         return "確認だけを行いました。何も変更していません。"
-    if record.kind == RESTORE and record.placed_files == record.total_files > 0:
+    if record.kind == RunKind.RESTORE and record.placed_files == record.total_files > 0:
         left_out = record.state is RunState.FAILED_FILES
         return ALL_BUT_LEFT_OUT if left_out else RESTORE_NEXT_STEPS[RunState.DONE]
-    steps = {"archive": NEXT_STEPS, RESTORE: RESTORE_NEXT_STEPS}
+    steps: dict[str, dict[RunState, str]] = {
+        RunKind.ARCHIVE: NEXT_STEPS,
+        RunKind.RESTORE: RESTORE_NEXT_STEPS,
+    }
     return steps[record.kind][record.state] if record.kind in steps else ""
 
 
 def succeeded(record: RunRecord) -> tuple[int, int]:
     """Return how many files a run brought where they belong, and their bytes."""
-    if record.kind == RESTORE:
+    if record.kind == RunKind.RESTORE:
         return record.placed_files, record.placed_bytes
     return record.archived_files + record.unchanged_files, record.archived_bytes
 
@@ -192,7 +198,7 @@ def numbers(record: RunRecord) -> tuple[tuple[str, str], ...]:
     """Return the numbers of a run with their labels."""
     first = ("対象ファイル", count(record.total_files))
     last = (("失敗", count(record.failed_files)), ("所要時間", elapsed(record)))
-    if record.kind == "archive":
+    if record.kind == RunKind.ARCHIVE:
         return (
             first,
             ("アーカイブした", count(record.archived_files)),
@@ -200,10 +206,10 @@ def numbers(record: RunRecord) -> tuple[tuple[str, str], ...]:
             ("変更なし", count(record.unchanged_files)),
             *last,
         )
-    if record.kind == "validate":
+    if record.kind == RunKind.VALIDATE:
         return (first, ("対象サイズ", size(record.total_bytes)), *last)
     done, done_bytes = succeeded(record)
-    if record.kind == RESTORE:
+    if record.kind == RunKind.RESTORE:
         number = record.unrequested_files
         unrequested = (("未要求", count(number)),) if number else ()
         return (

@@ -24,6 +24,7 @@ from core.model import (
     Outcome,
     Progress,
     Result,
+    RunKind,
     RunRecord,
     RunRequest,
     RunState,
@@ -300,7 +301,9 @@ def test_a_run_killed_before_its_list_was_kept_is_found(
 def test_a_check_alone_writes_nothing_outside_its_run_folder(desk: Desk) -> None:
     desk.write("a.txt", "x")
     source = ListSource("l.csv", archive_list(UNC))
-    run = ArchiveRun(desk.settings, desk.catalogue, [source], RunRequest("", ""), kind="validate")
+    run = ArchiveRun(
+        desk.settings, desk.catalogue, [source], RunRequest("", ""), kind=RunKind.VALIDATE
+    )
     run.pass_check(run.check())
     assert [p.name for p in desk.settings.data_dir.iterdir()] == ["runs"]
     assert {p.name for p in run.folder.path.iterdir()} == {"run.json", "input.csv"}
