@@ -63,11 +63,16 @@ def read_rows(content: bytes) -> list[list[str]]:
     No cell of such a file holds a line break, so every line stands for itself: one that is
     not whole or damaged costs none of the others. Damaged letters become U+FFFD.
     """
-    rows = []
-    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:-1]:
-        try:
-            (row,) = csv.reader([line.decode("utf-8", "replace").removesuffix("\r")])
-        except (csv.Error, ValueError):
-            continue
-        rows.append([unmarked_cell(text) for text in row])
-    return rows
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:-1]
+    rows = (read_row(line.decode("utf-8", "replace").removesuffix("\r")) for line in lines)
+    return [row for row in rows if row]
+
+
+def read_row(line: str) -> list[str]:
+    """Return the cells of one line that ``write_rows`` wrote with ``marked_cell``, without the
+    line break; empty for a damaged one."""
+    try:
+        (row,) = csv.reader([line])
+    except (csv.Error, ValueError):
+        return []
+    return [unmarked_cell(text) for text in row]

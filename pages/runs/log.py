@@ -8,17 +8,8 @@ from pathlib import Path
 import streamlit as st
 
 from core.errors import Severity, os_reason
-from core.runs.error_log import (
-    LOG_FILES,
-    MAX_LINES,
-    MAX_SCANNED,
-    MAX_SEARCHED,
-    Cause,
-    Causes,
-    LogLine,
-    causes,
-    excerpt,
-)
+from core.runs.causes import MAX_SCANNED, Cause, Causes, causes
+from core.runs.error_log import LOG_FILES, MAX_LINES, MAX_SEARCHED, LogLine, excerpt
 from pages import services
 from pages.auth import guard
 from pages.runs import address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -11,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import Code, FatalError, Severity, sentence
+from core.errors import Code, FatalError, ItemError, Severity, sentence
 from core.jobs.recovery import recover
-from core.model import Outcome, Problem, Result
+from core.model import Outcome, Problem, Result, RunState
 from core.paths.normalization import fold, printable
-from core.runs.error_log import Cause, LogLine, causes, excerpt, parse_line
+from core.restore.folder import RestoreFolder
+from core.restore.model import RestoreOutcome, Step
+from core.runs.causes import Cause, causes
+from core.runs.error_log import LogLine, excerpt, parse_line
 from core.runs.folder import RunFolder
 from tests.support.arrange import UNC, Desk
 
@@ -72,7 +76,6 @@ def test_any_line_is_read_and_can_be_shown(text: str) -> None:
     read = parse_line(text)
     assert read.code or read.text == printable(text)
     assert printable(read.path + read.text + read.code) == read.path + read.text + read.code
-    assert read.files >= 0
 
 
 # Causes
@@ -132,6 +135,107 @@ def test_what_stopped_a_run_is_a_cause(tmp_path: Path) -> None:
     desk.store.before = no_bucket
     found = _causes(desk.archive(UNC).folder)
     assert {c.code: c.files for c in found} == {"NO_SUCH_BUCKET": 1, "STOPPED": 1}
+
+
+def test_causes_do_not_depend_on_the_wording_of_the_log(tmp_path: Path) -> None:
+    """Names and sentences may say anything; the code of each failed file is recorded."""
+    desk = Desk(tmp_path)
+    names = ("a - 9件を処理していません.txt", "b.txt", "c（S3キー）.txt")
+    for name in names:
+        desk.write(name, name)
+
+    def refused(call: str, _key: str) -> None:
+        if call == "create":
+            raise ItemError(Code.UPLOAD_FAILED, Code.SOURCE_NOT_FOUND.what)
+
+    desk.store.before = refused
+    done = desk.archive(UNC)
+    reworded(done.folder, Code.UPLOAD_FAILED.what, "アップロードできませんでした")
+    (found,) = _causes(done.folder)
+    assert (found.code, found.severity, found.files) == ("UPLOAD_FAILED", "ERROR", 3)
+    assert sorted(e.path for e in found.examples) == [rf"{UNC}\{name}" for name in names]
+
+
+def test_what_a_run_did_not_come_to_is_counted_whatever_the_log_calls_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for number in range(3):
+        desk.write(f"{number}.txt", "x")
+    desk.stop.request()
+    stopped = desk.archive(UNC)
+    reworded(stopped.folder, "3件を処理していません", "未処理が残りました: 3件")
+    assert [(c.code, c.files) for c in _causes(stopped.folder)] == [("STOPPED", 3)]
+
+
+def test_what_had_failed_is_not_counted_as_interrupted_as_well(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for number in range(3):
+        desk.write(f"{number}.txt", "x")
+    killed = desk.new_run(f"{UNC}\n".encode())
+    killed.begin(killed.check())
+    failed = Outcome(rf"{UNC}\0.txt", Result.FAILED, code=Code.SOURCE_UNREADABLE)
+    killed.folder.add_outcomes([failed])
+    killed.folder.log(WHEN, Severity.ERROR, failed.path, "x", Code.SOURCE_UNREADABLE)
+    killed.folder.close()
+    killed._lock.release()
+    recover(desk.settings)
+    found = {c.code: c.files for c in _causes(killed.folder.path)}
+    assert found == {"SOURCE_UNREADABLE": 1, "INTERRUPTED": 2}
+
+
+def test_files_that_a_stop_reached_and_those_after_them_are_one_cause(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for number in range(3):
+        desk.write(f"{number}.txt", "x")
+    run = desk.new_run(f"{UNC}\n".encode())
+    record = run.begin(run.check())
+    run.folder.add_outcomes([Outcome(rf"{UNC}\0.txt", Result.FAILED, code=Code.STOPPED)])
+    run.folder.log(WHEN, Severity.ERROR, "himuro-test", "2 left", Code.STOPPED)
+    run.folder.write_record(replace(record, state=RunState.STOPPED, failed_files=3))
+    run.folder.close()
+    assert [(c.code, c.files) for c in _causes(run.folder.path)] == [("STOPPED", 3)]
+
+
+def test_failures_of_a_restore_are_its_events(tmp_path: Path) -> None:
+    """Each of its logs tells of rows that were left out and of files that failed."""
+    folder = RestoreFolder(tmp_path, ZoneInfo("Asia/Tokyo"))
+    out = RestoreOutcome("", Step.LEFT_OUT, WHEN, Code.NOT_ARCHIVED, "", "2件を処理していません")
+    lost = RestoreOutcome("share/b", Step.FAILED, WHEN, Code.DOWNLOAD_FAILED, "5件の完了を確認")
+    good = RestoreOutcome("share/c", Step.PLACED, WHEN, place=r"\\fsx01\share\failed,c")
+    folder.add_events([out, lost, good, lost])
+    for event, path in ((out, out.place), (lost, rf"{UNC}\b"), (lost, rf"{UNC}\b")):
+        assert event.code
+        folder.log(WHEN, Severity.ERROR, path, "別の文", event.code)
+    folder.close()
+    for name in folder.logs:
+        found = causes(tmp_path / name).causes
+        assert [(c.code, c.files) for c in found] == [("DOWNLOAD_FAILED", 2), ("NOT_ARCHIVED", 1)]
+        assert [c.examples[0].path for c in found] == [rf"{UNC}\b", "2件を処理していません"]
+
+
+def test_a_run_whose_outcomes_are_gone_has_the_causes_of_its_log(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write("a.txt", "x")
+
+    def refused(call: str, _key: str) -> None:
+        if call == "create":
+            raise ItemError(Code.UPLOAD_FAILED)
+
+    desk.store.before = refused
+    done = desk.archive(UNC)
+    for name in ("outcomes.csv", "run.json"):
+        for damage in (b"\xff\x00,failed,\n" * 3, b""):
+            (done.folder / name).write_bytes(damage)
+            assert [(c.code, c.files) for c in _causes(done.folder)] == [("UPLOAD_FAILED", 1)]
+        (done.folder / name).unlink()
+        assert [(c.code, c.files) for c in _causes(done.folder)] == [("UPLOAD_FAILED", 1)]
+
+
+def reworded(folder: Path, old: str, new: str) -> None:
+    """Let the log of a run say something in other words, as another version may."""
+    path = folder / "error_log.txt"
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
 
 
 def _causes(folder: Path) -> tuple[Cause, ...]:
