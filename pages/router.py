@@ -20,7 +20,7 @@ from pages.health import page as health
 from pages.restore import page as restore
 from pages.runs import page as runs
 from pages.search import page as search
-from pages.widgets import view
+from pages.widgets import address, view
 
 
 class Guarded(NamedTuple):
@@ -34,9 +34,9 @@ class Guarded(NamedTuple):
 
 
 GUARDED = (
-    Guarded(archive.render, "アーカイブ", "archive", ":material/archive:", Role.OPERATOR),
-    Guarded(restore.render, "復元", "restore", ":material/restore_page:", Role.OPERATOR),
-    Guarded(runs.render, "実行履歴", "runs", ":material/history:", Role.OPERATOR),
+    Guarded(archive.render, "アーカイブ", address.ARCHIVE, ":material/archive:", Role.OPERATOR),
+    Guarded(restore.render, "復元", address.RESTORE, ":material/restore_page:", Role.OPERATOR),
+    Guarded(runs.render, "実行履歴", address.RUNS, ":material/history:", Role.OPERATOR),
     Guarded(health.render, "点検", "health", ":material/stethoscope:", Role.ADMINISTRATOR),
 )
 

@@ -12,10 +12,8 @@ from core.model import RunKind
 from pages import services
 from pages.archive import plan
 from pages.auth import guard
-from pages.jobs import addresses, check, progress, recent, result, upload
-from pages.widgets import view
-
-PATH = "archive"
+from pages.jobs import check, progress, recent, result, upload
+from pages.widgets import address, view
 
 
 @view.explained
@@ -25,7 +23,7 @@ def render() -> None:
     here = services.current()
     jobs = here.open_jobs()
     active = jobs.active()
-    run_id, draft_id = addresses.run(), addresses.draft()
+    run_id, draft_id = address.run(), address.draft()
     if run_id:
         if not any(job.run_id == run_id for job in active):
             result.render(here, run_id)
@@ -34,11 +32,11 @@ def render() -> None:
     if active:
         progress.render(here, active, run_id)
     else:
-        progress.announce_end(jobs, PATH)
+        progress.announce_end(jobs, address.ARCHIVE)
     if run_id or draft_id:
         if run_id:
-            st.button("新しい一覧をアップロードする", key="new", on_click=addresses.start_over)
+            st.button("新しい一覧をアップロードする", key="new", on_click=address.start_over)
     else:
         upload.render(here, upload.ARCHIVE)
     ours = jobs.newest(recent.MOST, lambda kind: kind != RunKind.RESTORE)
-    recent.render(here, ours, PATH, {job.run_id for job in active if job.queued})
+    recent.render(here, ours, address.ARCHIVE, {job.run_id for job in active if job.queued})

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
-from core.errors import HimuroError, Severity
+from core.errors import Severity
 from core.jobs.pending_checks import Draft, DraftState
 from core.model import ArchiveStatus, Plan
 from pages import services
-from pages.auth import guard
-from pages.jobs import addresses, check
+from pages.jobs import check
 from pages.widgets import view, words
+from pages.widgets.confirmation import Act, confirm
 
 _NOTHING = "「やり直す」から、対象のある一覧をアップロードしてください。"
 
@@ -46,15 +48,15 @@ def outcome(_here: services.Services, draft: Draft) -> None:
         if draft.state is DraftState.READY and st.button(
             "アーカイブを実行する", key="archive", type="primary"
         ):
-            _confirm(draft.draft_id)
+            show = partial(_confirm, draft.draft_id)
+            confirm("アーカイブを実行しますか", show, yes="実行する")
         check.ways_on(draft, plan)
     check.problems(plan.problems)
     check.lists(plan.detected)
 
 
-@st.dialog("アーカイブを実行しますか", width="medium")
-def _confirm(draft_id: str) -> None:
-    guard.require_operator()
+def _confirm(draft_id: str) -> Act:
+    """Draw what is about to be archived; returns what begins the run."""
     here = services.current()
     draft = here.jobs.draft(draft_id)
     if draft is None or not isinstance(draft.plan, Plan):
@@ -71,16 +73,4 @@ def _confirm(draft_id: str) -> None:
     if archived:
         st.text(f"うち{words.count(archived)}はアーカイブ済みのため、アップロードしません。")
     st.caption("元のファイルは残ります。実行中でも停止できます。")
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        back = st.button("戻る", key="confirm-no")
-        go = st.button("実行する", key="confirm-yes", type="primary")
-    if back:
-        st.rerun()
-    if go:
-        try:
-            run_id = here.open_jobs().start(draft_id)
-        except HimuroError as exc:
-            view.trouble(exc)
-            return
-        addresses.show_run(run_id)
-        st.rerun()
+    return partial(here.open_jobs().start, draft_id)

@@ -13,8 +13,8 @@ from core.runs.base import AnyPlan
 from pages import services
 from pages.auth import guard
 from pages.http.routes import file_address, problems_address
-from pages.jobs import addresses, upload
-from pages.widgets import view, words
+from pages.jobs import upload
+from pages.widgets import address, view, words
 
 _MAX_SHOWN = 1000
 """Problems in the table; all of them are in the download."""
@@ -53,19 +53,15 @@ def render(
             "この確認は残っていません。",
             "コンソールが再起動されたか、やり直されました。一覧をもう一度アップロードしてください。",
         )
-        st.button(
-            "一覧をアップロードする", key="new", type="primary", on_click=addresses.start_over
-        )
+        st.button("一覧をアップロードする", key="new", type="primary", on_click=address.start_over)
         return
     if draft.kind != kind:
         view.notice("info", f"これは{words.kind(draft.kind)}の一覧の確認です。")
         label = f"{words.kind(draft.kind)}の画面で見る"
-        addresses.link(
-            addresses.of_kind(draft.kind), label, ":material/chevron_right:", draft=draft_id
-        )
+        address.link(address.of_kind(draft.kind), label, ":material/chevron_right:", draft=draft_id)
         return
     if draft.state is DraftState.READY and draft.run_id:
-        addresses.show_run(draft.run_id)
+        address.show_run(draft.run_id)
         st.rerun()
     # A list that the uploader refused is not among them.
     st.subheader(f"2. 確認（一覧 {words.count(len(draft.sources))}）", anchor=False)
@@ -157,7 +153,7 @@ def _decide(draft: Draft, choice: HiddenRows) -> None:
     except HimuroError as exc:
         st.session_state[_UNDECIDED] = str(exc)
         return
-    addresses.show_draft(again)
+    address.show_draft(again)
 
 
 def problems(found: Sequence[Problem]) -> None:
@@ -198,4 +194,4 @@ def start_over(draft: Draft) -> None:
     guard.require_operator()
     services.current().jobs.discard(draft.draft_id)
     upload.fill_in(draft.request)
-    addresses.start_over()
+    address.start_over()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import streamlit as st
 
@@ -11,8 +12,8 @@ from core.jobs.queue import Jobs, JobView
 from core.model import RunKind, RunState
 from pages import services
 from pages.auth import guard
-from pages.jobs import addresses
-from pages.widgets import view, words
+from pages.widgets import address, view, words
+from pages.widgets.confirmation import Act, confirm
 
 _WATCHED = "watched-run"
 """The run this session has seen going on: its end is announced."""
@@ -48,7 +49,7 @@ def queue(here: services.Services, active: Sequence[JobView]) -> None:
         if st.button(
             "停止する", key="stop", icon=":material/stop_circle:", disabled=first.stopping
         ):
-            _confirm_stop(first.run_id)
+            _ask_to_stop(first.run_id)
     if len(active) > 1:
         st.markdown(f"**順番を待っている実行（{words.count(len(active) - 1)}）**")
         for place, job in enumerate(active[1:], start=1):
@@ -62,17 +63,17 @@ def announce_end(jobs: Jobs, path: str) -> None:
     """
     guard.require_operator()
     run_id = st.session_state.get(_WATCHED, "")
-    if run_id and run_id == addresses.run():
+    if run_id and run_id == address.run():
         del st.session_state[_WATCHED]
         return
-    record = jobs.record(run_id) if run_id and not addresses.draft() else None
+    record = jobs.record(run_id) if run_id and not address.draft() else None
     if record is None or record.state is RunState.RUNNING:
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.text("実行が終わりました。")
         view.state_badge(record.state)
         st.text(f"依頼ID: {record.request.request_id}")
-        addresses.way_to(record, path, "結果を見る", key="ended", type="primary")
+        address.way_to(record, path, "結果を見る", key="ended", type="primary")
 
 
 @st.fragment(run_every=1.0)
@@ -125,12 +126,16 @@ def _waiting(place: int, job: JobView, here: services.Services) -> None:
         st.text(f"受付 {words.moment(job.created_at, here.settings.timezone)}")
         label = "取り消しています" if job.stopping else "取り消す"
         if st.button(label, key=f"cancel-{job.run_id}", disabled=job.stopping):
-            _confirm_stop(job.run_id)
+            _ask_to_stop(job.run_id)
 
 
-@st.dialog("実行を停止しますか")
-def _confirm_stop(run_id: str) -> None:
-    guard.require_operator()
+def _ask_to_stop(run_id: str) -> None:
+    show = partial(_what_is_stopped, run_id)
+    confirm("実行を停止しますか", show, yes="停止する", no="続ける", width="small")
+
+
+def _what_is_stopped(run_id: str) -> Act:
+    """Draw what becomes of a run that is stopped; returns what stops it."""
     jobs = services.current().jobs
     job = next((job for job in jobs.active() if job.run_id == run_id), None)
     if job is None:
@@ -143,13 +148,7 @@ def _confirm_stop(run_id: str) -> None:
         )
     )
     st.text(_after_stop(job))
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        back = st.button("続ける", key="stop-no")
-        stop = st.button("停止する", key="stop-yes", type="primary")
-    if stop:
-        jobs.stop(run_id)
-    if stop or back:
-        st.rerun()
+    return partial(jobs.stop, run_id)
 
 
 def _after_stop(job: JobView) -> str:

@@ -10,8 +10,7 @@ import streamlit as st
 from core.model import RunRecord, RunState
 from pages import services
 from pages.auth import guard
-from pages.jobs import addresses
-from pages.widgets import view, words
+from pages.widgets import address, view, words
 
 MOST = 10
 
@@ -28,7 +27,7 @@ def render(
     with st.container(key="recent", gap=None):
         for record in shown:
             _row(here, record, path, record.run_id in queued)
-    addresses.link("runs", "すべての実行を見る")
+    address.link(address.RUNS, "すべての実行を見る")
 
 
 def _row(here: services.Services, record: RunRecord, path: str, queued: bool) -> None:
@@ -46,4 +45,4 @@ def _row(here: services.Services, record: RunRecord, path: str, queued: bool) ->
     files.text(numbers)
     label = "状況を見る" if record.state is RunState.RUNNING else "結果を見る"
     with link:
-        addresses.way_to(record, path, label, key=f"open-{record.run_id}")
+        address.way_to(record, path, label, key=f"open-{record.run_id}")

@@ -12,8 +12,7 @@ from core.model import RunKind, RunRecord
 from pages import services
 from pages.auth import guard
 from pages.http.routes import file_address
-from pages.jobs import addresses
-from pages.widgets import view, words
+from pages.widgets import address, view, words
 
 _FILES = ("error_log.txt", "failed_uploads.txt", "report.csv")
 
@@ -27,12 +26,12 @@ def render(here: services.Services, run_id: str) -> None:
         return
     if record.kind == RunKind.RESTORE:
         view.notice("info", "これは復元の実行です。")
-        addresses.link("restore", "復元の画面で見る", ":material/chevron_right:", run=run_id)
+        address.link(address.RESTORE, "復元の画面で見る", ":material/chevron_right:", run=run_id)
         return
     st.subheader("4. 結果", anchor=False)
     summary(record, here.settings.timezone)
     _downloads(here.jobs, record)
-    addresses.link("runs", "実行履歴で詳しく見る", run=record.run_id)
+    address.link(address.RUNS, "実行履歴で詳しく見る", run=record.run_id)
 
 
 def summary(record: RunRecord, timezone: ZoneInfo) -> None:
@@ -87,4 +86,4 @@ def _retry(run_id: str) -> None:
     except HimuroError as exc:
         st.session_state["retry-problem"] = str(exc)
         return
-    addresses.show_draft(draft_id)
+    address.show_draft(draft_id)

@@ -13,7 +13,7 @@ from core.model import MAX_TYPED, ListSource, RunRequest
 from core.resources.memory_budget import MemoryBudgetError
 from pages import services, uploads
 from pages.auth import guard
-from pages.jobs import addresses
+from pages.widgets import address
 
 TYPES = ["csv", "txt", "tsv", "xlsx"]
 _MAX_MB = 20
@@ -104,7 +104,7 @@ def render(here: services.Services, form: Form) -> None:
     # The session lets go of the uploaded bytes; a new key, because they are not there any more.
     uploads.let_go(lists)
     st.session_state["upload-generation"] = generation + 1
-    addresses.show_draft(draft_id)
+    address.show_draft(draft_id)
     st.rerun()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -15,9 +16,9 @@ from core.restore.status import OPEN_STAGES, READY_STAGES, FileStatus, RestoreSt
 from pages import services
 from pages.auth import guard
 from pages.http.routes import file_address
-from pages.jobs import addresses
 from pages.restore import placing, status
-from pages.widgets import view, words
+from pages.widgets import address, view, words
+from pages.widgets.confirmation import Act, confirm
 
 _AGAIN = (Stage.EXPIRED, Stage.EXPIRING, Stage.UNREQUESTED, Stage.FAILED)
 """What a new request may help."""
@@ -54,8 +55,8 @@ def render(here: services.Services, run_id: str) -> None:
         return
     if record.kind != RunKind.RESTORE:
         view.notice("info", f"これは{words.kind(record.kind)}の実行です。")
-        path = addresses.of_kind(record.kind)
-        addresses.link(path, "アーカイブの画面で見る", ":material/chevron_right:", run=run_id)
+        path = address.of_kind(record.kind)
+        address.link(path, "アーカイブの画面で見る", ":material/chevron_right:", run=run_id)
         return
     _about(record, here.settings.timezone)
     if record.state is RunState.RUNNING:
@@ -139,21 +140,16 @@ def _asking(run_id: str, known: RestoreStatus) -> None:
     if rest == again > 0:
         label = f"残りの {words.count(rest)}を要求する"
         if st.button(label, key="rest", type="primary", icon=":material/replay:"):
-            _ask_again(run_id)
+            try:
+                services.current().open_jobs().request_again(run_id, guard.seat())
+            except HimuroError as exc:
+                view.trouble(exc)
+                return
+            st.rerun()
     elif again:
         label = "期限切れを" if known.count(Stage.EXPIRED) else "残りを"
         if st.button(f"{label}もう一度要求する", key="again", icon=":material/replay:"):
-            _confirm_again(run_id)
-
-
-def _ask_again(run_id: str) -> None:
-    """Queue the requests and draw the page anew."""
-    try:
-        services.current().open_jobs().request_again(run_id, guard.seat())
-    except HimuroError as exc:
-        view.trouble(exc)
-        return
-    st.rerun()
+            confirm("もう一度要求しますか", partial(_confirm_again, run_id), yes="要求する")
 
 
 def _look_again(run_id: str) -> None:
@@ -251,9 +247,8 @@ def _row(file: FileStatus, timezone: ZoneInfo) -> tuple[object, ...]:
     return (word, item.name, item.size, until, file.place, file.reason, directory)
 
 
-@st.dialog("もう一度要求しますか", width="medium")
-def _confirm_again(run_id: str) -> None:
-    guard.require_operator()
+def _confirm_again(run_id: str) -> Act:
+    """Draw what is about to be asked for again; returns what does it."""
     here = services.current()
     record = here.jobs.record(run_id)
     known = here.restores.status(run_id).value
@@ -275,13 +270,7 @@ def _confirm_again(run_id: str) -> None:
         )
     )
     st.caption("取り出しには費用がかかります。準備中のものと、配置済みのものは要求しません。")
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        back = st.button("戻る", key="again-no")
-        go = st.button("要求する", key="again-yes", type="primary")
-    if back:
-        st.rerun()
-    if go:
-        _ask_again(run_id)
+    return partial(here.open_jobs().request_again, run_id, guard.seat())
 
 
 def _downloads(here: services.Services, record: RunRecord) -> None:
@@ -294,4 +283,4 @@ def _downloads(here: services.Services, record: RunRecord) -> None:
                     icon=":material/download:",
                     key=f"file-{name.partition('.')[0]}",
                 )
-    addresses.link("runs", "実行履歴で詳しく見る", run=record.run_id)
+    address.link(address.RUNS, "実行履歴で詳しく見る", run=record.run_id)

@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from core.concurrency.background import Lookup
-from core.model import RunRecord, RunState
+from core.model import RunKind, RunRecord, RunState
 from core.restore.model import STAGE_WORDS, Stage
 from core.restore.status import READY_STAGES, RestoreStatus
 from pages import services
 from pages.auth import guard
-from pages.jobs import addresses
 from pages.restore import status
-from pages.widgets import view, words
+from pages.widgets import address, view, words
 
 _MOST = 20
 _CELLS = 12
@@ -36,7 +35,7 @@ def render(here: services.Services, records: Sequence[RunRecord], queued: Contai
             _row(here, record, found[record.run_id], record.run_id in queued)
     if len(records) > _MOST:
         st.caption(f"新しい{words.count(_MOST)}を表示しています。")
-        addresses.link("runs", "すべての復元を見る", kind="restore")
+        address.link(address.RUNS, "すべての復元を見る", kind=RunKind.RESTORE)
     working = tuple(run_id for run_id, lookup in found.items() if lookup.working)
     if working:
         status.watch(working)
@@ -63,7 +62,7 @@ def _row(
             st.text("S3に問い合わせられません")
     until.text(when_next(here, record, found.value))
     with link:
-        addresses.way_to(record, "restore", "開く", key=f"open-{record.run_id}")
+        address.way_to(record, address.RESTORE, "開く", key=f"open-{record.run_id}")
 
 
 def when_next(here: services.Services, record: RunRecord, known: RestoreStatus | None) -> str:

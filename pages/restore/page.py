@@ -13,11 +13,9 @@ from core.model import RunKind
 from core.restore.status import is_open
 from pages import services
 from pages.auth import guard
-from pages.jobs import addresses, check, progress, recent, upload
+from pages.jobs import check, progress, recent, upload
 from pages.restore import opened, overview, plan
-from pages.widgets import view, words
-
-PATH = "restore"
+from pages.widgets import address, view, words
 
 
 @view.explained
@@ -29,7 +27,7 @@ def render() -> None:
     here = services.current()
     jobs = here.open_jobs()
     active = jobs.active()
-    run_id, draft_id = addresses.run(), addresses.draft()
+    run_id, draft_id = address.run(), address.draft()
     if run_id:
         if not any(job.run_id == run_id for job in active):
             opened.render(here, run_id)
@@ -38,13 +36,13 @@ def render() -> None:
     if active:
         progress.render(here, active, run_id)
     else:
-        progress.announce_end(jobs, PATH)
+        progress.announce_end(jobs, address.RESTORE)
     if run_id:
         st.button(
             "復元の一覧へ戻る",
             key="new",
             icon=":material/arrow_back:",
-            on_click=addresses.start_over,
+            on_click=address.start_over,
         )
         return
     if draft_id:
@@ -54,10 +52,10 @@ def render() -> None:
     ]
     queued = {job.run_id for job in active if job.queued}
     overview.render(here, [r for r in records if is_open(r)], queued)
-    addresses.link(
-        addresses.ARCHIVE_LIST,
+    address.link(
+        address.ARCHIVE_LIST,
         "アーカイブ一覧で探す（選んだファイルの一覧を作り、そのままここへ進めます）",
         ":material/search:",
     )
     upload.render(here, upload.RESTORE)
-    recent.render(here, (r for r in records if not is_open(r)), PATH, queued)
+    recent.render(here, (r for r in records if not is_open(r)), address.RESTORE, queued)

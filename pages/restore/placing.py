@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import streamlit as st
 
-from core.errors import HimuroError
 from core.model import RunRecord
 from core.restore.model import RestoreItem, Stage
 from core.restore.preview import PlacePreview
@@ -14,6 +14,7 @@ from core.restore.status import OPEN_STAGES, READY_STAGES, RestoreStatus
 from pages import services
 from pages.auth import guard
 from pages.widgets import view, words
+from pages.widgets.confirmation import Act, confirm
 
 _ASKED = "placing-asked"
 """Run id and directory that somebody of this session has asked about."""
@@ -68,7 +69,8 @@ def _answer(here: services.Services, run_id: str, directory: str) -> None:
     if found.message:
         st.session_state[_REFUSED] = (run_id, found.message)
     else:
-        _confirm(run_id, directory)
+        show = partial(_confirm, run_id, directory)
+        confirm("ファイルを配置しますか", show, yes="配置する", width="large")
 
 
 @st.fragment(run_every=0.5)
@@ -79,9 +81,8 @@ def _watch(run_id: str, directory: str) -> None:
     view.notice("info", "配置先の空き容量と、同じ名前のファイルを調べています …")
 
 
-@st.dialog("ファイルを配置しますか", width="large")
-def _confirm(run_id: str, directory: str) -> None:
-    guard.require_operator()
+def _confirm(run_id: str, directory: str) -> Act | None:
+    """Draw what placing would do, and let the operator choose; returns what does it."""
     here = services.current()
     seen = here.restores.preview(run_id, directory).value
     if seen is None:
@@ -104,21 +105,9 @@ def _confirm(run_id: str, directory: str) -> None:
                 ("名前が変わるファイル", words.count(len(seen.renamed))),
             )
         )
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        back = st.button("戻る", key="place-no")
-        go = st.button(
-            "配置する", key="place-yes", type="primary", disabled=not (seen.ready or again)
-        )
-    if back:
-        st.rerun()
-    if go:
-        try:
-            keys = [item.key for item in again]
-            here.open_jobs().place(run_id, directory, keys, guard.seat())
-        except HimuroError as exc:
-            view.trouble(exc)
-            return
-        st.rerun()
+    keys = [item.key for item in again]
+    place = partial(here.open_jobs().place, run_id, directory, keys, guard.seat())
+    return place if seen.ready or again else None
 
 
 def _carried_over(seen: PlacePreview) -> None:

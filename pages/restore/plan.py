@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 import streamlit as st
 
-from core.errors import HimuroError, Severity
+from core.errors import Severity
 from core.jobs.pending_checks import Draft, DraftState
 from core.restore.model import RestorePlan, Tier, copy_expires, least_days
 from pages import services
-from pages.auth import guard
-from pages.jobs import addresses, check
+from pages.jobs import check
 from pages.widgets import view, words
+from pages.widgets.confirmation import Act, confirm
 
 _MAX_DAYS = 365
 _TIER_HELP = {
@@ -55,7 +56,8 @@ def outcome(here: services.Services, draft: Draft) -> None:
     tier, days = _choice(here, draft.draft_id) if ready else (Tier.BULK, 0)
     with st.container(horizontal=True):
         if ready and st.button("復元を要求する", key="restore", type="primary"):
-            _confirm(draft.draft_id, tier, days)
+            show = partial(_confirm, draft.draft_id, tier, days)
+            confirm("復元を要求しますか", show, yes="要求する")
         check.ways_on(draft, plan)
     check.problems(plan.problems)
     check.lists(plan.detected)
@@ -95,9 +97,8 @@ def _times(here: services.Services, tier: Tier, days: int) -> tuple[tuple[str, s
     )
 
 
-@st.dialog("復元を要求しますか", width="medium")
-def _confirm(draft_id: str, tier: Tier, days: int) -> None:
-    guard.require_operator()
+def _confirm(draft_id: str, tier: Tier, days: int) -> Act:
+    """Draw what is about to be asked for; returns what begins the restore."""
     here = services.current()
     draft = here.jobs.draft(draft_id)
     if draft is None or not isinstance(draft.plan, RestorePlan):
@@ -122,16 +123,4 @@ def _confirm(draft_id: str, tier: Tier, days: int) -> None:
         "S3 に取り出しを要求します。取り出しには費用がかかります。"
         "ファイルの配置は、準備ができた後にこの画面で行います。"
     )
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        back = st.button("戻る", key="confirm-no")
-        go = st.button("要求する", key="confirm-yes", type="primary")
-    if back:
-        st.rerun()
-    if go:
-        try:
-            run_id = here.open_jobs().start_restore(draft_id, tier, days)
-        except HimuroError as exc:
-            view.trouble(exc)
-            return
-        addresses.show_run(run_id)
-        st.rerun()
+    return partial(here.open_jobs().start_restore, draft_id, tier, days)

@@ -15,9 +15,9 @@ from core.runs.index import Listing
 from pages import services
 from pages.auth import guard
 from pages.jobs import progress
-from pages.runs import address
-from pages.runs.address import Asked
-from pages.widgets import view, words
+from pages.runs import asked
+from pages.runs.asked import Asked
+from pages.widgets import address, view, words
 
 PER_PAGE = 100
 _HEADER = (
@@ -71,7 +71,7 @@ def render(here: services.Services) -> None:
     ours = {job.run_id for job in active}
     _watch_others(tuple(r.run_id for r in listing.runs if _is_running(r) and r.run_id not in ours))
     kinds = sorted({*words.KIND_WORDS, *(run.kind for run in listing.runs)})
-    wanted = address.current(kinds)
+    wanted = asked.current(kinds)
     _filters(wanted, kinds)
     found = wanted.run_filter(here.settings.timezone).select(listing.runs)
     if found:
@@ -79,7 +79,7 @@ def render(here: services.Services) -> None:
         _page(here, found, wanted, queued)
     elif listing.runs:
         view.notice("info", "該当する実行はありません。条件を減らしてみてください。")
-        view.clear_button(address.clear)
+        view.clear_button(asked.clear)
     else:
         view.notice("info", "実行はまだありません。")
     _remarks(listing)
@@ -121,7 +121,7 @@ def _filters(wanted: Asked, kinds: list[str]) -> None:
     ):
         key = f"runs-{name}"
         address.follow(key, value)
-        column.date_input(label, None, key=key, on_change=address.changed, args=(name, key))
+        column.date_input(label, None, key=key, on_change=asked.changed, args=(name, key))
 
 
 def _state(name: str) -> str:
@@ -134,10 +134,10 @@ def _text(name: str, label: str, value: str, placeholder: str) -> None:
     st.text_input(
         label,
         key=key,
-        max_chars=address.MAX_LETTERS,
+        max_chars=asked.MAX_LETTERS,
         placeholder=placeholder,
         live="600ms",
-        on_change=address.changed,
+        on_change=asked.changed,
         args=(name, key),
     )
 
@@ -150,7 +150,7 @@ def _choice(name: str, label: str, value: str, options: dict[str, str]) -> None:
         ["", *options],
         key=key,
         format_func=lambda option: options.get(option, "すべて"),
-        on_change=address.changed,
+        on_change=asked.changed,
         args=(name, key),
     )
 
@@ -175,7 +175,7 @@ def _page(
             width = view.pagination_width(pages)
             st.pagination(pages, default=number, width=width, key=key, on_change=_turn, args=(key,))
         if wanted.restricted:
-            view.clear_button(address.clear)
+            view.clear_button(asked.clear)
         st.button("最新の状態にする", key="refresh", icon=":material/refresh:", type="tertiary")
     ids = [run.run_id for run in shown]
     view.table(
@@ -192,13 +192,13 @@ def _page(
 
 def _turn(key: str) -> None:
     guard.require_operator()
-    address.put(page=str(st.session_state[key]))
+    asked.put(page=str(st.session_state[key]))
 
 
 def _chosen(ids: list[str], row: int) -> None:
     guard.require_operator()
     if 0 <= row < len(ids):
-        address.open_run(ids[row])
+        asked.open_run(ids[row])
 
 
 def _row(run: PastRun, queued: bool, timezone: ZoneInfo) -> tuple[object, ...]:

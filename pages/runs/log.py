@@ -12,8 +12,8 @@ from core.runs.causes import MAX_SCANNED, Cause, Causes, causes
 from core.runs.error_log import LOG_FILES, MAX_LINES, MAX_SEARCHED, LogLine, excerpt
 from pages import services
 from pages.auth import guard
-from pages.runs import address
-from pages.widgets import view, words
+from pages.runs import asked
+from pages.widgets import address, view, words
 
 _CAUSES = ("区分", "原因", "件数", "対処", "例", "コード")
 _CAUSE_WIDTHS = {"区分": 55, "原因": 210, "件数": 75, "対処": 270, "例": 400, "コード": 190}
@@ -49,7 +49,7 @@ def _which(names: list[str]) -> str:
         key="log-file",
         format_func=words.file_label,
         required=True,
-        on_change=address.changed,
+        on_change=asked.changed,
         args=("file", "log-file"),
     )
     return str(st.session_state["log-file"])
@@ -76,7 +76,7 @@ def _causes(found: Causes) -> None:
 def _chosen(codes: list[str], row: int) -> None:
     guard.require_operator()
     if 0 <= row < len(codes):
-        address.put(code=codes[row])
+        asked.put(code=codes[row])
 
 
 def _cause_row(cause: Cause) -> tuple[object, ...]:
@@ -102,10 +102,10 @@ def _search(path: Path, found: Causes) -> None:
     left.text_input(
         "ログを検索",
         key="log-text",
-        max_chars=address.MAX_LETTERS,
+        max_chars=asked.MAX_LETTERS,
         placeholder="パスや内容の一部（空白で区切ると、すべてを含むもの）",
         live="600ms",
-        on_change=address.changed,
+        on_change=asked.changed,
         args=("log", "log-text"),
     )
     address.follow("log-code", code if code in counts else "")
@@ -114,7 +114,7 @@ def _search(path: Path, found: Causes) -> None:
         ["", *counts],
         key="log-code",
         format_func=lambda name: f"{name}（{counts[name]:,}）" if name in counts else "すべて",
-        on_change=address.changed,
+        on_change=asked.changed,
         args=("code", "log-code"),
     )
     lines = excerpt(path, text, code if code in counts else "")

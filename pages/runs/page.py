@@ -9,8 +9,8 @@ import streamlit as st
 
 from pages import services
 from pages.auth import guard
-from pages.runs import address, listing, report
-from pages.widgets import view
+from pages.runs import listing, report
+from pages.widgets import address, view
 
 
 @view.explained

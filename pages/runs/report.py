@@ -10,15 +10,15 @@ from core.runs.history import PastRun
 from pages import services
 from pages.auth import guard
 from pages.http.routes import file_address, zip_address
-from pages.jobs import addresses, progress, result
-from pages.runs import address, log
-from pages.widgets import view, words
+from pages.jobs import progress, result
+from pages.runs import asked, log
+from pages.widgets import address, view, words
 
 
 def render(here: services.Services, run_id: str) -> None:
     """Show one run, whatever its state."""
     guard.require_operator()
-    st.button("一覧へ戻る", key="back", icon=":material/arrow_back:", on_click=address.leave_run)
+    st.button("一覧へ戻る", key="back", icon=":material/arrow_back:", on_click=asked.leave_run)
     run = here.jobs.past(run_id)
     if run is None:
         view.notice("warning", "この実行は見つかりません。アドレスを確認してください。")
@@ -37,7 +37,7 @@ def render(here: services.Services, run_id: str) -> None:
             _until_it_ends(run_id)
         elif record.kind == RunKind.RESTORE:
             label = "復元の画面で見る（配置、再要求）"
-            addresses.link("restore", label, ":material/chevron_right:", run=run_id)
+            address.link(address.RESTORE, label, ":material/chevron_right:", run=run_id)
         else:
             _retry(here, run_id)
     log.render(here, run_id)
@@ -79,7 +79,7 @@ def _retry(here: services.Services, run_id: str) -> None:
     except HimuroError as exc:
         view.notice("error", "再実行できませんでした。", str(exc))
         return
-    st.switch_page(addresses.page("archive"), query_params={"draft": draft_id})
+    st.switch_page(address.page(address.ARCHIVE), query_params={"draft": draft_id})
 
 
 def _files(here: services.Services, run: PastRun) -> None:

@@ -10,9 +10,9 @@ from core.errors import ListError
 from core.model import MAX_TYPED
 from core.paths.normalization import typed as one_line
 from core.search.typed_query import DAYS, TypedQuery, last_month, read_day
-from pages.search import address
-from pages.search.address import Asked
-from pages.widgets import view, words
+from pages.search import asked
+from pages.search.asked import Asked
+from pages.widgets import address, view, words
 
 _PANEL = 620
 """Pixels; what floats takes no room from the table."""
@@ -45,7 +45,7 @@ def render(wanted: Asked, today: date) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge("絞り込み中", icon=":material/filter_alt:", color="blue")
             st.text("　".join(active(typed, today)), width="stretch")
-            view.clear_button(address.clear)
+            view.clear_button(asked.clear)
 
 
 def active(typed: TypedQuery, today: date) -> list[str]:
@@ -157,7 +157,7 @@ def _switched() -> None:
 
 def _month() -> None:
     """Ask for last month instead of days, or for neither."""
-    period = address.LAST_MONTH if st.session_state["list-period"] else ""
+    period = asked.LAST_MONTH if st.session_state["list-period"] else ""
     address.ask(period=period, to="", **{"from": ""})
 
 

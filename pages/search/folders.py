@@ -12,8 +12,8 @@ from core.model import Order, SearchQuery
 from core.paths.normalization import identity, typed
 from core.search.folder_tree import Folder, Folders, natural
 from pages import services
-from pages.search import address, counted
-from pages.widgets import view, words
+from pages.search import asked, counted
+from pages.widgets import address, view, words
 from pages.widgets.literally import literally
 
 PER_PAGE = 500
@@ -66,24 +66,24 @@ def render(here: services.Services, folder: str) -> None:
 
 def _go(path: str = "") -> None:
     """Show a folder; empty: the servers."""
-    address.put(view=address.FOLDERS, folder=address.directory(path), folder_page="")
+    address.put(view=asked.FOLDERS, folder=asked.directory(path), folder_page="")
 
 
 def _list(path: str, *, only: bool = False) -> None:
     """Show the list of all files in a folder, ``only`` directly in it or below as well."""
     nothing = {name: "" for name in st.query_params if name not in _OF_THE_LOOK}
-    where = {"directory": address.directory(path), "only": "1" if only else ""}
+    where = {"directory": asked.directory(path), "only": "1" if only else ""}
     address.put(**{**nothing, **where})
 
 
 def _order() -> str:
     """Return the order that the address asks for; the usual one when it makes no sense."""
-    order = st.query_params.get("folder_order", "")
+    order = address.word("folder_order")
     return order if order in _ORDERS else ""
 
 
 def _page(pages: int) -> int:
-    return min(view.page_number(st.query_params.get("folder_page", "")), pages)
+    return min(view.page_number(address.word("folder_page")), pages)
 
 
 def _unknown(path: str, as_of: str) -> None:
@@ -184,7 +184,7 @@ def _below(tree: Folders, found: Folder) -> None:
 def _inside(here: services.Services, found: Folder) -> None:
     """The files directly in the folder; of many of them the first ones."""
     query = SearchQuery(
-        directory=address.directory(found.path),
+        directory=asked.directory(found.path),
         directory_only=True,
         order=Order.NAME,
         descending=False,

@@ -10,7 +10,7 @@ import streamlit as st
 from core.ports import Catalogue
 from core.search.suggestions import Hint, advise
 from core.search.typed_query import TypedQuery
-from pages.search import address
+from pages.search import asked
 from pages.widgets import view, words
 
 
@@ -40,7 +40,7 @@ def _hint(number: int, hint: Hint) -> None:
             f"{words.count(hint.hits)}{more}を見る",
             key=f"hint-{number}",
             icon=":material/search:",
-            on_click=address.search,
+            on_click=asked.search,
             args=(hint.typed,),
         )
         st.text(words.shortened(hint.said))

@@ -10,25 +10,24 @@ from core.errors import ListError
 from core.model import SearchPage, SearchQuery
 from core.ports import Catalogue
 from pages import services
-from pages.search import address, filters, folders, nothing, overview, table
-from pages.search.address import Asked
-from pages.widgets import view, words
+from pages.search import asked, filters, folders, nothing, overview, table
+from pages.search.asked import Asked
+from pages.widgets import address, view, words
 
 
 @view.explained
 def render() -> None:
     _page(services.current())
-    address.settled()
 
 
 def _page(here: services.Services) -> None:
     # Streamlit knows a fragment by its place: a click in one that has moved meanwhile, because
     # something above came or went, would show nothing.
     above, below = st.container(), st.container()
-    wanted = address.current()
+    wanted = asked.current()
     with above:
         _head(wanted)
-        if wanted.view == address.FOLDERS:
+        if wanted.view == asked.FOLDERS:
             folders.render(here, wanted.folder)
             return
         found = _found(here, wanted)
@@ -84,7 +83,7 @@ def _head(wanted: Asked) -> None:
         address.follow("list-kind", wanted.view)
         st.segmented_control(
             "見方",
-            ["", address.FOLDERS],
+            ["", asked.FOLDERS],
             required=True,
             key="list-kind",
             format_func=lambda view: "フォルダー" if view else "一覧",

@@ -13,9 +13,9 @@ import streamlit as st
 from core.model import Entry, Order, SearchPage, SearchQuery
 from core.search.typed_query import TypedQuery
 from pages import services
-from pages.search import address, takeaway, ticks
-from pages.search.address import COLUMNS, SORTS, Asked
-from pages.widgets import view, words
+from pages.search import asked, takeaway, ticks
+from pages.search.asked import COLUMNS, SORTS, Asked
+from pages.widgets import address, view, words
 
 PER_PAGE = 100
 _BY_HEADING = {
@@ -88,7 +88,7 @@ def rows(wanted: Asked, query: SearchQuery, found: SearchPage, hits: str) -> Non
 
     ``hits``: the number of all of them in words.
     """
-    if address.current() != wanted:
+    if asked.current() != wanted:
         st.rerun()  # a heading has asked for another order
     here = services.current()
     takeaway.render(here, query, hits, ticks.ticked())
@@ -146,13 +146,13 @@ def _turn(key: str) -> None:
 
 def _sorted() -> None:
     order, descending = st.session_state["list-sort"]
-    address.sort(order, descending=descending)
+    asked.sort(order, descending=descending)
 
 
 def _shown() -> None:
     chosen = st.session_state["list-columns"]
     columns = tuple(name for name in COLUMNS if name in chosen)
-    address.put(columns="" if columns == address.USUAL_COLUMNS else ",".join(columns))
+    address.put(columns="" if columns == asked.USUAL_COLUMNS else ",".join(columns))
 
 
 def _exact() -> None:
@@ -263,7 +263,7 @@ def _selected(key: str, shown: tuple[Entry, ...], sorted_by: tuple[Order, bool])
     for heading in selection.columns:
         if order := _BY_HEADING.get(names.get(heading, "")):
             usual = order in (Order.DATE, Order.SIZE)
-            address.sort(order, descending=not sorted_by[1] if order is sorted_by[0] else usual)
+            asked.sort(order, descending=not sorted_by[1] if order is sorted_by[0] else usual)
 
 
 def _details(entry: Entry, timezone: ZoneInfo) -> None:
@@ -284,7 +284,7 @@ def _details(entry: Entry, timezone: ZoneInfo) -> None:
             (("S3バケット名", entry.bucket), ("S3キー", entry.key), ("SHA256", entry.sha256))
         )
         with st.container(horizontal=True):
-            beside = TypedQuery(directory=address.directory(entry.directory), directory_only=True)
+            beside = TypedQuery(directory=asked.directory(entry.directory), directory_only=True)
             _way_to("同じフォルダーを見る", "same-directory", ":material/folder:", beside)
             if entry.request_id:
                 same = TypedQuery(request_id=entry.request_id)
@@ -293,4 +293,4 @@ def _details(entry: Entry, timezone: ZoneInfo) -> None:
 
 def _way_to(label: str, key: str, icon: str, search: TypedQuery) -> None:
     """Show a button that searches for something else."""
-    st.button(label, key=key, type="tertiary", icon=icon, on_click=address.search, args=(search,))
+    st.button(label, key=key, type="tertiary", icon=icon, on_click=asked.search, args=(search,))

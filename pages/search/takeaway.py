@@ -21,9 +21,9 @@ from core.model import MAX_TYPED, Entry, ListSource, Order, RunRequest, SearchQu
 from pages import services
 from pages.auth import guard, session
 from pages.http.export_routes import export_address
-from pages.jobs import addresses, upload
-from pages.search import address
-from pages.widgets import view, words
+from pages.jobs import upload
+from pages.search import asked
+from pages.widgets import address, view, words
 
 _HELD = "takeaway"
 """The file that this session has asked for last."""
@@ -141,7 +141,7 @@ def described(what: SearchQuery | Sequence[Entry], here: services.Services) -> s
         "サイズ": f"{least}～{most}".strip("～") and f"{least}～{most}",
     }
     parts = [f"{name}「{words.shortened(value)}」" for name, value in restricted.items() if value]
-    order = address.SORTS[what.order, what.descending]
+    order = asked.SORTS[what.order, what.descending]
     usual = (what.order, what.descending) == (Order.DATE, True)
     return "、".join([*(parts or ["すべてのファイル"]), *([] if usual else [order])])
 
@@ -238,7 +238,7 @@ def _ask(export_id: str) -> None:
         st.error("復元へ進めません。", icon=":material/error:")
         st.text(str(exc))
         return
-    st.switch_page(addresses.page("restore"), query_params={"draft": draft_id})
+    st.switch_page(address.page(address.RESTORE), query_params={"draft": draft_id})
 
 
 def hand_over(here: services.Services, export_id: str, request: RunRequest) -> str:

@@ -18,7 +18,7 @@ import streamlit as st
 from core.errors import Code, FatalError, HimuroError, SettingsError, for_strangers
 from core.model import RunState
 from pages.auth import guard
-from pages.widgets import words
+from pages.widgets import address, words
 
 _logger = logging.getLogger(__name__)
 
@@ -173,6 +173,7 @@ def explained(page: Callable[[], None]) -> Callable[[], None]:
             page()
         except HimuroError as exc:
             trouble(exc)
+        address.settled()
 
     return shown
 

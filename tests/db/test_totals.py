@@ -15,7 +15,7 @@ from core.ports import Total
 from core.search.folder_tree import Folders
 from db import SqlCatalogue
 from db.connection.engine import make_engine, writing
-from pages.search import address
+from pages.search import asked
 from tests.support.entries import WHEN, entry
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -117,9 +117,9 @@ def test_the_list_finds_what_the_tree_counts(
         for folder in tree.way(directory)[1:]:
             alike = tree.searched_as(folder)
             assert folder in alike
-            query = SearchQuery(directory=address.directory(folder.path))
+            query = SearchQuery(directory=asked.directory(folder.path))
             assert catalogue.search(query).total == sum(each.files for each in alike)
-            query = SearchQuery(directory=address.directory(folder.path), directory_only=True)
+            query = SearchQuery(directory=asked.directory(folder.path), directory_only=True)
             assert catalogue.search(query).total == sum(each.own_files for each in alike)
 
 

@@ -9,7 +9,7 @@ from core.export.csv_writer import COLUMNS
 from core.model import EXIT_CODES, RunState
 from core.runs.folder import CONTRACT_FILES
 from db.table.models import ArchivedFile
-from pages.search import address
+from pages.search import asked
 from tests.support.environment import CHECKOUT
 
 CONTRACT = (CHECKOUT / "docs" / "contract.md").read_text("utf-8")
@@ -50,4 +50,4 @@ def test_every_column_of_what_is_taken_away() -> None:
 
 
 def test_every_column_that_an_address_may_name() -> None:
-    assert f"`{' '.join(address.COLUMNS)}`" in section("Pages and addresses")
+    assert f"`{' '.join(asked.COLUMNS)}`" in section("Pages and addresses")

@@ -165,6 +165,37 @@ def test_filters_stand_in_the_address(desk: Desk) -> None:
     assert app.query_params == {}
 
 
+def test_quick_changes_of_filters_add_up(desk: Desk) -> None:
+    """Who changes a second filter while the page is drawn sends the address of before the first."""
+    script = """
+import streamlit as st
+from pages.runs import asked
+
+def click(**values):
+    asked.put(**values)
+
+st.button("1", key="1", on_click=click, kwargs={"person": "山田", "page": ""})
+st.button("2", key="2", on_click=click, kwargs={"state": "error", "page": ""})
+"""
+    app = AppTest.from_string(script, default_timeout=60)
+    app.query_params["page"] = "2"
+    app.run().button(key="1").click().run()
+    app.query_params.clear()
+    app.query_params["page"] = "2"
+    app.button(key="2").click().run()
+    there = {name: app.query_params[name] for name in app.query_params}
+    assert there in ({"person": "山田", "state": "error"}, {"person": ["山田"], "state": ["error"]})
+
+
+def test_a_space_that_was_just_typed_stays(desk: Desk) -> None:
+    write(desk, RECORD)
+    app = page()
+    app.text_input(key="runs-text").set_value("req-1 ").run()
+    assert app.text_input(key="runs-text").value == "req-1 "
+    assert app.query_params == {"text": "req-1"}
+    assert listed(app) == ["REQ-1"]
+
+
 def test_a_filter_changes_the_address_and_begins_at_the_first_page(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

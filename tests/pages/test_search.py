@@ -19,7 +19,7 @@ from core.model import Entry, SearchPage, SearchQuery
 from db import SqlCatalogue, open_catalogue
 from pages import services
 from pages.search import ticks
-from pages.search.address import COLUMNS
+from pages.search.asked import COLUMNS
 from pages.services import Services
 from tests.support.arrange import Desk, no_restores
 from tests.support.entries import WHEN, entry, stored
@@ -141,13 +141,13 @@ def test_quick_clicks_add_up(catalogue: SqlCatalogue) -> None:
     """A run that is broken off has told the browser nothing: it sends the old address."""
     script = """
 import streamlit as st
-from pages.search import address as asked
+from pages.widgets import address
 def click(**values):
-    asked.put(**values)
+    address.put(**values)
 st.button("1", key="1", on_click=click, kwargs={"q": "a"})
 st.button("2", key="2", on_click=click, kwargs={"type": "b"})
 if st.checkbox("done", key="done"):
-    asked.settled()
+    address.settled()
 """
     app = AppTest.from_string(script, default_timeout=60)
     app.query_params["page"] = "2"

@@ -12,9 +12,11 @@ import streamlit as st
 from core.paths.normalization import typed
 from core.runs.filters import STATES, RunFilter
 from pages.auth import guard
-from pages.widgets import view
+from pages.widgets import address, view
+from pages.widgets.address import word
 
 MAX_LETTERS = 200
+"""That somebody can type into a field."""
 FILTERS = ("kind", "state", "person", "from", "to", "text")
 """Parameters that restrict the list."""
 _OF_A_RUN = ("run", "log", "code", "file")
@@ -63,19 +65,10 @@ def current(kinds: Collection[str]) -> Asked:
     )
 
 
-def word(name: str) -> str:
-    """Return a parameter of the address as one short line; empty when it is not there."""
-    return typed(st.query_params.get(name, "")[:MAX_LETTERS])
-
-
 def put(**values: str) -> None:
-    """Change parameters of the address; empty values take theirs away."""
+    """Change parameters of the address, as ``address.put`` does."""
     guard.require_operator()
-    for name, value in values.items():
-        if value:
-            st.query_params[name] = value
-        elif name in st.query_params:
-            del st.query_params[name]
+    address.put(**values)
 
 
 def changed(name: str, key: str) -> None:
@@ -83,33 +76,25 @@ def changed(name: str, key: str) -> None:
     guard.require_operator()
     value = st.session_state[key]
     text = value.isoformat() if isinstance(value, date) else typed(str(value or ""))
-    put(**{name: text[:MAX_LETTERS]})
-    if name in FILTERS:
-        put(page="")
+    (address.ask if name in FILTERS else address.put)(**{name: text[:MAX_LETTERS]})
 
 
 def clear() -> None:
     """Show everything."""
     guard.require_operator()
-    put(page="", **dict.fromkeys(FILTERS, ""))
+    address.ask(**dict.fromkeys(FILTERS, ""))
 
 
 def open_run(run_id: str) -> None:
     """Show one run; the list keeps its filters for the way back."""
     guard.require_operator()
-    put(run=run_id)
+    address.put(run=run_id)
 
 
 def leave_run() -> None:
     """Show the list again, as it was."""
     guard.require_operator()
-    put(**dict.fromkeys(_OF_A_RUN, ""))
-
-
-def follow(key: str, value: object) -> None:
-    """Let a widget that is drawn next show what the address says."""
-    if st.session_state.get(key) != value:
-        st.session_state[key] = value
+    address.put(**dict.fromkeys(_OF_A_RUN, ""))
 
 
 def _day(text: str) -> date | None:

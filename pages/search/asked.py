@@ -9,12 +9,10 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from core.model import Order, SearchQuery
-from core.paths.normalization import typed as one_line
 from core.search.typed_query import TypedQuery
 from pages.widgets import view
+from pages.widgets.address import MAX_LETTERS, ask, word
 
-MAX_LETTERS = 2000
-"""Of a parameter: more than a search may have, so that it is refused and not cut."""
 FOLDERS = "folders"
 """The view that walks the directory tree."""
 LAST_MONTH = "last-month"
@@ -53,7 +51,6 @@ _OF_A_FILTER = {
     "sizes": ("min", "max"),
 }
 """Which parameters each filter has."""
-_CHANGING = "list-changing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,40 +119,10 @@ def current() -> Asked:
     )
 
 
-def word(name: str) -> str:
-    """Return a parameter of the address as one short line; empty when it is not there."""
-    return one_line(st.query_params.get(name, "")[:MAX_LETTERS])
-
-
-def put(**values: str) -> None:
-    """Change parameters of the address in one step, for the browser's way back as well.
-
-    Empty values take parameters away. For callbacks only. Who clicks twice while the page is
-    drawn sends the address of before the first click again: the changes are then added up.
-    """
-    there = st.query_params.to_dict()
-    outdated, newest = st.session_state.get(_CHANGING, ([], there))
-    base = newest if there in outdated else there
-    changed = {name: value for name, value in {**base, **values}.items() if value}
-    st.session_state[_CHANGING] = [*outdated, there], changed
-    if changed != there:
-        st.query_params.from_dict(changed)
-
-
-def settled() -> None:
-    """Note that the page was drawn to its end: the browser knows the address."""
-    st.session_state.pop(_CHANGING, None)
-
-
 def directory(path: str) -> str:
     """Return a path as it is read again: a backslash keeps a space at the end, which may belong
     to a name."""
     return path if path == path.rstrip() else f"{path}\\"
-
-
-def ask(**values: str) -> None:
-    """Change what is searched for; another search begins at its first page."""
-    put(page="", **values)
 
 
 def search(typed: TypedQuery) -> None:
@@ -183,13 +150,3 @@ def sort(order: Order, *, descending: bool) -> None:
 def clear() -> None:
     """Take all filters away; the words stay."""
     ask(**dict.fromkeys((name for names in _OF_A_FILTER.values() for name in names), ""))
-
-
-def follow(key: str, value: object) -> None:
-    """Let a widget that is drawn next show what the address says.
-
-    A space that somebody has just typed stays: another word may follow.
-    """
-    there = st.session_state.get(key)
-    if (one_line(there) if isinstance(there, str) else there) != value:
-        st.session_state[key] = value
