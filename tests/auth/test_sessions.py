@@ -14,22 +14,15 @@ from core.auth.sessions import LONGEST_SECONDS, Client, Refusal, Sessions
 from core.auth.signed_tokens import SignedTokens
 from core.auth.user_agents import in_words
 from core.errors import FatalError
+from tests.support.clock import Clock
 
 MINUTE = 60
 IDLE_SECONDS = 30 * MINUTE
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_800_000_000.0)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from core.auth.throttle import Throttle
 from core.auth.waiting_line import BURST, EVERY, KEPT, WaitingLines, networks
-from tests.auth.test_throttle import Clock
+from tests.support.clock import Clock
 
 OWNER = "198.51.100.7"
 DAY = 86400

@@ -21,7 +21,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from core.auth.accounts import Role
 from core.config.limits import BACKLOG
@@ -30,6 +30,7 @@ from pages.search.filters import LONGEST_PATH
 from pages.traffic.messages import MAX_BYTES, MAX_NAMES, MAX_WIDGETS
 from pages.traffic.websocket import BUSY
 from tests.support.environment import CHECKOUT, free_port
+from tests.support.page_socket import page_socket
 from tests.support.people import OPERATOR, Person, signed_in, write_accounts
 from tests.support.servers.browser import core, screen
 from tests.support.servers.processes import Console, console
@@ -68,15 +69,7 @@ def elsewhere() -> dict[str, str]:
 @contextmanager
 def page(url: str, headers: dict[str, str] | None = None) -> Iterator[ClientConnection]:
     """Open the WebSocket of a page, from an address of its own unless ``headers`` say one."""
-    with connect(
-        f"ws://{urlsplit(url).netloc}/_stcore/stream",
-        additional_headers=headers or elsewhere(),
-        open_timeout=60,
-        proxy=None,
-        max_size=None,
-        compression=None,
-        ping_interval=None,
-    ) as stream:
+    with page_socket(url, headers or elsewhere()) as stream:
         yield stream
 
 

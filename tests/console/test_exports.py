@@ -15,11 +15,12 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.Delta_pb2 import Delta
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from db import open_catalogue
 from tests.support.entries import entry
 from tests.support.environment import free_port
+from tests.support.page_socket import page_socket
 from tests.support.servers.browser import core
 from tests.support.servers.held_console import AT_ONCE, HOLD
 from tests.support.servers.processes import Console, console
@@ -101,15 +102,7 @@ class Page:
 
 @contextmanager
 def page(url: str, address: str) -> Iterator[Page]:
-    with connect(
-        f"ws://{urlsplit(url).netloc}/_stcore/stream",
-        additional_headers={"X-Forwarded-For": address},
-        open_timeout=60,
-        proxy=None,
-        max_size=None,
-        compression=None,
-        ping_interval=None,
-    ) as stream:
+    with page_socket(url, {"X-Forwarded-For": address}) as stream:
         yield Page(stream)
 
 

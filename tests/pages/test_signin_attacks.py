@@ -23,13 +23,20 @@ from starlette.types import Scope
 from core.auth import passwords
 from core.auth.audit_log import Failure, FailureLog
 from core.auth.sign_in import SignIn
-from core.jobs.queue import Jobs
 from pages import services
 from pages.auth.cookies import sift
 from pages.services import Services
-from tests.pages.test_signin import Served, browser, run_of, sign_in, token_of
-from tests.support.arrange import Desk, no_restores
+from tests.support.arrange import Desk
 from tests.support.people import ADMINISTRATOR, OPERATOR, Person, write_accounts
+from tests.support.sign_in import (
+    SITE,
+    Served,
+    browser,
+    console_with_accounts,
+    run_of,
+    sign_in,
+    token_of,
+)
 
 TLS = "https://console.example"
 WRONG = "違うパスワード"
@@ -37,16 +44,11 @@ WRONG = "違うパスワード"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path)
-    write_accounts(desk.settings.accounts_file, OPERATOR, ADMINISTRATOR)
-    jobs = Jobs(desk.settings, desk.catalogue, lambda _settings: desk.store, no_restores)
-    services.replace(Services(desk.settings, desk.catalogue, jobs))
-    yield desk
-    jobs.close()
-    services.replace(None)
+    with console_with_accounts(tmp_path) as desk:
+        yield desk
 
 
-def from_address(address: str, site: str = "http://console.example:8501") -> httpx.Client:
+def from_address(address: str, site: str = SITE) -> httpx.Client:
     return httpx.Client(transport=Served(address), base_url=site)
 
 

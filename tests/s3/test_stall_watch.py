@@ -18,22 +18,13 @@ from tests.restore.test_run import Counter
 from tests.s3.test_archive_store import new, parts, through_a_lane
 from tests.s3.test_proof import is_completion
 from tests.support.arrange import UNC, Desk
+from tests.support.clock import Clock
 from tests.support.fakes import MemoryStore
 from tests.support.fakes_restore import MemoryRestoreStore
 from tests.support.servers.buckets import Bucket
 from tests.support.servers.proxy import Fault
 
 MIB = 1024 * 1024
-
-
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
