@@ -14,7 +14,9 @@ from enum import StrEnum
 from core.errors import Code, Severity, sentence
 
 MARKER_SUFFIX = "_archived.txt"
-"""What is added to an original's name to make its marker's (``docs/contract.md``, "Decisions")."""
+"""What is added to an original's name to make its marker's (``docs/contract.md``, "Decisions").
+Stored rows end in it and are never changed: with another one, the names that they hold could not
+be told from names that really end so."""
 
 MAX_TYPED = 255
 """Longest request ID and requester, in characters (``docs/contract.md``, "Table archive_list")."""
@@ -264,7 +266,7 @@ class History:
     newest: Entry | None = None
     """The row that was stored last; None when the file was never archived."""
     latest: datetime | None = None
-    """The latest ``archived_at`` of its rows, whatever clock they are from; None as above."""
+    """The latest ``archived_at`` of its rows, whatever clock they are from; None: no rows."""
     taken_keys: frozenset[str] = frozenset()
     """Keys of earlier generations of this file: they have rows and cannot be used again."""
 

@@ -84,7 +84,7 @@ class Content:
     """What was read of a file."""
 
     status: os.stat_result
-    """As it was when the file was opened."""
+    """Size, times and inode at the moment of opening."""
     sha256: str
     data: bytes | None
     """None: too large to be held; ``part_digests`` tell whether it is still the same."""

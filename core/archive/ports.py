@@ -107,7 +107,8 @@ class ObjectStore(Protocol):
         """Return a way to create small objects for one thread; None when there is none."""
 
     def create_in_parts(self, new: NewObject, parts: Iterable[Part]) -> bool:
-        """The same from parts of ``part_size(new.size)`` bytes, each compared on receipt.
+        """Store a new object from parts of ``part_size(new.size)`` bytes, each of which S3
+        compares on receipt; returns what ``create`` does.
 
         An error raised by ``parts`` gives the unfinished upload up and goes on to the caller.
         """

@@ -64,7 +64,7 @@ class Account:
     """One person of the accounts file."""
 
     name: str
-    """As it is written in the file."""
+    """In the letters of the accounts file."""
     role: Role
     password_hash: str
     """argon2id, in the usual ``$``-separated form."""

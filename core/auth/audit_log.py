@@ -66,7 +66,7 @@ class Failure(Enum):
     LOCKED = "locked"
     """Refused without a look at the password, after too many failures."""
     BUSY = "busy"
-    """The same, because too many passwords were being compared."""
+    """Refused without a look at the password: too many others were being compared."""
     COOKIE = "cookie"
     """A session cookie that is not ours."""
     ENDED = "ended"

@@ -48,7 +48,7 @@ class User:
     name: str
     """For ``RunRequest.started_by`` and the screen."""
     role: Role
-    """As the accounts file says now."""
+    """What the accounts file says now, not what it said at the sign-in."""
     session_id: str
     account: str = ""
     """What the list of sessions knows him by."""

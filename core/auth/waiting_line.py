@@ -32,7 +32,7 @@ KEPT = 600.0
 _REMEMBERED = 86400.0
 """Seconds after which a place without a failure begins anew."""
 _MAX_PLACES = 2000
-"""In one line; some 300 bytes each."""
+"""Addresses that wait for their turn at one account, some 300 bytes each."""
 _MAX_PLACES_IN_ALL = 20_000
 
 

@@ -12,7 +12,8 @@ from core.health.findings import Status, in_order, lines, summary, worst
 from core.health.ports import Health
 
 EXIT_CODES = {Status.OK: 0, Status.WARNING: 1, Status.FAILED: 3}
-"""As for runs: 1 is finished with something to look at, 3 the environment is broken."""
+"""1: finished, with something to look at; 3: the environment is broken (``docs/contract.md``,
+"Exit codes")."""
 
 
 def doctor(

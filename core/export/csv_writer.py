@@ -25,7 +25,8 @@ COLUMNS = (
     "SHA256",
     "更新日時",
 )
-"""Those of the table, the time first (``docs/contract.md``, "Searching")."""
+"""Headings of an exported list: the columns of the archive list, the time first
+(``docs/contract.md``, "Searching")."""
 
 _MAX_DAYS = 20_000
 _TWO = [f"{number:02}" for number in range(60)]

@@ -50,7 +50,7 @@ class Export:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """The same while it is made and kept."""
+    """A file of hits while it waits, is made, and is kept for its download."""
 
     export: Export
     what: SearchQuery | Sequence[Entry]

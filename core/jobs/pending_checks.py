@@ -98,7 +98,8 @@ class PendingList:
         return self._hold.size if self._hold else 0
 
     def owned(self) -> tuple[AnyRun, Reservation]:
-        """Return what it is to become, with the uploaded bytes, and the memory that both have.
+        """Return the run that the list is to become, which has the uploaded bytes, and the
+        reservation of memory for both.
 
         Raises ``ListError`` for one that cannot become a run.
         """
@@ -187,7 +188,8 @@ class Drafts:
         request: RunRequest,
         hidden_rows: HiddenRows = HiddenRows.ASK,
     ) -> str:
-        """The same for restore lists, with the usual tier and days."""
+        """Begin to check restore lists in the background, with the usual tier and days, and return
+        the draft's id."""
         # The operator chooses when the plan is there; days that fit both tiers do for now.
         days = max(self._settings.restore_days, least_days(Tier.BULK))
         run = RestoreRun(

@@ -237,7 +237,8 @@ class Jobs:
         return self._start(draft_id, work_of)
 
     def start_restore(self, draft_id: str, tier: Tier, days: int) -> str:
-        """Queue the requests of a checked restore list; otherwise as ``start``."""
+        """Queue the requests of a checked restore list and return the run's id; a second call
+        returns it again. ``start`` names the errors."""
 
         def work_of(run: AnyRun) -> Work:
             if not isinstance(run, RestoreRun):
@@ -257,9 +258,11 @@ class Jobs:
         self._take_up(restore, started_by, partial(restore.request, self._restore_store))
 
     def place(self, run_id: str, directory: str, again: Collection[str], started_by: str) -> None:
-        """Queue the placing of what is readable into a directory; raises as above.
+        """Queue the placing of what is readable into a directory.
 
-        ``again``: keys of files that were placed and are to be placed once more.
+        ``again``: keys of files that were placed and are to be placed once more. Raises
+        ``ListError`` when there is no such restore or directory, or it is busy, ``FatalError``
+        when its folder cannot be written.
         """
         target = find_target(self._settings, directory)
         restore = OpenRestore(self._settings, run_id, self._now)

@@ -10,7 +10,7 @@ import re
 from typing import IO
 
 _BLANK = re.compile(rb'<c r="[A-Z]{1,3}[1-9][0-9]{0,6}"(?: s="[0-9]{1,6}")?/>')
-"""As Excel writes one."""
+"""A cell without a value, in the form in which Excel writes it."""
 _CELLS = (b"<c>", b"<c/>", b"<c ", b"<c\t", b"<c\n", b"<c\r")
 _PLACED = b'<c r="'
 _LONGEST = 9

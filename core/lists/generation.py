@@ -28,7 +28,7 @@ class Named(NamedTuple):
     at: datetime | None
     """With time zone; None: the newest."""
     precision: timedelta = _SECOND
-    """As in ``ListRow``."""
+    """How much of ``at`` may have been cut off, by Excel or by our own downloads."""
 
 
 NO_DATE = Named(None)

@@ -30,7 +30,7 @@ class Encoding:
     """How bytes are to be read."""
 
     label: str
-    """As in ``DetectedList``."""
+    """What the operator is shown: ``UTF-8``, ``UTF-8 (BOM)``, ``CP932`` or ``UTF-16``."""
     codec: str
     mark: int = 0
     """Bytes of the byte order mark."""

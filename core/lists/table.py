@@ -29,7 +29,7 @@ class Unclear:
     """A cell of which it is not certain what its sender sees in Excel."""
 
     text: str
-    """As near as can be told; for display only."""
+    """What the cell probably shows; for display only."""
     why: str
     """Japanese: what Excel makes of it and what to do."""
 
@@ -98,7 +98,7 @@ class Table:
     """One list, or one sheet of it, without its blank lines."""
 
     encoding: str
-    """As in ``DetectedList``."""
+    """What the operator is shown: ``UTF-8``, ``UTF-8 (BOM)``, ``CP932``, ``UTF-16``, ``Excel``."""
     columns: Columns | None
     """None: the list has no line of headings, each line is one path."""
     records: Iterator[Record]

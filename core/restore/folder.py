@@ -48,7 +48,7 @@ class LeftOut:
     """A row of the list that is not restored."""
 
     text: str
-    """As written in the list."""
+    """What stands in the list."""
     reason: str
 
 
@@ -214,7 +214,7 @@ def _item(row: Sequence[str]) -> RestoreItem | None:
 
 
 def _event(row: Sequence[str]) -> RestoreOutcome | None:
-    """The same for a line of ``outcomes.csv``."""
+    """Return what a line of ``outcomes.csv`` says; None for one that is damaged."""
     key, word, at, code, detail, place = row
     step, moment = _STEPS.get(word), _moment(at)
     if step is None or moment is None:

@@ -21,7 +21,7 @@ from core.restore.model import RestoreItem
 from core.restore.target import Directory, candidate, split_name, temporary_name, with_addition
 
 _ADDITIONS = tuple(f"_{'0' * 8}{counter}" for counter in ("", "_2", "_22", "_222"))
-"""As long as what ``candidate`` adds."""
+"""Of the length of what ``candidate`` adds to a name that is taken."""
 
 
 @dataclass(slots=True)
@@ -60,7 +60,8 @@ class Names:
                 for original in {identity(name), identity(_made_from(name))}:
                     self._made.setdefault(original, []).append(name)
         self._alike: dict[str, dict[tuple[int, int], _Alike]] = {}
-        """The same once they were looked at, by size and time in microseconds."""
+        """Names that a file may have got, once the server was asked about them: by what they were
+        made from, then by size and modification time in microseconds."""
         # Looking asks the server: who claims a name does not wait for that.
         self._looking = threading.Lock()
 
@@ -109,7 +110,10 @@ class Names:
         return None
 
     def seem_there(self, item: RestoreItem) -> bool:
-        """The same by size and time alone: nothing is read. Only ever one of the two is asked."""
+        """Return whether a file of the same size and time was placed before, without reading any.
+
+        One object of this class is asked either this or for the content, never both.
+        """
         for alike in self._groups(item):
             with alike.lock:
                 while alike.unread:

@@ -115,7 +115,7 @@ class Restores:
         self._statuses.forget(run_id)
 
     def forget_preview(self, run_id: str, directory: str) -> None:
-        """The same for what placing would do."""
+        """Find out anew, next time, what placing into a directory would do."""
         self._previews.forget((run_id, directory))
 
     def left_out(self, run_id: str) -> list[LeftOut]:

@@ -38,7 +38,7 @@ _FATAL = (
     errno.EHOSTDOWN,
     errno.ENOTCONN,
 )
-"""What the next file would meet as well."""
+"""Error numbers that do not concern one file: the next one would meet them, too."""
 _SYNCFS = c_function("syncfs")
 
 
@@ -47,7 +47,7 @@ class Target:
     """A directory below one of the restore roots."""
 
     typed: str
-    """As people write it: a UNC path, or one of this machine."""
+    """The path in the words of whoever asked: a UNC path, or one of this machine."""
     local: str
     """Absolute path on this machine."""
     exists: bool
@@ -186,7 +186,7 @@ class Directory:
         self.mount: Mount | None = None
         """What it lies on; None: not known."""
         self.lies_on = str(mount_of(target.local) or "")
-        """The same by its path, as the record of a run keeps it."""
+        """The mount that its path lies on, in the form of ``run.json``; empty: not known."""
         self._closed = False
         try:
             if not target.exists:

@@ -36,7 +36,7 @@ class LogLine:
     """One line of an error log."""
 
     time: str
-    """As written, in the time zone of the settings; empty for a line of another form."""
+    """Letters of the log, in the time zone of the settings; empty for a line of another form."""
     severity: str
     """``ERROR``, ``WARNING`` or ``INFO``; empty for a line of another form."""
     path: str

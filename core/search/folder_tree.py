@@ -195,7 +195,7 @@ class _Step:
     """A folder on the way to where a tree grows."""
 
     name: str
-    """As the path at hand spells it."""
+    """In the spelling of the path that was followed last."""
     node: int
     children: dict[str, int] | None = None
     """By what their spellings have in common; None until one of them is asked for."""

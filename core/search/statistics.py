@@ -22,9 +22,9 @@ from core.ports import Catalogue, Total
 from core.search.folder_tree import Folders
 
 FRESH_SECONDS = 60.0
-"""For so long the numbers are shown without looking again."""
+"""For so many seconds numbers are shown without looking again."""
 _RETRY_SECONDS = 5.0
-"""The same after a look that failed."""
+"""Seconds after which a look that failed is repeated."""
 _PATIENCE = 0.5
 """Seconds that a page waits for the first numbers: a small list is summed up sooner."""
 

@@ -94,7 +94,8 @@ class Listing:
         return _only(self._by_name.get(name)) or _only(self._alike(name))
 
     def match_marker(self, name: str) -> str | None:
-        """The same as ``match`` for the name of a marker: most directories have none at all."""
+        """Return the entry that Windows would open for a marker's name, quickly where a directory
+        has no marker at all, which is usual; None also where ``match`` finds it ambiguous."""
         if self._has_markers is None:
             length = len(MARKER_SUFFIX)
             self._has_markers = any(n[-length:].lower() == MARKER_SUFFIX for n in self.names)

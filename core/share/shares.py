@@ -110,9 +110,8 @@ class FileSystem:
 
 
 class PatientFileSystem(FileSystem):
-    """The same calls to another one, repeated while this machine is too short for them.
-
-    They raise ``FatalError(MACHINE_SHORT)`` as well.
+    """Repeats the calls to another file system while this machine lacks descriptors or memory
+    for them, and then raises ``FatalError(MACHINE_SHORT)``.
     """
 
     def __init__(self, fs: FileSystem) -> None:
@@ -152,7 +151,7 @@ class OpenFile:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.status = os.fstat(descriptor)
-        """As it was when the file was opened."""
+        """Size, times and inode at the moment of opening."""
 
     def read(self, size: int) -> bytes:
         """Return up to ``size`` bytes from where the last read ended; fewer at the end."""
@@ -269,7 +268,7 @@ class Shares:
         return self.open_in(share, local)
 
     def open_in(self, share: ShareSetting, local: str) -> OpenFile:
-        """The same for a file whose share is known."""
+        """Open a file whose share is known for reading; ``open`` names the errors."""
         try:
             descriptor = self.fs.open(local)
         except OSError as exc:
