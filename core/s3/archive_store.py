@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 SMALL_BYTES = MIB // 2
-"""Up to here a request may be impatient: so much is sent by sixteen threads over a line of
-10 Mbit/s before the first of them gives up."""
+"""Objects up to this size have the short time limit: sixteen threads send so much each over a line
+of 10 Mbit/s within it."""
 SMALL_SECONDS, LARGE_SECONDS = 8.0, 60.0
 PART_BYTES = 64 * MIB
 MAX_PARTS = 10_000
 _ATTEMPTS = 3
-"""How often a part is sent whose answer was none of S3's."""
+"""Tries of a part whose answers do not prove that S3 has it."""
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""boto3's clients for one bucket, and what their errors mean: shared by all that asks S3."""
+"""The clients for one bucket, and the retry rule around both of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 _SINGLE = frozenset({Code.ACCESS_DENIED, Code.CREDENTIALS_REJECTED})
-"""What a refusal may mean that is said of one object only."""
+"""Meanings of a 403 that may hold for one object only (``denials.py`` finds out)."""
 
 
 class S3Connection:
@@ -55,7 +55,7 @@ class S3Connection:
         self._session, self.credentials = open_session()
         try:
             self.quick = self._made(2, connect=2, read=3)
-            """For what has to be known soon."""
+            """A client with short time limits, for what has to be known soon."""
             trusted = self._session.get_config_variable("ca_bundle")
             self._endpoint = bucket_endpoint(self.bucket, self.quick, trusted)
             self.denials = Denials(self.quick, self.bucket, settings.key_prefix, self.check_again)

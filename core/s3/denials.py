@@ -34,7 +34,7 @@ OBJECT_CODES = frozenset({"AccessDenied", "403", "400"})
 """Errors that may be one object's or everybody's. 400 is all that a HEAD says of an expired
 token, and of a key that it cannot take."""
 DENIALS_IN_A_ROW = 50
-"""After so many of one action without a success between them, the action itself is tried."""
+"""Denials of one action in a row after which it is tried on a key that nobody has."""
 _REMEMBERED_SECONDS = 5.0
 """How long the bucket's word counts: ten thousand denied objects are no ten thousand questions."""
 

@@ -28,7 +28,7 @@ ERRORS = (ClientError, BotoCoreError, ResponseParserError, KeyError, TypeError, 
 """What a call of a client raises, and what comes of an answer that is none of S3's: a page of
 HTML has none of the elements and numbers that botocore or its caller expects."""
 _PASSING = frozenset({"RequestTimeout", "SlowDown", "408", "429"})
-"""Below 500, and yet no answer to what was asked."""
+"""Codes below 500 that pass: S3 has decided nothing yet."""
 
 
 def explain(error: Exception, otherwise: Code = Code.UPLOAD_FAILED) -> FatalError | ItemError:

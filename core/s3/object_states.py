@@ -29,7 +29,7 @@ from core.s3.http.stall_watch import Watch
 PAGE_WORTH = 13
 """How many HEADs one page costs: 0.0047 against 0.00037 USD for 1,000 (S3 pricing, Tokyo)."""
 _SEGMENT = 1000
-"""Keys that one thread walks along the listing, as many as a page can settle."""
+"""Keys that one thread looks for in the listing: as many as one page holds."""
 _SAMPLE = 8
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _MAY_BE_ARCHIVED = "INTELLIGENT_TIERING"
@@ -51,7 +51,8 @@ class S3States:
         """Whether this server's listings have ``RestoreStatus``; None: not known yet."""
 
     def of(self, keys: Iterable[str], cancelled: Callable[[], bool]) -> Iterator[tuple[str, State]]:
-        """Yield as ``RestoreStore.states`` promises."""
+        """Yield each key with the state of its object, or with its own error; in any order, until
+        ``cancelled``."""
         wanted = sorted(set(keys))
         segments = [wanted[n : n + _SEGMENT] for n in range(0, len(wanted), _SEGMENT)]
 

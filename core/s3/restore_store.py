@@ -1,11 +1,11 @@
 """Restores on S3: asking for readable copies, and fetching them.
 
-As in ``archive_store.py`` two clients share the work: the lean one asks for copies and fetches
-objects where S3 simply does it; boto3 does all the rest and explains failures.
+Two clients share the work by the rule of ``S3Connection.ask``: the lean one asks for copies and
+fetches objects where S3 simply does it; boto3 does all the rest and explains failures.
 
-How long one call may take: as ``archive_store.py`` says. A body that breaks is taken up where it
-broke; five breaks without a further byte in between, or an endpoint that its own check finds gone
-after a time-out, end it.
+How long one call may take says ``archive_store.py``. A body that breaks is taken up where it broke;
+five breaks without a further byte in between, or an endpoint that its own check finds gone after a
+time-out, end it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from core.config.settings import Settings
 
 MAX_A_SECOND = 900
-"""Requests for copies; S3 takes 1,000 for each account and Region (``docs/facts.md``, "S3 and Deep
-Archive")."""
+"""Requests for copies a second; S3 takes 1,000 for each account and Region (``docs/facts.md``,
+"S3 and Deep Archive")."""
 _SECONDS = 8.0
 _BLOCK = 1024 * 1024
 _MAX_BREAKS = 5

@@ -37,8 +37,6 @@ class Folder:
     """Bytes of these."""
     own_files: int
     """Directly in it."""
-    own_size: int
-    """Bytes of these."""
     node: int
     """Its place in the tree that it comes from."""
 
@@ -54,7 +52,6 @@ class Folders:
         self._files = array("q", [0])
         self._sizes = array("q", [0])
         self._own_files = array("q", [0])
-        self._own_sizes = array("q", [0])
         self._newest = array("q", [0])
         self._occupied = 0
 
@@ -125,7 +122,6 @@ class Folders:
             self._files[node],
             self._sizes[node],
             self._own_files[node],
-            self._own_sizes[node],
             node,
         )
 
@@ -174,7 +170,7 @@ class Folders:
 
     @property
     def _numbers(self) -> tuple[array[int], ...]:
-        return self._files, self._sizes, self._own_files, self._own_sizes, self._newest
+        return self._files, self._sizes, self._own_files, self._newest
 
     def _count(self, steps: list[_Step], total: Total) -> None:
         for step in steps:
@@ -187,7 +183,6 @@ class Folders:
         if total.files and not self._own_files[node]:
             self._occupied += 1
         self._own_files[node] += total.files
-        self._own_sizes[node] += total.size
 
 
 @dataclass(slots=True)

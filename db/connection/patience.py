@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 STATEMENT_SECONDS = 60
-"""After which the server itself ends a statement."""
+"""Statement timeout of the server."""
 _LOOK_SECONDS = 0.25
-"""How long a wait may keep a request to hurry waiting."""
+"""Poll interval of a wait: after so many seconds it sees that ``hurry`` was called."""
 
 
 @dataclass(slots=True)
@@ -21,13 +21,13 @@ class Patience:
     """Limits in seconds. Any thread may ask, and make it hurry."""
 
     answer: float = STATEMENT_SECONDS + 5.0
-    """Without a byte from the server; more than it allows a statement."""
+    """Seconds without a byte from the server; longer than its own statement timeout."""
     ping: float = 5.0
-    """For a connection that is to be used again: so long until a new one is tried."""
+    """Seconds for the ping of a pooled connection; then a new one is made."""
     connect: float = 2.0
-    """For the making of a connection."""
+    """Seconds for connecting."""
     last: float = 2.0
-    """What an answer may take when time is over: one that is there at all comes much sooner."""
+    """Seconds for an answer after the deadline of ``hurry``: one that comes at all comes sooner."""
     clock: Callable[[], float] = time.monotonic
     _deadline: float | None = field(default=None, init=False)
 

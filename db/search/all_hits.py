@@ -18,11 +18,11 @@ from db.table.columns import COLUMNS
 from db.table.models import ArchivedFile as File
 
 ROWS = 5_000
-"""Of one batch."""
+"""Rows that are read with one query."""
 _KEYS = 50_000
-"""Of one look at the result; all at once would be held by the driver as well."""
+"""Fetch size for serial keys: psycopg2 would hold all of them beside our own list."""
 _VALUES = 500
-"""In one IN list on SQLite."""
+"""Most values of one IN list on SQLite."""
 _TIMES = ("archived_at", "modified_at")
 
 

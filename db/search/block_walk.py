@@ -40,7 +40,7 @@ from db.table.models import ArchivedFile as File
 from db.table.models import UtcDateTime
 
 FIRST_ROWS = 3_000
-"""Looked through before the index is asked: common words fill a page with them."""
+"""Newest rows that are scanned before the index is asked: common words fill a page with them."""
 
 _OVERLAPPING = 2
 """Blocks whose times may overlap, because rows of a batch are stored in another order."""
@@ -79,13 +79,13 @@ class Asked:
 
     query: SearchQuery
     where: Sequence[ColumnElement[bool]]
-    """What all hits fulfil, apart from the time."""
+    """Conditions of all hits, apart from the time."""
     groups: Sequence[Sequence[Term]]
-    """What all hits have, one of each group (``db.search.terms.groups``)."""
+    """Terms: every hit has at least one of each group (``db.search.terms.groups``)."""
     blocks: Sequence[Block]
-    """Those with rows of the time that is asked for, in the order of the search by date."""
+    """Blocks with rows of the time that is asked for, in the order of the search by date."""
     strays: Sequence[Block]
-    """Further ones, out of that order."""
+    """Blocks whose times reach over several others: they are looked into beside each of these."""
 
     @property
     def all_blocks(self) -> Sequence[Block]:

@@ -27,13 +27,13 @@ from db.table.columns import COLUMNS, entry
 from db.table.models import ArchivedFile as File
 
 MAX_COUNTED = 10_000
-"""Hits that are counted exactly; of more only that there are at least so many is said."""
+"""Hits that are counted exactly; beyond, a page says "at least so many"."""
 MAX_SORTED = 20_000
-"""Hits that are sorted by anything but their time."""
+"""Most hits that are sorted by anything but their time; more are shown by time."""
 _ON_SCREEN = 1_000
-"""Rows of a page beyond which whoever reads them does not want to know how many follow."""
+"""Rows of a page up to which the hits are counted; a longer one is no screen but an export."""
 _MAX_ROWS = 2**31
-"""More than serial keys there are."""
+"""A limit above every serial key."""
 _SAMPLE_ROWS = 500
 _SAMPLE_SECONDS = 3600
 
@@ -43,15 +43,15 @@ _PREPARE = text("""
       set_config('jit', 'off', true),
       set_config('work_mem', '64MB', true)
 """)
-"""Until the end of the transaction. With less memory a bitmap forgets which rows of a page it
-means, and their terms would be computed anew."""
+"""Settings until the end of the transaction. With less memory a bitmap forgets which rows of a page
+it means, and their terms would be computed anew."""
 
 COUNT_SECONDS = 0.05
-"""After that no further piece is counted."""
+"""Seconds of counting after which no further piece is begun."""
 SORT_SECONDS = 0.2
-"""After that no further piece is counted of hits that have to be sorted first."""
+"""Seconds of counting where hits are sorted: only once they are counted can that begin."""
 PIECE_MS = 150
-"""How long the counting of one piece may take."""
+"""Statement timeout for the counting of one piece, in milliseconds."""
 _SORTING = text("SET LOCAL statement_timeout = '300s'")
 """To sort all rows by their paths takes a slow disk more than the usual minute."""
 _NO_LIMIT = text("SET LOCAL statement_timeout TO DEFAULT")

@@ -11,7 +11,7 @@ from core.model import SearchQuery
 
 _MAX_SEARCHES = 200
 _MAX_PAGES = 5_000
-"""Of one search; about a megabyte."""
+"""Pages of one search whose ends are kept; about a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)

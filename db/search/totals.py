@@ -13,7 +13,7 @@ from core.ports import Total
 from db.table.models import ArchivedFile as File
 
 _BATCH = 5000
-"""Groups that the database hands over at once."""
+"""Fetch size: groups (directory and month) that the database hands over at once."""
 _YEARS = (1970, 2999)
 """Times before or after count as the first or last month of these."""
 
@@ -23,8 +23,9 @@ _PREPARE = text("""
       set_config('work_mem', '64MB', true),
       set_config('cursor_tuple_fraction', '1', true)
 """)
-"""Until the end of the transaction. Groups then come from one hash table: PostgreSQL expects one
-a row and would sort all rows on disk, in several processes, which takes three times as long."""
+"""Settings until the end of the transaction. Groups then come from one hash table: PostgreSQL
+expects one a row and would sort all rows on disk, in several processes, which takes three times
+as long."""
 
 
 def count_until(connection: Connection, serial: int) -> int:

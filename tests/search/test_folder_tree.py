@@ -32,10 +32,10 @@ TREE = Folders().plus(
 
 
 def test_a_folder_counts_what_is_below_it() -> None:
-    assert TREE.root == Folder("", "", 15, 543210, 0, 0, TREE.root.node)
+    assert TREE.root == Folder("", "", 15, 543210, 0, TREE.root.node)
     share = TREE.find(r"\\fsx01\share")
     assert share is not None
-    assert (share.files, share.size, share.own_files, share.own_size) == (10, 43210, 1, 10)
+    assert (share.files, share.size, share.own_files) == (10, 43210, 1)
     assert {(f.name, f.path, f.files) for f in TREE.children(share)} == {
         ("営業部", r"\\fsx01\share\営業部", 5),
         ("営業部 旧", r"\\fsx01\share\営業部 旧", 4),
@@ -119,9 +119,9 @@ def test_every_folder_has_the_sum_of_what_is_below(
     for path, files, size in rows:
         names = tuple(map(identity, split_unc(path)))
         for depth in range(len(names) + 1):
-            sums = expected.setdefault(names[:depth], [0, 0, 0, 0])
+            sums = expected.setdefault(names[:depth], [0, 0, 0])
             own = depth == len(names)
-            for place, number in enumerate((files, size, files * own, size * own)):
+            for place, number in enumerate((files, size, files * own)):
                 sums[place] += number
     shuffled = random.Random(cut).sample(totals, len(totals))
     trees = [
@@ -133,10 +133,10 @@ def test_every_folder_has_the_sum_of_what_is_below(
     assert {key: list(numbers) for key, (_path, *numbers) in found[0].items()} == expected
     assert found[1] == found[0]
     assert found[2] == found[0]
-    assert {len(tree) for tree in trees} == {sum(own > 0 for _, _, own, _ in expected.values())}
+    assert {len(tree) for tree in trees} == {sum(own > 0 for _, _, own in expected.values())}
 
 
-def _all(tree: Folders) -> dict[tuple[str, ...], tuple[str, int, int, int, int]]:
+def _all(tree: Folders) -> dict[tuple[str, ...], tuple[str, int, int, int]]:
     """Return every folder that can be walked to, each of which its path finds as well."""
     found = {}
     left = [tree.root]
@@ -145,7 +145,7 @@ def _all(tree: Folders) -> dict[tuple[str, ...], tuple[str, int, int, int, int]]
         assert tree.find(folder.path) == folder
         key = tuple(map(identity, split_unc(folder.path)))
         assert key not in found
-        numbers = (folder.files, folder.size, folder.own_files, folder.own_size)
+        numbers = (folder.files, folder.size, folder.own_files)
         found[key] = (folder.path, *numbers)
         left += tree.children(folder)
     return found
