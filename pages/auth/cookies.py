@@ -76,7 +76,11 @@ def sift(scope: Scope) -> None:
 
 
 def _sifted(header: str, *, tls: bool) -> str:
-    """Parts are taken as Starlette takes them, blanks of every kind around a name included."""
+    """Return a Cookie header without those cookies of ours that do not count.
+
+    It is split as Starlette splits it, which strips every kind of blank around a name: a cookie
+    that Starlette reads must not pass here under another name.
+    """
     parts = header.split(";")
     names = Counter(map(_name, parts))
 

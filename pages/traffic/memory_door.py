@@ -17,9 +17,9 @@ from pages.base_path import base_path
 MAX_UPLOAD = 26 * MIB
 """Bytes of one request with a list: what ``maxUploadSize`` lets through, and its frame."""
 MAX_FILES, MAX_BYTES = 20, 80 * MIB
-"""Of the lists that one session has sent and no check has taken."""
+"""Number and bytes of the lists that one session may have sent and no check has taken."""
 SESSION_BYTES = 400 * 1024
-"""Of one session: twice what the archive list with a hundred rows takes, measured."""
+"""Bytes that one session counts: twice what an archive list of a hundred rows takes, measured."""
 _TOO_MANY = (
     f"一度に送れる一覧は{MAX_FILES}個、合計{MAX_BYTES // MIB} MBまでです。"
     "不要な一覧を「×」で取り除くか、何回かに分けてください。"

@@ -17,10 +17,11 @@ from core.paths.normalization import typed
 from pages.auth import guard
 
 ARCHIVE_LIST = ""
-"""The path of the page that everyone starts from, as are the next ones of theirs."""
+"""Path of the page that everyone starts from."""
 ARCHIVE, RESTORE, RUNS = "archive", "restore", "runs"
+"""Paths of the operators' pages."""
 MAX_LETTERS = 2000
-"""Of a parameter: more than a search may have, so that it is refused and not cut."""
+"""Longest value of a parameter: more than a search may have, so that it is refused and not cut."""
 _CHANGING = "address-changing"
 """In the session: the addresses from before the changes that the browser has not shown yet, and
 the one after them."""
