@@ -7,7 +7,7 @@ one go and returned as a value.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -75,8 +75,9 @@ class _Collector:
         self._effort = effort
         self._entries = 0
         self._text_bytes = 0
-        self._first: dict[str | tuple[object, ...], ListRow] = {}
-        """By exact path: whether two spellings mean one file is for the share to say."""
+        self._first: dict[int, ListRow] = {}
+        """By the hash of what they mean, an exact path: whether two spellings mean one file is for
+        the share to say."""
 
     def add(self, source: ListSource) -> None:
         """Read one list; whatever is wrong with it becomes a problem."""
@@ -144,14 +145,15 @@ class _Collector:
         if found.hidden:
             self._report_hidden(found)
         used = table.columns.used if table.columns else ()
-        for one in without_merged(found.label, entries, table.merges, used):
+        rows = len(entries)
+        for one in without_merged(found.label, _taken_out(entries), table.merges, used):
             self.problems += one.problems
             if one.row:
                 self._keep(one.row)
         for note in table.notes:
             self._report(found.label, Code.LIST_ADJUSTED, note)
         form = "columns" if table.columns else "paths"
-        self.detected.append(DetectedList(found.label, table.encoding, form, len(entries)))
+        self.detected.append(DetectedList(found.label, table.encoding, form, rows))
 
     def _report_hidden(self, found: _Found) -> None:
         lines = f"{len(found.hidden):,}行: {_spans(found.hidden)}"
@@ -167,8 +169,13 @@ class _Collector:
         self.problems.append(Problem(code, source, source, line, detail))
 
     def _keep(self, row: ListRow) -> None:
-        first = self._first.setdefault(_meant(row), row)
-        if first is row:
+        meant = _meant(row)
+        place = hash(meant)  # 40 bytes less a row than what is hashed
+        while (first := self._first.setdefault(place, row)) is not row:
+            if _meant(first) == meant:
+                break
+            place += 1
+        else:
             self.rows.append(row)
             return
         where = f"{first.line}行目" if first.source == row.source else _place(first)
@@ -196,6 +203,13 @@ def parse(
     for source in sources:
         collector.add(source)
     return ParsedList(tuple(collector.rows), tuple(collector.problems), tuple(collector.detected))
+
+
+def _taken_out(entries: list[Entry]) -> Iterator[Entry]:
+    """Yield entries in their order, each of which leaves its list."""
+    entries.reverse()
+    while entries:
+        yield entries.pop()
 
 
 def _meant(row: ListRow) -> str | tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from sys import getsizeof
 from typing import NamedTuple
@@ -95,7 +95,7 @@ def entry(
 
 
 def without_merged(
-    source: str, entries: Sequence[Entry], merges: Iterable[Merge], used: Collection[int]
+    source: str, entries: Iterable[Entry], merges: Iterable[Merge], used: Collection[int]
 ) -> Iterator[Entry]:
     """Yield entries in their order; one with a cell that is covered by a merge is refused:
     what its sender sees there stands in another cell."""

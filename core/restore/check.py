@@ -6,9 +6,9 @@ A row that matches nothing is left out and said; the others go on (``docs/contra
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from itertools import count
 
 from core.concurrency.parallel import Cancelled
@@ -39,6 +39,10 @@ _PAGE = 10_000
 """Entries of a directory that are read at once."""
 _MAX_SIBLINGS = 20_000
 """Of one directory that are looked through at once; in a larger one every row is asked for."""
+_MAX_DIRECTORIES = 3
+"""Whose rows are kept for those that follow: 60,000 at most, 60 MB. People sort their lists."""
+_TOGETHER = 2_000
+"""Rows that the archive list is asked about in one question."""
 _MAX_SEARCHES = 5
 """Rows for which near names are looked for everywhere: each is a search in the whole list."""
 _NEAR_LOOKED_AT = 200
@@ -61,8 +65,8 @@ class RestoreCheck:
         self._bucket = bucket
         self._progress = progress
         self._cancelled = cancelled
-        self._items: dict[tuple[str, str], RestoreItem] = {}
-        """By bucket and key."""
+        self._items: dict[RestoreItem, None] = {}
+        """In the order in which rows named them first."""
         self._folders: set[str] = set()
         """Folders that are taken, as they are spelled."""
         self._others: list[tuple[ListRow, Sequence[tuple[str, int]]]] = []
@@ -79,42 +83,50 @@ class RestoreCheck:
         """
         self._problems = list(parsed.problems)
         self._lossy = {one.source for one in parsed.detected if one.encoding == "CP932"}
-        known = self._known(parsed.rows)
-        files = [file_of(row, rows) for row, rows in zip(parsed.rows, known, strict=True)]
-        # A folder of that very name comes before a file that Windows would take for it.
-        unsure = [
-            file is None or (row.archived_at is None and not is_exact(row, mine))
-            for row, file, mine in zip(parsed.rows, files, known, strict=True)
-        ]
-        asked = [row.path for row, maybe in zip(parsed.rows, unsure, strict=True) if maybe]
-        below = _Below(self._catalogue, asked)
-        for number, (row, file) in enumerate(zip(parsed.rows, files, strict=True)):
-            if self._cancelled():
-                raise Cancelled
-            if number % 200 == 0:
-                self._progress(
-                    Progress(len(parsed.rows), done_files=number, phase="一覧を照合しています")
-                )
-            if self._has_lost_letters(row):
-                self._problem(row, Code.PATH_SYNTAX, forbidden(row.path))
-                continue
-            as_folder = unsure[number] and row.archived_at is None
-            folder = folder_of(row, below.under) if as_folder else None
-            if folder and (file is None or is_exact_folder(row, folder)):
-                self._take_folder(row, folder)
-            elif isinstance(file, Entry):
-                self._take(row, [file])
-            elif file:
-                self._problem(row, Code.RESTORE_AMBIGUOUS, str(file))
-            else:
-                self._left_out(row, known[number], below)
+        rows = list(parsed.rows)
+        detected, names = parsed.detected, _names(parsed)
+        # Rows are let go of as the plan grows, and what the archive list holds of them is in memory
+        # for some at a time: a list has up to 200,000.
+        del parsed
+        below = _Below(self._catalogue, (row.path for row in rows))
+        total = len(rows)
+        rows.reverse()
+        while rows:
+            self._progress(
+                Progress(total, done_files=total - len(rows), phase="一覧を照合しています")
+            )
+            some = rows[: -_TOGETHER - 1 : -1]
+            del rows[-_TOGETHER:]
+            for row, known in zip(some, self._known(some), strict=True):
+                if self._cancelled():
+                    raise Cancelled
+                self._judge(row, known, below)
         self._mention_others()
-        items = tuple(self._items.values())
+        items = tuple(self._items)
         if len(items) > MAX_ROWS:
             detail = f"対象のファイルが{len(items):,}件あります。1回に{MAX_ROWS:,}件までです"
-            self._problems.append(Problem(Code.LIST_TOO_LARGE, _names(parsed), detail=detail))
+            self._problems.append(Problem(Code.LIST_TOO_LARGE, names, detail=detail))
             items = ()
-        return RestorePlan(items, tuple(self._problems), parsed.detected)
+        return RestorePlan(items, tuple(self._problems), detected)
+
+    def _judge(self, row: ListRow, known: Sequence[Entry], below: _Below) -> None:
+        """Take what a row names, or say why it is left out; ``known``: what may be meant by it
+        as a file."""
+        if self._has_lost_letters(row):
+            self._problem(row, Code.PATH_SYNTAX, forbidden(row.path))
+            return
+        file = file_of(row, known)
+        # A folder of that very name comes before a file that Windows would take for it.
+        unsure = row.archived_at is None and (file is None or not is_exact(row, known))
+        folder = folder_of(row, below.under) if unsure else None
+        if folder and (file is None or is_exact_folder(row, folder)):
+            self._take_folder(row, folder)
+        elif isinstance(file, Entry):
+            self._take(row, [file])
+        elif file:
+            self._problem(row, Code.RESTORE_AMBIGUOUS, str(file))
+        else:
+            self._left_out(row, known, below)
 
     def _known(self, rows: Sequence[ListRow]) -> list[list[Entry]]:
         """Return, row by row, what may be meant by it as a file."""
@@ -154,9 +166,9 @@ class RestoreCheck:
             if self._bucket and entry.bucket != self._bucket:
                 other += 1
                 self._problem(row, Code.OTHER_BUCKET, entry.bucket, entry.path)
-            elif (entry.bucket, entry.key) not in self._items:
+            elif (item := RestoreItem.of(entry)) not in self._items:
                 new += 1
-                self._items[entry.bucket, entry.key] = RestoreItem.of(entry)
+                self._items[item] = None
         if not new and not other:
             self._problem(row, Code.DUPLICATE_ENTRY)
 
@@ -214,15 +226,15 @@ class _Below:
     """What was archived below directories.
 
     Each question reads the whole table, so rows side by side share the one about the
-    directory they are in, and nothing is asked twice.
+    directory they are in. The answers about the last few directories are kept.
     """
 
     def __init__(self, catalogue: Catalogue, paths: Iterable[str]) -> None:
-        """``paths``: all that will be asked for."""
+        """``paths``: of all rows, whether they will be asked for or not."""
         self._catalogue = catalogue
-        self._siblings = Counter(_parent(path) for path in set(paths))
-        self._shared: dict[str, Mapping[str, Sequence[Entry]] | None] = {}
-        self._beside: dict[str, Mapping[str, Sequence[str]]] = {}
+        self._siblings = _occurring_twice(hash(_parent(path)) for path in paths)
+        self._shared = lru_cache(maxsize=_MAX_DIRECTORIES)(self._read_shared)
+        self._near = lru_cache(maxsize=_MAX_DIRECTORIES)(self._read_near)
 
     def under(self, path: str) -> Iterator[Entry]:
         """Yield what lies below a directory in any letter case, all generations of it."""
@@ -234,36 +246,37 @@ class _Below:
     def beside(self, path: str) -> Mapping[str, Sequence[str]]:
         """Return, by the near key of their names, paths that were archived from the directory
         of a path, or the newest of them."""
-        parent = _parent(path)
-        if parent not in self._beside:
-            shared = self._below_parent(parent)
-            if shared is not None:
-                entries = [entry for below in shared.values() for entry in below]
-            else:
-                query = _inside(parent)
-                page = self._catalogue.search(query, per_page=_NEAR_LOOKED_AT)
-                entries = list(page.entries)
-            near: dict[str, list[str]] = {}
-            for entry in entries:
-                near.setdefault(near_key(entry.name), []).append(entry.path)
-            self._beside[parent] = near
-        return self._beside[parent]
+        return self._near(_parent(path))
+
+    def _read_near(self, parent: str) -> Mapping[str, Sequence[str]]:
+        shared = self._below_parent(parent)
+        if shared is not None:
+            entries = [entry for below in shared.values() for entry in below]
+        else:
+            query = _inside(parent)
+            page = self._catalogue.search(query, per_page=_NEAR_LOOKED_AT)
+            entries = list(page.entries)
+        near: dict[str, list[str]] = {}
+        for entry in entries:
+            near.setdefault(near_key(entry.name), []).append(entry.path)
+        return near
 
     def _below_parent(self, parent: str) -> Mapping[str, Sequence[Entry]] | None:
         """Return entries by the directory right below ``parent``, when several rows ask for it
         and it is not too large."""
-        if self._siblings[parent] < 2:
+        # A hash that two directories share costs a question more, nothing else.
+        return self._shared(parent) if hash(parent) in self._siblings else None
+
+    def _read_shared(self, parent: str) -> Mapping[str, Sequence[Entry]] | None:
+        page = self._catalogue.search(_inside(parent), per_page=_MAX_SIBLINGS)
+        if page.total > len(page.entries):
             return None
-        if parent not in self._shared:
-            query = _inside(parent)
-            page = self._catalogue.search(query, per_page=_MAX_SIBLINGS)
-            grouped: dict[str, list[Entry]] = {}
-            depth = identity(parent).count("\\") + 2
-            for entry in page.entries:
-                names = identity(entry.path).split("\\")
-                grouped.setdefault("\\".join(names[:depth]), []).append(entry)
-            self._shared[parent] = None if page.total > len(page.entries) else grouped
-        return self._shared[parent]
+        grouped: dict[str, list[Entry]] = {}
+        depth = identity(parent).count("\\") + 2
+        for entry in page.entries:
+            names = identity(entry.path).split("\\")
+            grouped.setdefault("\\".join(names[:depth]), []).append(entry)
+        return grouped
 
     def _all(self, path: str) -> Iterator[Entry]:
         query = _inside(path)
@@ -272,6 +285,14 @@ class _Below:
             yield from page.entries
             if number * _PAGE >= page.total:
                 return
+
+
+def _occurring_twice(values: Iterable[int]) -> set[int]:
+    once: set[int] = set()
+    twice: set[int] = set()
+    for value in values:
+        (twice if value in once else once).add(value)
+    return twice
 
 
 def _inside(path: str) -> SearchQuery:

@@ -210,7 +210,7 @@ def _item(row: Sequence[str]) -> RestoreItem | None:
         return None
     if not size.isdecimal() or len(size) > _MAX_DIGITS:
         return None
-    return RestoreItem(path, key, int(size), sha256, modified_at, archived_at)
+    return RestoreItem.made(path, key, int(size), sha256, modified_at, archived_at)
 
 
 def _event(row: Sequence[str]) -> RestoreOutcome | None:

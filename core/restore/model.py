@@ -5,6 +5,7 @@ As in ``core/model.py`` all of them are immutable, and all times have a time zon
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
@@ -64,22 +65,62 @@ class Answer(StrEnum):
 class RestoreItem:
     """One archived file that is to be brought back."""
 
-    path: str
-    """The original's UNC path."""
-    key: str
+    directory: str
+    """UNC; one text for all files of a directory, because a plan may hold 200,000 files."""
+    name: str
+    """The original's."""
+    key_directory: str
+    """What its S3 key begins with, up to the last slash; one text for all files of a directory."""
+    key_name: str
+    """The rest of its key; empty when that is its name."""
     size: int
-    """Bytes, as is the next of the row in the archive list."""
-    sha256: str
+    """Bytes, of the row in the archive list, as are the next three."""
+    digest: bytes
+    """The SHA-256, 32 bytes."""
     modified_at: datetime
     archived_at: datetime
 
     @property
-    def name(self) -> str:
-        return self.path.rpartition("\\")[2]
+    def path(self) -> str:
+        """The original's UNC path."""
+        return f"{self.directory}\\{self.name}"
+
+    @property
+    def key(self) -> str:
+        return self.key_directory + (self.key_name or self.name)
+
+    @property
+    def sha256(self) -> str:
+        """64 hexadecimal digits."""
+        return self.digest.hex()
+
+    @classmethod
+    def made(
+        cls,
+        path: str,
+        key: str,
+        size: int,
+        sha256: str,
+        modified_at: datetime,
+        archived_at: datetime,
+    ) -> RestoreItem:
+        """Return the item of a UNC path and the row that it has in the archive list."""
+        directory, _, name = path.rpartition("\\")
+        head, slash, tail = key.rpartition("/")
+        return cls(
+            sys.intern(directory),
+            name,
+            sys.intern(head + slash),
+            "" if tail == name else tail,
+            size,
+            bytes.fromhex(sha256),
+            modified_at,
+            archived_at,
+        )
 
     @classmethod
     def of(cls, entry: Entry) -> RestoreItem:
-        return cls(
+        return cls.made(
             entry.path,
             entry.key,
             entry.size,

@@ -100,11 +100,10 @@ class RestoreRun(Run[RestorePlan, RestoreFolder]):
         from core.restore.check import RestoreCheck  # noqa: PLC0415
 
         timezone, hidden_rows = self._settings.timezone, self._hidden_rows
-        parsed = parse(self._sources, ListKind.RESTORE, timezone, hidden_rows)
         check = RestoreCheck(
             self._catalogue, self._settings.bucket, progress=progress, cancelled=cancelled
         )
-        return check.run(parsed)
+        return check.run(parse(self._sources, ListKind.RESTORE, timezone, hidden_rows))
 
     def refusal(self, plan: RestorePlan) -> str:
         if not plan.refused:

@@ -50,7 +50,7 @@ class _Frozen(S3RestoreStore):
 def _ask(directory: Path, store: S3RestoreStore) -> float:
     when = datetime.now(UTC)
     items = tuple(
-        RestoreItem(rf"\\fsx01\share\{n}", f"fsx01/share/{n}", 1, "0" * 64, when, when)
+        RestoreItem.made(rf"\\fsx01\share\{n}", f"fsx01/share/{n}", 1, "0" * 64, when, when)
         for n in range(COUNT)
     )
     folder = RestoreFolder(directory / "20261125-120000-restore-abcdef", ZoneInfo("Asia/Tokyo"))
