@@ -30,9 +30,9 @@ from pages.search.filters import LONGEST_PATH
 from pages.traffic.messages import MAX_BYTES, MAX_NAMES, MAX_WIDGETS
 from pages.traffic.websocket import BUSY
 from tests.support.environment import CHECKOUT, free_port
-from tests.support.page_socket import page_socket
 from tests.support.people import OPERATOR, Person, signed_in, write_accounts
 from tests.support.servers.browser import core, screen
+from tests.support.servers.page_socket import page_socket
 from tests.support.servers.processes import Console, console
 
 FLOOD = 2_000

@@ -20,9 +20,9 @@ from websockets.sync.client import ClientConnection
 from db import open_catalogue
 from tests.support.entries import entry
 from tests.support.environment import free_port
-from tests.support.page_socket import page_socket
 from tests.support.servers.browser import core
 from tests.support.servers.held_console import AT_ONCE, HOLD
+from tests.support.servers.page_socket import page_socket
 from tests.support.servers.processes import Console, console
 
 GREEDY, OTHER, THIRD = "192.0.2.1", "192.0.2.2", "192.0.2.3"

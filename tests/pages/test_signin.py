@@ -17,7 +17,7 @@ from pages.auth.signin import own_place
 from pages.services import Services
 from tests.support.arrange import Desk
 from tests.support.people import ADMINISTRATOR, OPERATOR, Person, write_accounts
-from tests.support.sign_in import (
+from tests.support.servers.sign_in import (
     ORIGIN,
     SITE,
     browser,

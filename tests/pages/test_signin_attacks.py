@@ -28,7 +28,7 @@ from pages.auth.cookies import sift
 from pages.services import Services
 from tests.support.arrange import Desk
 from tests.support.people import ADMINISTRATOR, OPERATOR, Person, write_accounts
-from tests.support.sign_in import (
+from tests.support.servers.sign_in import (
     SITE,
     Served,
     browser,
