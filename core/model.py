@@ -30,7 +30,7 @@ class ListKind(StrEnum):
 
 
 class RunKind(StrEnum):
-    """What a run is for; the words stand in ``run.json`` and in run ids (contract).
+    """What a run is for; the words stand in ``run.json`` and in run ids.
 
     Where kinds are read, they stay text: a run of a later version may have another word.
     """

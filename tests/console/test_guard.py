@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
 import io
 import re
@@ -20,6 +21,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from websockets.sync.client import ClientConnection, connect
 
+from pages.widgets import address
 from tests.support.environment import CHECKOUT, free_port
 from tests.support.people import (
     ADMINISTRATOR,
@@ -141,7 +143,13 @@ def administrator(url: str) -> dict[str, str]:
 
 def test_every_guarded_page_is_tested_here() -> None:
     source = (CHECKOUT / "pages" / "router.py").read_text("utf-8")
-    assert tuple(re.findall(r'Guarded\(\s*\w+\.render,\s*"[^"]+",\s*"(\w+)"', source)) == GUARDED
+    listed = [
+        ast.unparse(call.args[2])
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Guarded"
+    ]
+    constants = {f"address.{name}": str(value) for name, value in vars(address).items()}
+    assert tuple(constants.get(name, name.strip("'")) for name in listed) == GUARDED
 
 
 @pytest.mark.parametrize("name", [*GUARDED, "router", "pages/archive"])

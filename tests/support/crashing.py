@@ -14,7 +14,9 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 from core.__main__ import WIRING
 from core.cli.main import main
@@ -96,7 +98,9 @@ def run(
         out, err = Path(name) / "out", Path(name) / "err"
         arguments = (moment, argv, {**os.environ, **environ}, cwd, out, err)
         process = _processes().Process(target=_run, args=arguments)
-        process.start()
+        # It imports the main module once more; a test of a page may have left its script there.
+        with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
+            process.start()
         process.join(120)
         if process.exitcode is None:
             process.kill()
