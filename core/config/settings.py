@@ -25,6 +25,8 @@ RESTORE_NEEDS = ("HIMURO_BUCKET", "HIMURO_RESTORE_ROOTS")
 """Settings that restores cannot do without."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """S3's rule for names of general purpose buckets."""
+MAX_RESTORE_DAYS = 365
+"""That a restored copy may be asked to stay readable."""
 _LEAST_MEMORY, _DEFAULT_MEMORY = 512, 1024
 """MiB. One check and one upload fit into the least."""
 
@@ -235,9 +237,11 @@ def _shares(text: str, problems: list[str]) -> tuple[ShareSetting, ...]:
 
 
 def _restore_days(text: str, problems: list[str]) -> int:
-    if text.isdecimal() and 1 <= int(text) <= 365:
+    if text.isdecimal() and 1 <= int(text) <= MAX_RESTORE_DAYS:
         return int(text)
-    problems.append(f"HIMURO_RESTORE_DAYS は1から365の整数にしてください（現在: {text}）")
+    problems.append(
+        f"HIMURO_RESTORE_DAYS は1から{MAX_RESTORE_DAYS}の整数にしてください（現在: {text}）"
+    )
     return 7
 
 

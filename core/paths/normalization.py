@@ -52,7 +52,10 @@ def _upper(letter: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Return the form in which people search: width, case, kana and wave dash alike."""
+    """Return the form in which people search: width, case, kana and wave dash alike.
+
+    It is stored in every row (``検索キー``), so it cannot change without a migration of them all.
+    """
     if text.isascii():
         return text.casefold()
     wide = unicodedata.normalize("NFKC", text.translate(_TWINS)).casefold()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from core.clock import utc_now
 from core.concurrency.cancellation import StopSignal
-from core.config.settings import Settings
+from core.config.settings import MAX_RESTORE_DAYS, Settings
 from core.errors import Code, ListError, os_reason, sentence
 from core.model import HiddenRows, ListKind, ListSource, RunKind, RunRecord, RunRequest, RunState
 from core.ports import Catalogue, ProgressSink, silent
@@ -52,9 +52,10 @@ def chosen_tier(text: str) -> Tier:
 
 def require_days(tier: Tier, days: int) -> None:
     """Raise ``ListError`` for days in which a copy expires before it can be fetched."""
-    if not least_days(tier) <= days <= 365:
+    if not least_days(tier) <= days <= MAX_RESTORE_DAYS:
         raise ListError(
-            f"保持日数は{least_days(tier)}から365で指定してください（現在: {days}）。"
+            f"保持日数は{least_days(tier)}から{MAX_RESTORE_DAYS}で指定してください"
+            f"（現在: {days}）。"
             f"{tier.value} は最大{tier.wait // _HOUR}時間かかり、その時間も日数に含まれます。"
         )
 

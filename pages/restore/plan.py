@@ -7,6 +7,7 @@ from functools import partial
 
 import streamlit as st
 
+from core.config.settings import MAX_RESTORE_DAYS
 from core.errors import Severity
 from core.jobs.pending_checks import Draft, DraftState
 from core.restore.model import RestorePlan, Tier, copy_expires, least_days
@@ -15,7 +16,6 @@ from pages.jobs import check
 from pages.widgets import view, words
 from pages.widgets.confirmation import Act, confirm
 
-_MAX_DAYS = 365
 _TIER_HELP = {
     Tier.BULK: "いちばん安い方法です。急がないときはこちらを選びます。",
     Tier.STANDARD: "Bulk より早く、費用は高くなります。急ぐときだけ選びます。",
@@ -77,9 +77,9 @@ def _choice(here: services.Services, draft_id: str) -> tuple[Tier, int]:
     left.caption("Expedited（数分での取り出し）は、S3 Glacier Deep Archive にはありません。")
     least = least_days(tier)
     days = right.number_input(
-        f"保持日数（{least}～{_MAX_DAYS}。準備の時間も含みます）",
+        f"保持日数（{least}～{MAX_RESTORE_DAYS}。準備の時間も含みます）",
         min_value=least,
-        max_value=_MAX_DAYS,
+        max_value=MAX_RESTORE_DAYS,
         value=max(least, here.settings.restore_days),
         key=f"days-{tier}-{draft_id}",
     )
