@@ -31,9 +31,9 @@ fmt: .venv/dev ## bring the code into form, and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 # In three processes, on two cores too: the tests in browsers mostly wait. A module stays together,
-# with its servers.
+# with its servers; the order is that of tests/conftest.py, the longest first.
 unit: machine .venv/dev ## all tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/bench ## measure against aws, s5cmd and rclone (docs/performance.md)
 	$(BIN)/python -m tests.bench

@@ -35,6 +35,24 @@ _FIXTURES = {
 }
 """What a test is marked with that has one of these fixtures, by itself or through others."""
 _FOLDERS = {"browser": ("browser", "server"), "console": ("server",)}
+_LONG = (
+    "browser/test_archive",
+    "archive/test_crash",
+    "browser/test_restore",
+    "cli/test_restore",
+    "browser/test_search",
+    "deploy/test_demo",
+    "browser/test_takeaway",
+    "browser/test_oidc",
+    "restore/test_unrequested",
+    "console/test_hardening",
+    "deploy/test_deployment",
+    "browser/test_signin",
+    "browser/test_folders",
+    "browser/test_flood",
+    "console/test_guard",
+)
+"""Modules that take longest, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,6 +68,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             wanted.add("server")
         for mark in sorted(wanted):
             item.add_marker(mark)
+    items.sort(key=_last)
+
+
+def _last(item: pytest.Item) -> int:
+    """Return what tests are sorted by: those that take minutes first, because a process that is
+    handed such a module at the end works on while the others have nothing left."""
+    module = f"{item.path.parent.name}/{item.path.stem}"
+    return _LONG.index(module) if module in _LONG else len(_LONG)
 
 
 def _starts_servers(module: ModuleType) -> bool:

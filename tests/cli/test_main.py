@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -359,10 +359,18 @@ def test_a_stop_during_the_check_is_said_in_json_too(
     assert list(console.share.iterdir()) == [console.share / "a.txt"]
 
 
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """Tests that a shell starts in its background are told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_a_signal_before_the_check_is_an_end_in_order(
-    console: Console, number: signal.Signals
+    console: Console, number: signal.Signals, heeding_ctrl_c: None
 ) -> None:
     def strike(settings: Settings) -> Catalogue:
         os.kill(os.getpid(), number)
