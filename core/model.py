@@ -93,14 +93,19 @@ class Problem:
     """Something the sender or the operator has to know about one entry."""
 
     code: Code
-    path: str
-    """The text as written in the list, or the path found below a listed directory."""
+    about: str | ArchiveItem
+    """The text as written in the list, the path found below a listed directory, or the file."""
     source: str = ""
     """Name of the list; empty when the problem concerns no single list."""
     line: int | None = None
     """1-based; None when no single line is to blame."""
     detail: str = ""
     """Japanese addition to the code's sentence, e.g. the near name that exists."""
+
+    @property
+    def path(self) -> str:
+        """The text as written in the list, or the path of what was found."""
+        return self.about if isinstance(self.about, str) else self.about.path
 
     @property
     def severity(self) -> Severity:

@@ -12,7 +12,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, groupby
 from typing import cast
 
 from core.archive.generations import judged
@@ -92,8 +92,14 @@ class ArchiveCheck:
         if excess := _excess(items):
             self._problems.append(Problem(Code.LIST_TOO_LARGE, names, detail=excess))
         order = {source.source: n for n, source in enumerate(detected)}
-        self._problems.sort(key=lambda p: (order.get(p.source, -1), p.line or 0, p.path))
-        return Plan(tuple(items), tuple(self._problems), detected)
+
+        def row_of(problem: Problem) -> tuple[int, int]:
+            return order.get(problem.source, -1), problem.line or 0
+
+        self._problems.sort(key=row_of)
+        rows_of = groupby(self._problems, key=row_of)
+        problems = tuple(chain.from_iterable(_by_path(list(mine)) for _, mine in rows_of))
+        return Plan(tuple(items), problems, detected)
 
     def _require_shares(self, rows: Iterable[ListRow]) -> None:
         located = (self._shares.locate(row.path) for row in rows)
@@ -311,7 +317,9 @@ class ArchiveCheck:
                     if compared.standing is ArchiveStatus.CHANGED
                     else Code.ARCHIVED_UNCHANGED
                 )
-                self._problem(file.row, code, "", item.path)
+                # The file itself, not its path: there may be one for each file of the list.
+                row = file.row
+                self._problems.append(Problem(code, compared, row.source, row.line))
             items.append(compared)
         return items
 
@@ -395,6 +403,10 @@ def _excess(items: Sequence[ArchiveItem]) -> str:
         limit = f"{MAX_BYTES // 1024**2} MiB"
         return f"対象のパスが長く、エラーファイル一覧が1回の上限の{limit}を超えます"
     return ""
+
+
+def _by_path(problems: list[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda p: p.path) if len(problems) > 1 else problems
 
 
 def _where(row: Listed) -> str:

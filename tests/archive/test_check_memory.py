@@ -25,7 +25,7 @@ from tests.support.fakes import MemoryCatalogue
 
 SOME, MANY = 2_000, 4_000
 MAX_BYTES = 900
-"""A file: 180 MB for the 200,000 that one run takes."""
+"""A file: 120 MB for the 200,000 that one run takes."""
 FOLDER = "営業部の見積書と請求書の控え"
 
 
