@@ -68,18 +68,18 @@ def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty times less patience than in earnest, the same number of attempts."""
+    """Ten times less patience than in earnest, the same number of attempts."""
     from core.s3 import connection
 
     config = connection.client_config
     monkeypatch.setattr(
         connection,
         "client_config",
-        lambda attempts, *, connect, read: config(attempts, connect=connect / 20, read=read / 20),
+        lambda attempts, *, connect, read: config(attempts, connect=connect / 10, read=read / 10),
     )
     lean = connection.S3Connection.lean
     monkeypatch.setattr(
-        connection.S3Connection, "lean", lambda self, kind, seconds: lean(self, kind, seconds / 20)
+        connection.S3Connection, "lean", lambda self, kind, seconds: lean(self, kind, seconds / 10)
     )
 
 
