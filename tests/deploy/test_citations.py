@@ -17,7 +17,7 @@ DOCS = CHECKOUT / "docs"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 _PARTS = ("Date", "Context", "Decision", "Figures", "Consequence")
 _CITATION = re.compile(r"docs/([\w/.-]+\.md)(?:``)?(?:, \"([^\"]+)\")?")
-_ELSEWHERE = re.compile(r"\bFACTS\b|\b[Cc]ontract,|\(contract\b|DESIGN\.md|LAYOUT\.md|STYLE\.md")
+_ELSEWHERE = re.compile(r"\bFACTS\b|\b[Cc]ontract,|\(contract\b")
 
 
 def words(source: str) -> Iterator[str]:
