@@ -478,7 +478,7 @@ class RunRecord:
     ready_by: datetime | None = None
     """When all files asked for can be read at the latest, with time zone."""
     target: str = ""
-    """ShareDirectory of the last placing, as it was typed."""
+    """Directory of the last placing, as it was typed."""
     target_mount: str = ""
     """What that lay on (``core.files.mounts.Mount`` as text); empty: not known."""
     last_by: str = ""

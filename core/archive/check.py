@@ -19,6 +19,7 @@ from core.archive.generations import judged
 from core.concurrency.parallel import R as _R
 from core.concurrency.parallel import T as _T
 from core.concurrency.parallel import parallel
+from core.draining import drained
 from core.errors import Code, ItemError, sentence
 from core.files.modification_time import modified
 from core.lists.table import MAX_BYTES, MAX_ROWS
@@ -118,8 +119,10 @@ class ArchiveCheck:
                 self._progress(Progress(total_files=len(items), done_files=done, phase=phase))
             yield pair
 
-    def _problem(self, row: ListRow | Listed, code: Code, detail: str, path: str) -> None:
-        self._problems.append(Problem(code, path, row.source, row.line, detail))
+    def _problem(
+        self, row: ListRow | Listed, code: Code, detail: str, about: str | ArchiveItem
+    ) -> None:
+        self._problems.append(Problem(code, about, row.source, row.line, detail))
 
     def _resolve(self, rows: list[ListRow | None]) -> list[Listed]:
         """Return what each row names, in the order of the list; report those that fail.
@@ -278,28 +281,22 @@ class ArchiveCheck:
         """
         self._progress(Progress(phase="アーカイブ一覧と照合しています"))
         items: list[ArchiveItem] = []
-        files.reverse()
-        looked_at.reverse()
-        while files:
-            some = [
-                (f, i)
-                for f, i in zip(files[-_JUDGED_AT_ONCE:], looked_at[-_JUDGED_AT_ONCE:], strict=True)
-                if i
-            ]
-            del files[-_JUDGED_AT_ONCE:], looked_at[-_JUDGED_AT_ONCE:]
-            items += self._judge_some(some[::-1])
+        for some in zip(
+            drained(files, _JUDGED_AT_ONCE), drained(looked_at, _JUDGED_AT_ONCE), strict=True
+        ):
+            items += self._judge_some([(f, i) for f, i in zip(*some, strict=True) if i])
         return items
 
     def _judge_some(self, looked_at: list[tuple[Candidate, ArchiveItem]]) -> list[ArchiveItem]:
-        keys = {item.path: search_key(item.directory, item.name) for _, item in looked_at}
+        keys = [search_key(item.directory, item.name) for _, item in looked_at]
         originals = {
             search_key(item.directory, original)
             for _, item in looked_at
             if (original := _original(item)) != item.name
         }
-        known = self._catalogue.find(originals.union(keys.values()))
+        known = self._catalogue.find(originals.union(keys))
         items: list[ArchiveItem] = []
-        for file, item in looked_at:
+        for (file, item), key in zip(looked_at, keys, strict=True):
             if self._is_marker(file, item, known):
                 if isinstance(file, Listed):
                     self._problem(file, Code.MARKER_SKIPPED, "", file.named)
@@ -309,7 +306,7 @@ class ArchiveCheck:
             except ItemError as exc:
                 self._problem(file.row, exc.code, exc.detail, item.path)
                 continue
-            rows = known.get(keys[item.path], ())
+            rows = known.get(key, ())
             compared = self._compared(file.found, item, rows) if rows else item
             if compared.standing is not ArchiveStatus.NEW:
                 code = (
@@ -318,8 +315,7 @@ class ArchiveCheck:
                     else Code.ARCHIVED_UNCHANGED
                 )
                 # The file itself, not its path: there may be one for each file of the list.
-                row = file.row
-                self._problems.append(Problem(code, compared, row.source, row.line))
+                self._problem(file.row, code, "", compared)
             items.append(compared)
         return items
 

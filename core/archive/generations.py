@@ -36,9 +36,10 @@ def with_history(items: Iterable[ArchiveItem], catalogue: Catalogue) -> Iterator
     """
     waiting = iter(items)
     while some := list(islice(waiting, _LOOKED_UP_AT_ONCE)):
-        known = catalogue.find({search_key(item.directory, item.name) for item in some})
-        for item in some:
-            rows = known.get(search_key(item.directory, item.name), ())
+        wanted = [search_key(item.directory, item.name) for item in some]
+        known = catalogue.find(set(wanted))
+        for item, key in zip(some, wanted, strict=True):
+            rows = known.get(key, ())
             keys = item.history.taken_keys
             mine = [row for row in rows if row.path == item.path or row.key in keys]
             yield replace(item, history=_history(mine)) if mine else item

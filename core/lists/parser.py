@@ -7,12 +7,14 @@ one go and returned as a value.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from zoneinfo import ZoneInfo
 
+from core.draining import drained
 from core.errors import Code
 from core.lists.file_kinds import is_zip, refuse_other_kinds
 from core.lists.headings import columns_of, require_paths
@@ -41,6 +43,8 @@ from core.model import (
 _MAX_TEXT_BYTES = 64 * 1024 * 1024
 """Memory for the texts of all rows and problems of one request: 200,000 paths of 130 letters."""
 _TOO_MUCH_TEXT = "パスの文字が合計で多すぎます。一覧をいくつかに分けてください"
+_AT_ONCE = 1000
+"""Entries that are let go of together."""
 _LOOK = 200
 """Rows after which the processor time is looked at."""
 _SECOND = timedelta(seconds=1)
@@ -146,7 +150,8 @@ class _Collector:
             self._report_hidden(found)
         used = table.columns.used if table.columns else ()
         rows = len(entries)
-        for one in without_merged(found.label, _taken_out(entries), table.merges, used):
+        each = chain.from_iterable(drained(entries, _AT_ONCE))
+        for one in without_merged(found.label, each, table.merges, used):
             self.problems += one.problems
             if one.row:
                 self._keep(one.row)
@@ -203,13 +208,6 @@ def parse(
     for source in sources:
         collector.add(source)
     return ParsedList(tuple(collector.rows), tuple(collector.problems), tuple(collector.detected))
-
-
-def _taken_out(entries: list[Entry]) -> Iterator[Entry]:
-    """Yield entries in their order, each of which leaves its list."""
-    entries.reverse()
-    while entries:
-        yield entries.pop()
 
 
 def _meant(row: ListRow) -> str | tuple[object, ...]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import count
 
 from core.concurrency.parallel import Cancelled
+from core.draining import drained
 from core.errors import Code
 from core.lists.table import MAX_ROWS
 from core.model import MARKER_SUFFIX, Entry, ListRow, ParsedList, Problem, Progress, SearchQuery
@@ -90,13 +91,9 @@ class RestoreCheck:
         del parsed
         below = _Below(self._catalogue, (row.path for row in rows))
         total = len(rows)
-        rows.reverse()
-        while rows:
-            self._progress(
-                Progress(total, done_files=total - len(rows), phase="一覧を照合しています")
-            )
-            some = rows[: -_TOGETHER - 1 : -1]
-            del rows[-_TOGETHER:]
+        for some in drained(rows, _TOGETHER):
+            done = total - len(rows) - len(some)
+            self._progress(Progress(total, done_files=done, phase="一覧を照合しています"))
             for row, known in zip(some, self._known(some), strict=True):
                 if self._cancelled():
                     raise Cancelled
